@@ -1,0 +1,56 @@
+# The course's commands. Each is `python -m helpers <command>` in a virtual environment made here; a conda
+# environment (environment.yml) needs no make, only those commands.
+PYTHON ?= python3
+PROFILE ?= quick
+DATASET ?= auto
+MODEL ?= resnet20
+SEED ?= 0
+WEIGHTS ?= course
+EPS ?= 8/255
+
+VENV := .venv
+RUN := $(VENV)/bin/python -m helpers
+PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
+
+.PHONY: help report test lab full weights record clean
+.DEFAULT_GOAL := help
+
+help: ## list these commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
+
+report: $(VENV)/installed ## run all notebooks, write report/index.html
+	$(RUN) report $(PARAMETERS)
+
+full: $(VENV)/installed ## the same at the paper's scale; goes on where it was stopped
+	$(RUN) report $(PARAMETERS) --profile full
+
+test: $(VENV)/installed-test ## run the tests
+	$(VENV)/bin/python -m pytest
+
+lab: $(VENV)/installed ## open the notebooks in JupyterLab
+	$(RUN) lab
+
+weights: $(VENV)/installed ## train a base classifier (MODEL, DATASET, SEED) and put it into weights/
+	$(RUN) weights --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
+
+record: $(VENV)/installed ## copy the finished report's notebooks, figures and results into the tree
+	$(RUN) record
+
+clean: ## remove artifacts/ and report/ (not .venv, not weights/)
+	rm -rf artifacts report
+
+# Installed once for each state of the lock files; a half-made environment has no stamp and is completed.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "error: Python 3.11 or 3.12 is needed; name one with PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed requirements-test.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.lock
+	@touch $@

@@ -1,0 +1,154 @@
+"""The command line: python -m helpers <command>. The Makefile's targets call these."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+from . import settings
+from .settings import CourseError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 if a notebook failed, 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.do(options) or 0
+    except CourseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m helpers", description="The course's command line.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    report = commands.add_parser("report", help="run the notebooks and write the report")
+    _add_parameters(report)
+    report.add_argument("--out", type=Path, default=settings.ROOT / "report", help="folder of the report")
+    report.set_defaults(do=_report)
+
+    run = commands.add_parser("run", help="run one notebook, by number or name")
+    run.add_argument("notebook")
+    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+    run.add_argument("--out", type=Path, default=settings.ROOT / "report" / "single")
+    run.set_defaults(do=_run)
+
+    weights = commands.add_parser("weights", help="train a base classifier and ship it in weights/")
+    weights.add_argument("--dataset", default="cifar10")
+    weights.add_argument("--model", default="resnet20")
+    weights.add_argument("--seed", type=int, default=0)
+    weights.add_argument("--epochs", type=int, help="instead of the recipe's own number")
+    weights.set_defaults(do=_weights)
+
+    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    lab.set_defaults(
+        do=lambda _: subprocess.call([sys.executable, "-m", "jupyterlab", str(settings.ROOT / "notebooks")])
+    )
+
+    record = commands.add_parser("record", help="copy a finished report into notebooks/ and figures/")
+    record.add_argument("--out", type=Path, default=settings.ROOT / "report")
+    record.set_defaults(do=_record)
+
+    clean = commands.add_parser("clean", help="remove artifacts/ and report/")
+    clean.set_defaults(do=_clean)
+    return parser
+
+
+def _add_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="quick", help=f"one of {', '.join(settings.PROFILES)}")
+    parser.add_argument("--dataset", default="auto", help="cifar10, patches10 or auto")
+    parser.add_argument("--model", default="resnet20", help="resnet20 or sepreresnet56")
+    parser.add_argument("--seed", default="0", help="a whole number")
+    parser.add_argument("--weights", default="course", help="course, tf2cv, none or a weight file")
+    parser.add_argument("--eps", default="8/255", help="the attack budget in [0, 1]; fractions are understood")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from . import attacks, classifiers, report  # late: TensorFlow takes seconds, and a wrong word should not
+
+    parameters = {
+        "profile": options.profile,
+        "dataset": options.dataset,
+        "model": options.model,
+        "seed": _number(options.seed, "seed", int),
+        "weights": _weights_choice(options.weights),
+        "eps": _number(options.eps, "eps", lambda text: float(Fraction(text))),
+    }
+    classifiers.check_model(options.model)
+    attacks.check_eps(parameters["eps"])
+    whole = report.build(parameters, options.out)
+    report.say(f"the report: {os.path.relpath(options.out)}/index.html")
+    return 0 if whole else 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    from . import report
+
+    notebook = report.find(options.notebook)
+    parameters = dict(_parameter(text) for text in options.parameter)
+    result = report.execute(notebook, options.out / notebook.name, parameters)
+    if result["error"]:
+        report.say(f"error: {notebook.stem}, cell {result['error']['cell']}: {report.one_line(result['error'])}")
+        return 1
+    report.say(f"{os.path.relpath(options.out / notebook.name)}: {result['seconds']:.0f} s")
+    return 0
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from . import classifiers, datasets, pipeline
+
+    classifiers.check_model(options.model)
+    if options.dataset not in datasets.NAMES:
+        datasets.load(options.dataset)
+    if options.epochs is not None and options.epochs < 1:
+        raise CourseError(f"--epochs is {options.epochs}; training takes at least 1")
+    card = pipeline.train_base(options.dataset, options.model, options.seed, options.epochs)
+    for split, score in card["scores"].items():
+        print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
+
+
+def _record(options: argparse.Namespace) -> None:
+    from . import report
+
+    report.record(options.out)
+
+
+def _clean(_: argparse.Namespace) -> None:
+    for folder in (settings.ARTIFACTS, settings.ROOT / "report"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise CourseError(f"-p {text!r} is not of the form NAME=VALUE")
+    if name == "eps":
+        return name, _number(value, "eps", lambda t: float(Fraction(t)))
+    if name == "weights":
+        return name, _weights_choice(value)
+    return name, _number(value, name, int) if name == "seed" else value
+
+
+def _weights_choice(value: str) -> str:
+    """A choice by name as it is; a file's path made absolute, since notebooks run in a folder of their own."""
+    return value if value in ("course", "tf2cv", "none") else str(Path(value).expanduser().resolve())
+
+
+def _number(text: str, name: str, convert):
+    try:
+        return convert(text)
+    except (ValueError, ZeroDivisionError):
+        raise CourseError(f"{name} is {text!r}, which is not a number") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

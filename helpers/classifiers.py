@@ -1,0 +1,177 @@
+"""tf2cv's CIFAR-10 classifiers: images float32 [n, 32, 32, 3] in [0, 1] in, logits [n, 10] out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import tensorflow as tf
+
+from . import settings
+from .datasets import Data, sha256_of
+from .settings import CourseError
+
+keras = tf.keras
+
+MODELS = {"resnet20": "resnet20_cifar10", "sepreresnet56": "sepreresnet56_cifar10"}
+"""The course's names for tf2cv's networks."""
+
+TITLES = {"resnet20": "ResNet-20", "sepreresnet56": "SEPreResNet-56"}
+WEIGHT_CHOICES = ("course", "tf2cv", "none")
+
+
+class Normalize(keras.layers.Layer):
+    """(image - mean) / std per channel, so that everything outside the classifier sees images in [0, 1]."""
+
+    def __init__(self, mean, std, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self._mean = np.asarray(mean, np.float32)
+        self._std = np.asarray(std, np.float32)
+
+    def call(self, images):
+        return (images - tf.cast(self._mean, images.dtype)) / tf.cast(self._std, images.dtype)
+
+
+def check_model(model: str) -> None:
+    """Refuse a name that is not a key of MODELS."""
+    if model not in MODELS:
+        raise CourseError(f"unknown model {model!r}; choose one of {', '.join(MODELS)}")
+
+
+def build(model: str, mean, std, precision: str = "float32") -> keras.Model:
+    """An untrained classifier with its normalisation inside.
+
+    Args:
+        model: a key of MODELS.
+        mean, std: three numbers each, of the data set (datasets.Data).
+        precision: a Keras policy; ``mixed_bfloat16`` computes in bfloat16 and keeps float32 weights. Logits
+            are float32 either way.
+
+    Raises:
+        CourseError: unknown model.
+    """
+    network = _network(model, precision)
+    images = keras.Input((32, 32, 3), dtype=tf.float32)
+    logits = network(Normalize(mean, std, dtype="float32", name="normalize")(images))
+    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
+    return keras.Model(images, logits, name=model)
+
+
+def _network(model: str, precision: str) -> keras.Model:
+    check_model(model)
+    from tf2cv.model_provider import get_model  # late: it imports a hundred networks
+
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        network = get_model(MODELS[model], pretrained=False)
+        network(tf.zeros([1, 32, 32, 3]))  # creates the weights, in the layers' order
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    return network
+
+
+def network_of(classifier: keras.Model) -> keras.Model:
+    """The tf2cv network inside a classifier made by build: what weight files hold."""
+    return next(layer for layer in classifier.layers if isinstance(layer, keras.Model))
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """A checksum of a model's weights themselves: two files with the same numbers have the same one."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def load_weights(classifier: keras.Model, path: Path) -> None:
+    """Fill a classifier from a weight file (HDF5, tf2cv's layout).
+
+    Raises:
+        CourseError: no such file, a damaged one, or one of another network.
+    """
+    if not path.is_file():
+        raise CourseError(f"there is no weight file {path.name} in {path.parent.name}/; check the path")
+    network = network_of(classifier)
+    before = network.get_weights()
+    try:
+        with h5py.File(path) as file:  # by itself, so that a damaged file is told from one of another network
+            file.visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
+    except (OSError, RuntimeError) as error:
+        raise CourseError(f"the weight file {path.name} is truncated or damaged; fetch or train it again") from error
+    try:
+        network.load_weights(str(path))
+    except (ValueError, KeyError) as error:
+        network.set_weights(before)
+        raise CourseError(
+            f"{path.name} holds the weights of another network than {TITLES[classifier.name]} "
+            f"({len(before)} arrays); choose the model that it was trained for"
+        ) from error
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write a model's weights as HDF5."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "weights.h5"
+        model.save_weights(str(file))
+        settings.write_atomically(path, file.read_bytes())
+
+
+def shipped(dataset: str, model: str) -> Path:
+    """Where the course keeps its own weights; the card lies beside them, ending in .json."""
+    return settings.WEIGHTS / dataset / f"{model}.h5"
+
+
+def load(model: str, data: Data, weights: str = "course", precision: str = "float32") -> keras.Model:
+    """A classifier with its weights.
+
+    Args:
+        model: a key of MODELS.
+        data: what it classifies; its mean and deviation go into the classifier.
+        weights: ``course`` (shipped, trained by ``make weights``), ``tf2cv`` (the official download, CIFAR-10 only),
+            ``none`` (untrained), or the path of a weight file.
+
+    Raises:
+        CourseError: unknown model; weights that are not there, damaged, or of another network.
+    """
+    classifier = build(model, data.mean, data.std, precision)
+    if weights == "course":
+        load_weights(classifier, _checked_against_card(shipped(data.name, model), data.name, model))
+    elif weights == "tf2cv":
+        load_weights(classifier, _download_tf2cv(model, data))
+    elif weights != "none":
+        load_weights(classifier, Path(weights).expanduser())
+    return classifier
+
+
+def _checked_against_card(path: Path, dataset: str, model: str) -> Path:
+    card = path.with_suffix(".json")
+    if not path.is_file() or not card.is_file():
+        raise CourseError(
+            f"the course ships no weights of {TITLES[model]} for {dataset}; train them with "
+            f"'make weights DATASET={dataset} MODEL={model}', or choose WEIGHTS=none or a file"
+        )
+    if json.loads(card.read_text())["file_sha256"] != sha256_of(path):
+        raise CourseError(
+            f"the weight file weights/{dataset}/{path.name} is not the one its card describes; it is truncated or "
+            "was replaced: restore it (git checkout weights) or name another file with WEIGHTS="
+        )
+    return path
+
+
+def _download_tf2cv(model: str, data: Data) -> Path:
+    if data.name != "cifar10":
+        raise CourseError(f"tf2cv's weights are for CIFAR-10, not for {data.name}; choose WEIGHTS=course")
+    from tf2cv.models.model_store import get_model_file
+
+    try:
+        return Path(get_model_file(MODELS[model]))
+    except Exception as error:  # whatever requests, zipfile or tf2cv raise: the file could not be had
+        raise CourseError(
+            f"tf2cv's weights of {TITLES[model]} could not be downloaded ({type(error).__name__}); connect to the "
+            "network, or choose WEIGHTS=course"
+        ) from error

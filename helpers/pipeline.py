@@ -1,0 +1,485 @@
+"""The paper's steps, one function each; what a step needs and does not find, it computes.
+
+    run = start(dataset="cifar10", model="resnet20", profile="quick")
+    images = inputs(run, "test", "pgd")              # section 2, Adversarial Attacks
+    ae, history = autoencoder(run)                   # section 2, Preprocessing
+    tuned, history = fine_tuned(run)                 # section 2, Fine-Tuning
+    records = static_table(run)                      # section 3, Tables 2 and 3
+
+Results are kept in the artifact store under everything they depend on, so that every notebook can call any of these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from . import artifacts, attacks, classifiers, datasets, evaluation, provenance, settings, training
+from . import autoencoder as ae_module
+from .datasets import Data, Split
+from .settings import CourseError, Profile
+
+keras = tf.keras
+
+STEP_SIZE, STEPS = 0.01, 10
+"""PGD's, as in the paper (section 2)."""
+
+SOURCES = ("regular", "fgsm", "pgd")
+
+BASE_EPOCHS = {"cifar10": 45, "patches10": 12}
+"""How long the shipped base classifiers were trained; fixed before the test images were looked at."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step is given: data, the initial classifier, and the run's parameters."""
+
+    data: Data
+    classifier: keras.Model
+    model: str
+    profile: Profile
+    seed: int
+    eps: float
+    weights: str
+
+    def config(self, *modules) -> dict:
+        """The part of a step's configuration that all steps share."""
+        return {
+            "data": self.data.sha256,
+            "model": self.model,
+            "weights": classifiers.weights_sha256(self.classifier),
+            "eps": self.eps,
+            "seed": self.seed,
+            "code": artifacts.code_version(classifiers, attacks, *modules),
+        }
+
+    def split(self, name: str) -> Split:
+        """The images of a split that this profile uses."""
+        if name == "train":
+            return self.data.training_images(self.profile.n_train)
+        if name == "validation":
+            return self.data.validation.head(self.profile.n_validation)
+        if name == "test":
+            return self.data.test.head(self.profile.n_test)
+        raise CourseError(f"unknown split {name!r}; choose train, validation or test")
+
+    @property
+    def label(self) -> str:
+        """What a figure of this run says of itself; empty for a full run on CIFAR-10."""
+        marks = [] if self.profile.name == "full" else [f"{self.profile.name} run, n = {self.profile.n_test:,}"]
+        if self.data.name != "cifar10":
+            marks.append(f"{self.data.name}, not CIFAR-10")
+        return "; ".join(marks)
+
+
+def start(
+    dataset: str = "auto",
+    model: str = "resnet20",
+    profile: str = "quick",
+    seed: int = 0,
+    weights: str = "course",
+    eps: float = settings.EPS,
+) -> Run:
+    """Begin a run: check the parameters, load the data and the initial classifier, fix the seeds.
+
+    Raises:
+        CourseError: any of the parameters is not what it can be.
+    """
+    chosen = settings.profile(profile)
+    classifiers.check_model(model)
+    attacks.check_eps(eps)
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    data = datasets.load(dataset)
+    return Run(data, classifiers.load(model, data, weights), model, chosen, int(seed), float(eps), weights)
+
+
+# ---------------------------------------------------------------------------------------------- adversarial images
+
+
+def inputs(run: Run, split: str, kind: str) -> np.ndarray:
+    """Images to classify, in storage form: ``regular``, or attacked by ``fgsm`` or ``pgd`` aimed at the initial
+    classifier (the paper's protocol, which this course calls static).
+
+    Returns:
+        uint8 [n, 32, 32, 3] for regular, a memory-mapped uint16 array for attacks; training.to_float reads both.
+    """
+    if kind == "regular":
+        return run.split(split).pixels
+    if kind not in ("fgsm", "pgd"):
+        raise CourseError(f"unknown input {kind!r}; choose one of {', '.join(SOURCES)}")
+    chosen = run.split(split)
+    config = {**run.config(), "attack": kind, "split": split, "n": len(chosen), **_steps_of(kind)}
+    return artifacts.make_array(
+        "attacks", config, chosen.pixels.shape, lambda out: _fill_attacked(run, chosen, kind, f"{kind}, {split}", out)
+    )
+
+
+def _steps_of(kind: str) -> dict:
+    return {"steps": STEPS, "step_size": STEP_SIZE} if kind == "pgd" else {"steps": 1}
+
+
+def _fill_attacked(run: Run, images: Split, kind: str, title: str, out: np.ndarray, chunk: int = 1024) -> None:
+    with settings.progress(total=len(images), title=title) as bar:
+        for first in range(0, len(images), chunk):
+            part = Split(images.pixels[first : first + chunk], images.labels[first : first + chunk])
+            out[first : first + chunk] = artifacts.to_uint16(
+                attack(run.classifier, *part.take(), kind, run.eps, seed=run.seed + first)
+            )
+            bar.update(len(part))
+
+
+def attack(model, images: np.ndarray, labels: np.ndarray, kind: str, eps: float, seed: int = 0) -> np.ndarray:
+    """The paper's FGSM or PGD on any model; float32 images in, float32 images out."""
+    if kind == "fgsm":
+        return attacks.fgsm(model, images, labels, eps)
+    return attacks.pgd(model, images, labels, eps, step_size=STEP_SIZE, steps=STEPS, seed=seed)
+
+
+# ------------------------------------------------------------------------------------------------------ autoencoder
+
+
+def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
+    """The paper's autoencoder, trained to turn FGSM and PGD images back into the originals; and its history."""
+    profile = run.profile
+    config = {
+        **run.config(ae_module, training),
+        "n": profile.n_train,
+        "epochs": profile.ae_epochs,
+        "batch": profile.ae_batch,
+        "rates": profile.ae_rates,
+        "validation": profile.n_validation,
+    }
+    keras.utils.set_random_seed(run.seed)
+    model = ae_module.build()
+
+    def train(path: Path) -> None:
+        clean = inputs(run, "train", "regular")
+        samples = training.Samples([inputs(run, "train", kind) for kind in ("fgsm", "pgd")], clean)
+        history = training.train_autoencoder(
+            model,
+            samples,
+            epochs=profile.ae_epochs,
+            batch_size=profile.ae_batch,
+            rates=profile.ae_rates,
+            seed=run.seed,
+            folder=artifacts.checkpoints("autoencoder", config),
+            watch=_reconstruction_error(run, model),
+        )
+        _save_with_history(model, history, path)
+
+    return model, _load_with_history(model, artifacts.make("autoencoder", config, ".npz", train))
+
+
+def _reconstruction_error(run: Run, model: keras.Model):
+    """Watches the mean squared error on validation images that were attacked alike."""
+    if not run.profile.n_validation:
+        return dict
+    clean = training.to_float(inputs(run, "validation", "regular"))
+    attacked = {kind: training.to_float(inputs(run, "validation", kind)) for kind in ("fgsm", "pgd")}
+    return lambda: {
+        f"validation_{kind}": float(np.mean((evaluation.predict(model, images) - clean) ** 2))
+        for kind, images in attacked.items()
+    }
+
+
+def reconstructed(run: Run, split: str, kind: str) -> np.ndarray:
+    """What the autoencoder makes of inputs(run, split, kind): a memory-mapped uint16 array."""
+    model, _ = autoencoder(run)
+    images = inputs(run, split, kind)
+    config = {
+        **run.config(ae_module),
+        "autoencoder": classifiers.weights_sha256(model),
+        "input": kind,
+        "split": split,
+        "n": len(images),
+    }
+
+    def fill(out: np.ndarray) -> None:
+        for first in range(0, len(images), 1000):
+            part = slice(first, first + 1000)
+            out[part] = artifacts.to_uint16(evaluation.predict(model, images[part]))
+
+    return artifacts.make_array("reconstructed", config, images.shape, fill)
+
+
+# ------------------------------------------------------------------------------------------------------ fine-tuning
+
+
+def phases_of(run: Run) -> list[tuple[Sequence[str], int]]:
+    """The paper's schedules: what is trained on, by name, and for how many epochs.
+
+    ResNet-20 sees all six sources for three epochs. SEPreResNet-56 sees all six for several, then clean images and the
+    autoencoder's outputs only.
+    """
+    everything = [*SOURCES, *(f"ae({kind})" for kind in SOURCES)]
+    phases = [(everything, run.profile.tune_epochs)]
+    if run.model == "sepreresnet56":
+        phases.append((["regular", *everything[3:]], run.profile.tune_epochs_final))
+    return phases
+
+
+def source(run: Run, split: str, name: str) -> np.ndarray:
+    """Images of one of the six sources, in storage form: regular, fgsm, pgd, ae(regular), ae(fgsm) or ae(pgd)."""
+    return reconstructed(run, split, name[3:-1]) if name.startswith("ae(") else inputs(run, split, name)
+
+
+def fine_tuned(run: Run, phases: Sequence[tuple[Sequence[str], int]] = ()) -> tuple[keras.Model, list[dict]]:
+    """The classifier fine-tuned on clean, attacked and reconstructed images; and its history.
+
+    Args:
+        phases: another schedule than the paper's (phases_of), for experiments.
+    """
+    ae, _ = autoencoder(run)
+    phases, precision = phases or phases_of(run), settings.training_precision()
+    config = {
+        **run.config(ae_module, training),
+        "autoencoder": classifiers.weights_sha256(ae),
+        "n": run.profile.n_train,
+        "phases": phases,
+        "precision": precision,
+        "validation": run.profile.n_validation,
+    }
+    tuned = classifiers.build(run.model, run.data.mean, run.data.std)
+
+    def train(path: Path) -> None:
+        keras.utils.set_random_seed(run.seed)
+        model = classifiers.build(run.model, run.data.mean, run.data.std, precision)
+        model.set_weights(run.classifier.get_weights())
+        labels = run.split("train").labels
+        history = training.fine_tune(
+            model,
+            [(training.Samples([source(run, "train", s) for s in names], labels), n) for names, n in phases],
+            seed=run.seed,
+            folder=artifacts.checkpoints("fine_tuned", config),
+            watch=_validation_accuracy(run, model),
+        )
+        _save_with_history(model, history, path)
+
+    return tuned, _load_with_history(tuned, artifacts.make("fine_tuned", config, ".npz", train))
+
+
+def _validation_accuracy(run: Run, model: keras.Model):
+    """Watches the accuracy on each of the six sources, on validation images."""
+    if not run.profile.n_validation:
+        return dict
+    labels = run.split("validation").labels
+    images = {name: source(run, "validation", name) for name in phases_of(run)[0][0]}
+    return lambda: {name: float(evaluation.is_correct(model, x, labels).mean()) for name, x in images.items()}
+
+
+def _save_with_history(model: keras.Model, history: list[dict], path: Path) -> None:
+    arrays = {f"w{i:03d}": w for i, w in enumerate(model.get_weights())}
+    with open(path, "wb") as file:
+        np.savez(file, history=np.array(json.dumps(history)), **arrays)
+
+
+def _load_with_history(model: keras.Model, path: Path) -> list[dict]:
+    with np.load(path) as stored:
+        model.set_weights([stored[name] for name in sorted(stored.files) if name != "history"])
+        return json.loads(str(stored["history"]))
+
+
+# ---------------------------------------------------------------------------------------------------------- results
+
+
+def stages(run: Run) -> dict[str, keras.Model]:
+    """The classifiers that the tables compare, by stage."""
+    return {"initial": run.classifier, "fine_tuned": fine_tuned(run)[0]}
+
+
+def static_table(run: Run) -> list[dict]:
+    """The twelve records of the paper's Table 2 or 3: stage x defense x input.
+
+    As in the paper's released code, all attacked images were made against the initial classifier, and stay the same
+    for every cell: the fine-tuned classifier and the autoencoder are tested by transfer.
+    """
+    return [r for stage, classifier in stages(run).items() for r in static_records(run, stage, classifier)]
+
+
+def static_records(run: Run, stage: str, classifier: keras.Model) -> list[dict]:
+    """One stage's six records of that table."""
+    labels = run.split("test").labels
+    records = []
+    for defense, model in {"none": classifier, "ae": ae_module.defended(autoencoder(run)[0], classifier)}.items():
+        for kind in SOURCES:
+            images = inputs(run, "test", kind)
+            config = {**_assessed(run, model), "cell": [stage, defense, kind, "static"], "n": len(labels)}
+            fields = _fields(run, stage, defense, kind, "static")
+            records.append(_cached_record(config, partial(evaluation.is_correct, model, images, labels), **fields))
+    return records
+
+
+def aware_table(run: Run) -> list[dict]:
+    """What the same defenses score when the attack is made for them (n_sweep images).
+
+    grey_box: against the classifier that is assessed, without its autoencoder. adaptive: through both.
+    """
+    ae, _ = autoencoder(run)
+    records = []
+    for stage, classifier in stages(run).items():
+        pipeline = ae_module.defended(ae, classifier)
+        for kind in ("fgsm", "pgd"):
+            for defense, assessed, target, threat in (
+                ("none", classifier, classifier, "grey_box"),
+                ("ae", pipeline, classifier, "grey_box"),
+                ("ae", pipeline, pipeline, "adaptive"),
+            ):
+                records.append(
+                    attacked_record(run, assessed, target, kind, run.eps, stage=stage, defense=defense, threat=threat)
+                )
+    return records
+
+
+def attacked_record(
+    run: Run, assessed, target, kind: str, eps: float, *, stage: str, defense: str, threat: str,
+    step_size: float = STEP_SIZE, steps: int = STEPS,
+) -> dict:  # fmt: skip
+    """Attack ``target`` on the first n_sweep test images and assess ``assessed`` on the result.
+
+    Args:
+        kind: regular, noise (a random point of the eps-ball), fgsm or pgd.
+    """
+    images, labels = run.data.test.take(run.profile.n_sweep)
+    steps = {"pgd": steps, "fgsm": 1}.get(kind, 0)
+    config = {
+        **_assessed(run, assessed),
+        "target": classifiers.weights_sha256(target),
+        "cell": [stage, defense, kind, threat],
+        "n": len(labels),
+        "eps": eps,
+        "steps": steps,
+        "step_size": step_size if kind == "pgd" else eps,
+    }
+
+    def assess() -> np.ndarray:
+        if kind == "noise":
+            moved = attacks.random_noise(images, eps, run.seed)
+        elif kind == "pgd":
+            moved = attacks.pgd(target, images, labels, eps, step_size=step_size, steps=steps, seed=run.seed)
+        else:
+            moved = attacks.fgsm(target, images, labels, eps) if kind == "fgsm" else images
+        return evaluation.is_correct(assessed, moved, labels)
+
+    return _cached_record(config, assess, **{**_fields(run, stage, defense, kind, threat), "eps": eps, "steps": steps})
+
+
+def accuracy_against_eps(run: Run, budgets: Sequence[float]) -> list[dict]:
+    """The initial classifier's accuracy under noise, FGSM and PGD at several budgets.
+
+    PGD's step grows with the budget, so that ten steps can cross the ball: a quarter of eps, and the paper's 0.01 where
+    that is larger.
+    """
+    return [
+        attacked_record(
+            run, run.classifier, run.classifier, kind, eps, stage="initial", defense="none", threat="grey_box",
+            step_size=max(STEP_SIZE, eps / 4),
+        )
+        for eps in budgets
+        for kind in ("noise", "fgsm", "pgd")
+    ]  # fmt: skip
+
+
+def accuracy_against_steps(run: Run, counts: Sequence[int]) -> list[dict]:
+    """The initial classifier's accuracy under PGD of several lengths, at the paper's budget and step size."""
+    return [
+        attacked_record(
+            run, run.classifier, run.classifier, "pgd", run.eps, stage="initial", defense="none", threat="grey_box",
+            steps=steps,
+        )
+        for steps in counts
+    ]  # fmt: skip
+
+
+def _assessed(run: Run, model: keras.Model) -> dict:
+    return {**run.config(ae_module, evaluation), "assessed": classifiers.weights_sha256(model)}
+
+
+def _fields(run: Run, stage: str, defense: str, kind: str, threat: str) -> dict:
+    return {
+        "dataset": run.data.name,
+        "profile": run.profile.name,
+        "model": run.model,
+        "stage": stage,
+        "defense": defense,
+        "input": kind,
+        "threat": threat,
+        "eps": 0.0 if kind == "regular" else run.eps,
+        "steps": {"fgsm": 1, "pgd": STEPS}.get(kind, 0),
+        "seed": run.seed,
+    }
+
+
+def _cached_record(config: dict, assess, **fields) -> dict:
+    correct = artifacts.make_json("correct", config, lambda: [int(c) for c in assess()])
+    return evaluation.record(np.array(correct, bool), **fields)
+
+
+# ------------------------------------------------------------------------------------------------- base classifiers
+
+
+def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> dict:
+    """Train a base classifier on the training split and ship it: weights and card into weights/<dataset>/.
+
+    The recipe and its length are fixed beforehand; validation accuracy is recorded every epoch, the test images are
+    looked at once, at the end.
+
+    Returns:
+        The card.
+    """
+    classifiers.check_model(model)
+    tf.config.experimental.enable_op_determinism()
+    data, precision = datasets.load(dataset), settings.training_precision()
+    epochs = epochs or BASE_EPOCHS[data.name]
+    config = {
+        "data": data.sha256,
+        "model": model,
+        "seed": seed,
+        "epochs": epochs,
+        "recipe": training.BASE_RECIPE,
+        "precision": precision,
+    }
+
+    def train(path: Path) -> None:
+        keras.utils.set_random_seed(seed)
+        network = classifiers.build(model, data.mean, data.std, precision)
+        images, labels = data.validation.take()
+        history = training.train_classifier(
+            network,
+            training.Samples([data.train.pixels], data.train.labels),
+            epochs=epochs,
+            seed=seed,
+            folder=artifacts.checkpoints("base", config),
+            watch=lambda: {"validation_accuracy": float(evaluation.is_correct(network, images, labels).mean())},
+        )
+        _save_with_history(network, history, path)
+
+    classifier = classifiers.build(model, data.mean, data.std)
+    history = _load_with_history(classifier, artifacts.make("base", config, ".npz", train))
+    file = classifiers.shipped(data.name, model)
+    classifiers.save_weights(classifiers.network_of(classifier), file)
+    scores = {
+        name: evaluation.proportion(evaluation.is_correct(classifier, *split.take()))
+        for name, split in (("validation", data.validation), ("test", data.test))
+    }
+    card = {
+        "model": model,
+        "network": f"tf2cv {classifiers.MODELS[model]}",
+        "parameters": int(sum(np.prod(w.shape) for w in classifier.trainable_weights)),
+        **config,
+        "data": data.provenance,
+        "trained_on": len(data.train),
+        "scores": scores,
+        "commit": provenance.commit(),
+        "weights_sha256": classifiers.weights_sha256(classifier),
+        "file_sha256": datasets.sha256_of(file),
+        "history": history,
+    }
+    settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
+    return card

@@ -1,0 +1,165 @@
+"""Figures. Each function draws one and returns it; show displays it with its alternative text."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from . import settings
+from .tables import DEFENSE_TITLES, INPUT_TITLES, PAPER, STAGE_TITLES, cells
+
+plt.style.use(settings.ROOT / "helpers" / "course.mplstyle")
+PALETTE = sns.color_palette("colorblind")
+COLORS = {"regular": PALETTE[0], "fgsm": PALETTE[1], "pgd": PALETTE[3], "noise": PALETTE[7]}
+MARKERS = {"regular": "o", "fgsm": "s", "pgd": "D", "noise": "^"}
+
+
+def show(figure: Figure, alt: str, name: str, mark: str = "") -> None:
+    """Display a figure in a notebook, with a text for those who cannot see it.
+
+    Args:
+        alt: what the figure shows, in a sentence or two.
+        name: the file name under which the report keeps it.
+        mark: what the reader must know of the run (pipeline.Run.label): printed below the figure.
+    """
+    from IPython.display import display
+
+    if mark:
+        figure.text(0.995, -0.01, mark, ha="right", va="top", fontsize=9, color="#666666")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    display({"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt, "name": name}}, raw=True)
+
+
+def say(text: str) -> None:
+    """Display Markdown: sentences that read their numbers from variables."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
+
+
+def gallery(rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None = None, size: float = 1.15) -> Figure:
+    """Rows of images under each other.
+
+    Args:
+        rows: by row title, float images [n, h, w, 3] in [0, 1].
+        titles: by row title, n short texts to print above the images.
+    """
+    count = len(next(iter(rows.values())))
+    figure, axes = plt.subplots(
+        len(rows), count, figsize=(size * count + 1.1, (size + (0.28 if titles else 0.05)) * len(rows)), squeeze=False
+    )
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for k, (axis, image) in enumerate(zip(line, images, strict=True)):
+            axis.imshow(image, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if titles and name in titles:
+                axis.set_title(titles[name][k], fontsize=9, loc="center")
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+    return figure
+
+
+def magnified(delta: np.ndarray, eps: float) -> np.ndarray:
+    """A perturbation in [-eps, eps] as an image: grey is no change, full brightness is +eps."""
+    return np.clip(0.5 + delta / (2 * max(eps, 1e-12)), 0, 1)
+
+
+def accuracy_curve(records: list[dict], x: str, xlabel: str, title: str, scale: float = 1.0) -> Figure:
+    """Accuracy in percent against eps or steps, one line an input, with the 95% interval shaded."""
+    figure, axis = plt.subplots(figsize=(6.4, 3.8))
+    for kind in dict.fromkeys(r["input"] for r in records):
+        points = sorted((r for r in records if r["input"] == kind), key=lambda r: r[x])
+        xs = [scale * r[x] for r in points]
+        accuracy, low, high = (np.array([100 * r[k] for r in points]) for k in ("accuracy", "ci_low", "ci_high"))
+        axis.plot(xs, accuracy, marker=MARKERS[kind], color=COLORS[kind], label=INPUT_TITLES[kind])
+        axis.fill_between(xs, low, high, color=COLORS[kind], alpha=0.2, linewidth=0)
+    axis.axhline(10, color="#666666", linestyle=":", linewidth=1)
+    axis.text(axis.get_xlim()[1], 11, "guessing", ha="right", va="bottom", fontsize=9, color="#666666")
+    axis.set(xlabel=xlabel, ylabel="accuracy (%)", ylim=(0, 101), title=title)
+    if len(axis.get_lines()) > 2:
+        axis.legend()
+    return figure
+
+
+def training_curve(history: list[dict], series: dict[str, str], ylabel: str, title: str, log: bool = False) -> Figure:
+    """Numbers of a training history against epochs.
+
+    Args:
+        series: by key of the history, the line's label.
+    """
+    figure, axis = plt.subplots(figsize=(6.4, 3.4))
+    epochs = range(1, len(history) + 1)
+    styles = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+    drawn = {key: label for key, label in series.items() if key in history[0]}
+    for (key, label), style in zip(drawn.items(), styles, strict=False):
+        axis.plot(
+            epochs, [h[key] for h in history], linestyle=style, label=label, marker="." if len(epochs) < 8 else ""
+        )
+    axis.set(xlabel="epoch", ylabel=ylabel, title=title)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    if log:
+        axis.set_yscale("log")
+    axis.legend()
+    return figure
+
+
+def results_figure(records: list[dict], model: str, title: str) -> Figure:
+    """Tables 2 and 3 as a picture: what the autoencoder does to each accuracy, before and after fine-tuning.
+
+    Each arrow runs from the classifier alone to the classifier behind the autoencoder; bars are 95% intervals, and
+    hollow markers the paper's values.
+    """
+    ours = cells(records)
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
+    for axis, stage in zip(axes, ("initial", "fine_tuned"), strict=True):
+        for y, kind in enumerate(("pgd", "fgsm", "regular")):
+            pair = [ours[kind, stage, defense] for defense in ("none", "ae")]
+            values = [100 * r["accuracy"] for r in pair]
+            axis.annotate(
+                "", (values[1], y), (values[0], y), arrowprops={"arrowstyle": "-|>", "color": "#888888", "lw": 1.5}
+            )
+            for r, value, defense, color in zip(pair, values, ("none", "ae"), (PALETTE[3], PALETTE[0]), strict=True):
+                error = [[max(0, value - 100 * r["ci_low"])], [max(0, 100 * r["ci_high"] - value)]]
+                label = DEFENSE_TITLES[defense] if y == 0 else None
+                marker = "s" if defense == "none" else "o"
+                axis.errorbar(value, y, xerr=error, fmt=marker, color=color, label=label, capsize=3)
+                paper = PAPER[model][kind, stage, defense]
+                axis.plot(paper, y - 0.28, marker=marker, mfc="white", mec=color, linestyle="", markersize=6,
+                    label=f"paper, {DEFENSE_TITLES[defense]}" if y == 0 else None)  # fmt: skip
+        axis.set(xlim=(-3, 103), ylim=(-0.6, 2.5), xlabel="accuracy (%)", title=f"{STAGE_TITLES[stage]} classifier")
+        axis.set_yticks(range(3), [INPUT_TITLES[k] for k in ("pgd", "fgsm", "regular")])
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figure:
+    """Accuracy behind the autoencoder under PGD, by what the attacker knows, before and after fine-tuning."""
+    rungs = [
+        ("static", "initial classifier only\n(the paper's protocol)"),
+        ("grey_box", "this classifier,\nnot its AE"),
+        ("adaptive", "AE and classifier"),
+    ]
+    figure, axis = plt.subplots(figsize=(6.8, 3.6))
+    for offset, (stage, marker) in zip((-0.12, 0.12), (("initial", "o"), ("fine_tuned", "s")), strict=True):
+        found = [cells(static + aware, threat)["pgd", stage, "ae"] for threat, _ in rungs]
+        values = np.array([100 * r["accuracy"] for r in found])
+        error = np.abs([[100 * r["ci_low"] for r in found], [100 * r["ci_high"] for r in found]] - values)
+        axis.errorbar(np.arange(3) + offset, values, yerr=error, fmt=marker, capsize=3,
+            label=f"{STAGE_TITLES[stage]} + AE")  # fmt: skip
+    axis.axhline(10, color="#666666", linestyle=":", linewidth=1)
+    axis.text(2.45, 11, "guessing", ha="right", va="bottom", fontsize=9, color="#666666")
+    axis.set(xlim=(-0.5, 2.5), ylim=(-2, 101), ylabel="accuracy under PGD (%)", title=title)
+    axis.set_xlabel("what the attacker knows")
+    axis.set_xticks(range(3), [text for _, text in rungs])
+    axis.legend()
+    return figure

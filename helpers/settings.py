@@ -1,0 +1,143 @@
+"""Where things are, how large a run is, and the errors a user may see."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ARTIFACTS = Path(os.environ.get("ARTIFACTS_DIR", ROOT / "artifacts"))
+WEIGHTS = ROOT / "weights"
+FIGURES = ROOT / "figures"
+
+EPS = 8 / 255
+"""The paper's attack budget (section 2): 8 of 255 grey levels, in images scaled to [0, 1]."""
+
+
+class CourseError(Exception):
+    """An error whose message is for the person at the keyboard: one line, what was wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large a run is. All counts are images unless said otherwise.
+
+    Attributes:
+        n_train: training images attacked and used to train the autoencoder and to fine-tune; where it
+            exceeds the training split, the validation split is used too (the paper's 50,000).
+        n_validation: validation images attacked, to watch training on images it has not seen.
+        n_test: test images assessed.
+        n_sweep: test images for the curves (accuracy against eps, against steps).
+        ae_epochs, ae_batch, ae_rates: the autoencoder's schedule; Adam's rate falls from the first to the second.
+        tune_epochs: passes over the six sources when fine-tuning ResNet-20.
+        tune_epochs_final: further passes, for SEPreResNet-56, on clean images and autoencoder outputs only.
+    """
+
+    name: str
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_sweep: int
+    ae_epochs: int
+    ae_batch: int
+    ae_rates: tuple[float, float]
+    tune_epochs: int
+    tune_epochs_final: int
+
+
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile("smoke", 256, 64, 128, 32, 2, 32, (5e-3, 5e-4), 1, 1),
+        Profile("quick", 3_000, 500, 2_000, 300, 30, 32, (5e-3, 5e-4), 3, 1),
+        Profile("full", 50_000, 0, 10_000, 2_000, 100, 128, (1e-3, 1e-4), 3, 2),
+    )
+}
+
+
+def profile(name: str, **changes) -> Profile:
+    """The profile of that name, with some of its numbers changed.
+
+    Raises:
+        CourseError: no profile has that name.
+    """
+    if name not in PROFILES:
+        raise CourseError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
+    return replace(PROFILES[name], **changes)
+
+
+def training_precision() -> str:
+    """The Keras policy that classifiers are trained with: COURSE_PRECISION, or what is fast on this processor.
+
+    mixed_bfloat16 where the processor has AMX tiles (there, a training step of ResNet-20 took half the time of float32
+    when the course was made), float32 elsewhere, where bfloat16 is emulated and slow. Attacks and evaluation are
+    always float32.
+    """
+    asked = os.environ.get("COURSE_PRECISION")
+    if asked in ("float32", "mixed_bfloat16"):
+        return asked
+    if asked:
+        raise CourseError(f"COURSE_PRECISION is {asked!r}; choose float32 or mixed_bfloat16")
+    cpuinfo = Path("/proc/cpuinfo")
+    return "mixed_bfloat16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "float32"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it: it is there whole or not at all.
+
+    Raises:
+        CourseError: the disk is full or cannot be written; says which file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(scratch, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> CourseError:
+    """The error for a file that could not be written."""
+    why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+    return CourseError(
+        f"cannot write {path.name} in {path.parent.name}/: {why}. Free some space (make clean removes artifacts/) "
+        "or set ARTIFACTS_DIR to another disk; finished steps are kept"
+    )
+
+
+class progress:
+    """A progress bar for long work: in a terminal, in a notebook, or as lines in the file COURSE_PROGRESS names.
+
+    The command line sets COURSE_PROGRESS for the notebooks it runs, so that their bars reach the person who waits
+    and not the notebooks' outputs.
+    """
+
+    def __init__(self, total: int, title: str, initial: int = 0):
+        from tqdm.auto import tqdm
+
+        target = os.environ.get("COURSE_PROGRESS")
+        self._file = open(target, "a", buffering=1) if target else None  # noqa: SIM115 (closed in __exit__)
+        options = {"file": self._file, "mininterval": 10, "ascii": True} if target else {"leave": False}
+        self._bar = tqdm(total=total, initial=initial, desc=title, dynamic_ncols=True, **options)
+
+    def update(self, n: int = 1) -> None:
+        self._bar.update(n)
+
+    def note(self, numbers: dict) -> None:
+        """Show some numbers beside the bar."""
+        self._bar.set_postfix({k: f"{v:.4g}" for k, v in numbers.items()}, refresh=False)
+
+    def __enter__(self) -> progress:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+        if self._file:
+            self._file.close()

@@ -1,0 +1,102 @@
+"""The paper's numbers, and tables that set a run beside them."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from . import settings
+
+PAPER = {
+    "resnet20": {
+        ("regular", "initial", "none"): 93.84,
+        ("regular", "initial", "ae"): 79.09,
+        ("regular", "fine_tuned", "none"): 88.98,
+        ("regular", "fine_tuned", "ae"): 82.56,
+        ("fgsm", "initial", "none"): 24.37,
+        ("fgsm", "initial", "ae"): 66.78,
+        ("fgsm", "fine_tuned", "none"): 59.47,
+        ("fgsm", "fine_tuned", "ae"): 75.38,
+        ("pgd", "initial", "none"): 0.13,
+        ("pgd", "initial", "ae"): 72.84,
+        ("pgd", "fine_tuned", "none"): 61.50,
+        ("pgd", "fine_tuned", "ae"): 79.36,
+    },
+    "sepreresnet56": {
+        ("regular", "initial", "none"): 95.32,
+        ("regular", "initial", "ae"): 81.21,
+        ("regular", "fine_tuned", "none"): 92.13,
+        ("regular", "fine_tuned", "ae"): 88.16,
+        ("fgsm", "initial", "none"): 46.52,
+        ("fgsm", "initial", "ae"): 73.67,
+        ("fgsm", "fine_tuned", "none"): 77.19,
+        ("fgsm", "fine_tuned", "ae"): 84.30,
+        ("pgd", "initial", "none"): 4.50,
+        ("pgd", "initial", "ae"): 76.14,
+        ("pgd", "fine_tuned", "none"): 76.89,
+        ("pgd", "fine_tuned", "ae"): 85.95,
+    },
+}
+"""Accuracy in percent of the paper's Tables 2 and 3, by (input, stage, defense): the only numbers of the course that no
+run of it produced."""
+
+TABLE_NUMBER = {"resnet20": 2, "sepreresnet56": 3}
+
+INPUT_TITLES = {"regular": "Regular", "noise": "Random noise", "fgsm": "FGSM", "pgd": "PGD"}
+STAGE_TITLES = {"initial": "initial", "fine_tuned": "fine-tuned", "adversarial": "adversarially trained"}
+DEFENSE_TITLES = {"none": "no AE", "ae": "with AE"}
+THREAT_TITLES = {
+    "static": "attack made once, against the initial classifier",
+    "grey_box": "attack on this classifier, without its AE",
+    "adaptive": "attack through AE and classifier",
+}
+
+
+def cells(records: list[dict], threat: str = "static") -> dict[tuple[str, str, str], dict]:
+    """Records by (input, stage, defense)."""
+    return {(r["input"], r["stage"], r["defense"]): r for r in records if r["threat"] == threat}
+
+
+def percent(record: dict | None) -> str:
+    """A record as text: accuracy and its 95% interval, in percent."""
+    if record is None:
+        return "–"
+    return f"{100 * record['accuracy']:.1f} [{100 * record['ci_low']:.1f}, {100 * record['ci_high']:.1f}]"
+
+
+def recorded(model: str, dataset: str = "cifar10") -> list[dict]:
+    """The static records of the recorded full run; none until one is recorded."""
+    file = settings.FIGURES / "results.json"
+    if not file.is_file():
+        return []
+    return [
+        r
+        for r in json.loads(file.read_text())["records"]
+        if (r["model"], r["dataset"], r["profile"], r["threat"]) == (model, dataset, "full", "static")
+    ]
+
+
+def paper_table(records: list[dict], model: str) -> pd.DataFrame:
+    """The paper's Table 2 or 3, cell by cell: paper, this run, and the recorded full run; accuracy in percent."""
+    ours, full = cells(records), cells(recorded(model))
+    columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}
+    for cell, value in PAPER[model].items():
+        row = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]])
+        columns["paper"][row] = f"{value:.2f}"
+        columns["this run [95% interval]"][row] = percent(ours.get(cell))
+        columns["recorded full run"][row] = percent(full[cell]) if cell in full else "not recorded yet"
+    return pd.DataFrame(columns).rename_axis(["input", "stage", "defense"])
+
+
+def threat_table(records: list[dict]) -> pd.DataFrame:
+    """Accuracy by stage, defense and input in the rows, and what the attacker knew in the columns."""
+    rows = {}
+    for r in records:
+        if r["input"] == "regular":
+            continue
+        row = (STAGE_TITLES[r["stage"]], DEFENSE_TITLES[r["defense"]], INPUT_TITLES[r["input"]])
+        rows.setdefault(row, {})[THREAT_TITLES[r["threat"]]] = percent(r)
+    frame = pd.DataFrame.from_dict(rows, orient="index").fillna("–")
+    frame.index = pd.MultiIndex.from_tuples(frame.index, names=["stage", "defense", "input"])
+    return frame.sort_index(ascending=[False, False, True])

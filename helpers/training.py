@@ -1,0 +1,314 @@
+"""One training loop for every network of the course, and what each of them is trained with.
+
+The loop is resumable: it checkpoints after every epoch, and what an epoch does depends on nothing but the seed and
+the epoch's number. A run that was killed and started again ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from .settings import CourseError, progress, write_atomically
+
+keras = tf.keras
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+class Samples:
+    """Storage images of one or several sources, with one target a row, read a batch at a time.
+
+    The sources are parallel: row i of each shows the same photograph. They may be memory-mapped, so that a mixture of
+    any size takes no more memory than a batch.
+
+    Args:
+        sources: arrays [n, 32, 32, 3], uint8 (k means k/255) or uint16 (k means k/65535).
+        targets: [n] labels, or [n, 32, 32, 3] storage images (the autoencoder's).
+    """
+
+    def __init__(self, sources: Sequence[np.ndarray], targets: np.ndarray):
+        if any(len(source) != len(targets) for source in sources):
+            raise CourseError(f"sources of {[len(s) for s in sources]} images and {len(targets)} targets do not match")
+        self.sources, self.targets = list(sources), targets
+
+    def __len__(self) -> int:
+        return len(self.sources) * len(self.targets)
+
+    def read(self, rows: np.ndarray) -> Batch:
+        """The samples with these numbers: images as float32 in [0, 1], and their targets."""
+        which, row = np.divmod(rows, len(self.targets))
+        images = np.empty((len(rows), *self.sources[0].shape[1:]), np.float32)
+        for k in np.unique(which):
+            images[which == k] = to_float(self.sources[k][row[which == k]])
+        targets = self.targets[row]
+        return images, to_float(targets) if targets.ndim > 1 else targets
+
+    def batches(self, size: int, seed: int, epoch: int, augment: bool = False) -> Iterator[Batch]:
+        """One shuffled pass in full batches; the same (seed, epoch) gives the same pass."""
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(self))
+        size = min(size, len(order))
+        for start in range(0, len(order) - size + 1, size):
+            images, targets = self.read(order[start : start + size])
+            yield (crop_and_flip(images, rng) if augment else images), targets
+
+
+def to_float(stored: np.ndarray) -> np.ndarray:
+    """Storage to float32 in [0, 1]. uint16 holds k/255 exactly, since 65535 = 255 x 257."""
+    return stored.astype(np.float32) / np.float32(np.iinfo(stored.dtype).max)
+
+
+def crop_and_flip(images: np.ndarray, rng: np.random.Generator, pad: int = 4) -> np.ndarray:
+    """The usual CIFAR augmentation: a random crop of the image padded with zeros, mirrored half of the time."""
+    n, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    top, left = rng.integers(0, 2 * pad + 1, (2, n))
+    columns = left[:, None] + np.arange(width)
+    flipped = rng.random(n) < 0.5
+    columns[flipped] = columns[flipped, ::-1]
+    rows = top[:, None] + np.arange(height)
+    return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to a peak, then linear to zero (after Smith 2018, "A disciplined approach ...")."""
+
+    def __init__(self, peak: float, steps: int, warm_up: float = 0.2):
+        self.peak, self.steps, self.warm_up = peak, steps, warm_up
+
+    def __call__(self, step):
+        done = tf.cast(step, tf.float32) / self.steps
+        return self.peak * tf.maximum(tf.minimum(done / self.warm_up, (1 - done) / (1 - self.warm_up)), 0.0)
+
+    def get_config(self):
+        return {"peak": self.peak, "steps": self.steps, "warm_up": self.warm_up}
+
+
+def run(
+    step: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    samples: Samples,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    state: dict[str, tf.train.Checkpoint | keras.Model | keras.optimizers.Optimizer],
+    folder: Path,
+    title: str,
+    augment: bool = False,
+    watch: Callable[[], dict[str, float]] = dict,
+) -> list[dict]:
+    """Train for some epochs, resuming where an earlier call with the same folder was stopped.
+
+    Args:
+        step: one optimiser step on (images, targets); returns the loss.
+        state: what a checkpoint holds (the network and its optimiser).
+        folder: of the checkpoints; the caller gives every configuration a folder of its own.
+        watch: measures something after each epoch; its numbers go into the history.
+
+    Returns:
+        The history, one dict an epoch: epoch, loss (mean over the epoch), seconds, and what watch measured.
+
+    Raises:
+        CourseError: the loss is no longer a number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    epoch = tf.Variable(0, dtype=tf.int64)
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(epoch=epoch, **state), str(folder), max_to_keep=2)
+    history_file = folder / "history.json"
+    if manager.latest_checkpoint:
+        manager.checkpoint.restore(manager.latest_checkpoint)
+    done = int(epoch)
+    history = json.loads(history_file.read_text())[:done] if done else []
+    steps = max(1, len(samples) // batch_size)
+    with progress(total=epochs * steps, initial=done * steps, title=title) as bar:
+        for number in range(done, epochs):
+            start, losses = time.perf_counter(), []
+            for images, targets in samples.batches(batch_size, seed, number, augment):
+                losses.append(step(tf.constant(images), tf.constant(targets)))
+                bar.update()
+            loss = float(np.mean([float(one) for one in losses]))
+            if not np.isfinite(loss):
+                raise CourseError(f"{title}: the loss is {loss} in epoch {number + 1}; lower the learning rate")
+            record = {"epoch": number + 1, "loss": loss, "seconds": time.perf_counter() - start, **watch()}
+            history.append(record)
+            bar.note(record)
+            # The history first: a kill between the two leaves a record too many, which the next start cuts off.
+            write_atomically(history_file, json.dumps(history).encode())
+            epoch.assign(number + 1)
+            manager.save()
+    return history
+
+
+# ------------------------------------------------------------------------------------------------ base classifiers
+
+
+def classifier_step(
+    classifier: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    label_smoothing: float = 0.0,
+    weight_decay: float = 0.0,
+    training: bool = True,
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """One step of cross-entropy on logits, with L2 decay of the kernels. ``training`` is BatchNorm's mode."""
+    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+    variables = classifier.trainable_variables
+    kernels = [v for v in variables if len(v.shape) > 1]
+
+    @tf.function(reduce_retracing=True)
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            logits = classifier(images, training=training)
+            loss = cross_entropy(tf.one_hot(labels, logits.shape[-1]), logits)
+            total = loss + weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels]) if weight_decay else loss
+        optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
+        return loss
+
+    return step
+
+
+BASE_RECIPE = {
+    "optimizer": "SGD, Nesterov 0.9",
+    "batch_size": 128,
+    "peak_rate": 0.3,
+    "warm_up": 0.2,
+    "weight_decay": 5e-4,
+    "label_smoothing": 0.1,
+    "augmentation": "crop after padding by 4, mirror",
+}
+"""How the shipped classifiers were trained: one cycle up to the peak rate and linearly down to zero."""
+
+
+def train_classifier(
+    classifier: keras.Model,
+    samples: Samples,
+    *,
+    epochs: int,
+    seed: int,
+    folder: Path,
+    watch: Callable[[], dict[str, float]] = dict,
+) -> list[dict]:
+    """Train a base classifier from scratch by BASE_RECIPE. Returns the history; the weights are the last epoch's."""
+    recipe = BASE_RECIPE
+    size = min(recipe["batch_size"], len(samples))
+    steps = epochs * (len(samples) // size)
+    optimizer = keras.optimizers.SGD(OneCycle(recipe["peak_rate"], steps, recipe["warm_up"]), 0.9, nesterov=True)
+    return run(
+        classifier_step(classifier, optimizer, recipe["label_smoothing"], recipe["weight_decay"]),
+        samples,
+        epochs=epochs,
+        batch_size=size,
+        seed=seed,
+        state={"model": classifier, "optimizer": optimizer},
+        folder=folder,
+        title=f"{classifier.name}: base training",
+        augment=True,
+        watch=watch,
+    )
+
+
+# -------------------------------------------------------------------------------------- autoencoder and fine-tuning
+
+
+class Decay(keras.optimizers.schedules.LearningRateSchedule):
+    """From one rate to another, by the same factor at every step."""
+
+    def __init__(self, first: float, last: float, steps: int):
+        self.first, self.last, self.steps = first, last, steps
+
+    def __call__(self, step):
+        done = tf.minimum(tf.cast(step, tf.float32) / max(1, self.steps - 1), 1.0)
+        return self.first * (self.last / self.first) ** done
+
+    def get_config(self):
+        return {"first": self.first, "last": self.last, "steps": self.steps}
+
+
+def autoencoder_step(
+    autoencoder: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """One step on the mean squared error between what the autoencoder makes of attacked images and the originals."""
+    variables = autoencoder.trainable_variables
+
+    @tf.function(reduce_retracing=True)
+    def step(attacked, originals):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(autoencoder(attacked, training=True) - originals))
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    return step
+
+
+def train_autoencoder(
+    autoencoder: keras.Model,
+    samples: Samples,
+    *,
+    epochs: int,
+    batch_size: int,
+    rates: tuple[float, float],
+    seed: int,
+    folder: Path,
+    watch: Callable[[], dict[str, float]] = dict,
+) -> list[dict]:
+    """Train the autoencoder by Adam, the rate decaying from rates[0] to rates[1] (the paper, section 2)."""
+    size = min(batch_size, len(samples))
+    optimizer = keras.optimizers.Adam(Decay(*rates, epochs * (len(samples) // size)))
+    return run(
+        autoencoder_step(autoencoder, optimizer),
+        samples,
+        epochs=epochs,
+        batch_size=size,
+        seed=seed,
+        state={"model": autoencoder, "optimizer": optimizer},
+        folder=folder,
+        title="autoencoder",
+        watch=watch,
+    )
+
+
+FINE_TUNE_BATCH = 256
+FINE_TUNE_RATES = (1e-4, 1e-5)
+
+
+def fine_tune(
+    classifier: keras.Model,
+    phases: Sequence[tuple[Samples, int]],
+    *,
+    seed: int,
+    folder: Path,
+    watch: Callable[[], dict[str, float]] = dict,
+) -> list[dict]:
+    """Fine-tune a classifier by Adam, batches of 256 mixed from all sources (the paper, section 2, "Fine-Tuning").
+
+    Args:
+        phases: (samples, epochs) in turn. The rate falls from 1e-4 to 1e-5 over all of them.
+        watch: as for run.
+
+    Returns:
+        The history over all phases, each record with its phase's number.
+    """
+    size = min(FINE_TUNE_BATCH, *(len(samples) for samples, _ in phases))
+    steps = sum(epochs * (len(samples) // size) for samples, epochs in phases)
+    optimizer = keras.optimizers.Adam(Decay(*FINE_TUNE_RATES, steps))
+    step = classifier_step(classifier, optimizer)
+    history = []
+    for number, (samples, epochs) in enumerate(phases):
+        part = run(
+            step,
+            samples,
+            epochs=epochs,
+            batch_size=size,
+            seed=seed + 1000 * number,
+            state={"model": classifier, "optimizer": optimizer},
+            folder=folder / f"phase{number + 1}",
+            title=f"{classifier.name}: fine-tuning, phase {number + 1}",
+            watch=watch,
+        )
+        history += [{**record, "phase": number + 1} for record in part]
+    return history
