@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
+from .backend import keras, tf
 from .settings import CourseError
 
 Model = Callable[[tf.Tensor], tf.Tensor]
@@ -84,6 +84,7 @@ def pgd(
     _check_model(model, images[:1], labels)
     images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
     attacked = np.empty_like(images)
+    budget = tf.constant(eps, tf.float32), tf.constant(step_size, tf.float32), tf.constant(steps, tf.int32)
     for first in range(0, len(images), batch_size):
         rows = slice(first, first + batch_size)
         batch, truth = images[rows], labels[rows]
@@ -91,7 +92,7 @@ def pgd(
         # A last, smaller batch is filled up, so that the graph is traced for one shape only.
         fill = [(0, min(batch_size, len(images)) - len(batch))]
         padded = [np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge") for a in (start, batch, truth)]
-        moved = _ascend(model, *padded, tf.constant(eps), tf.constant(step_size), tf.constant(steps), targeted)
+        moved = _ascend(model, *padded, *budget, targeted)
         attacked[rows] = moved[: len(batch)]
     return attacked
 
@@ -135,7 +136,7 @@ def input_gradient(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tf.Ten
 
 def logits_of(model: Model, images: tf.Tensor) -> tf.Tensor:
     """The model's outputs, with BatchNorm and dropout in inference mode where there are any."""
-    return model(images, training=False) if isinstance(model, tf.keras.Model) else model(images)
+    return model(images, training=False) if isinstance(model, keras.Model) else model(images)
 
 
 # ------------------------------------------------------------------------------------------------------ bad input

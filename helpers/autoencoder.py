@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-
 from .attacks import logits_of
+from .backend import keras
 
-keras = tf.keras
 layers = keras.layers
 
 

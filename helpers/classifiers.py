@@ -9,13 +9,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import tensorflow as tf
 
 from . import settings
+from .backend import keras, tf
 from .datasets import Data, sha256_of
 from .settings import CourseError
-
-keras = tf.keras
 
 MODELS = {"resnet20": "resnet20_cifar10", "sepreresnet56": "sepreresnet56_cifar10"}
 """The course's names for tf2cv's networks."""

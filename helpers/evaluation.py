@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import tensorflow as tf
 from scipy.stats import binomtest
 
 from .attacks import Model
+from .backend import keras, tf
 from .settings import CourseError
 from .training import to_float
 
@@ -83,7 +83,7 @@ def predict(model: Model, images: np.ndarray, batch_size: int = 500) -> np.ndarr
         images: float32 [n, h, w, c] in [0, 1], or storage form (uint8, uint16), memory-mapped or not.
     """
     size, outputs = min(batch_size, len(images)), []
-    call = model.predict_on_batch if isinstance(model, tf.keras.Model) else model
+    call = model.predict_on_batch if isinstance(model, keras.Model) else model
     for first in range(0, len(images), size):
         batch = images[first : first + size]
         batch = batch if batch.dtype == np.float32 else to_float(batch)
@@ -104,4 +104,4 @@ def publish(records: list[dict]) -> None:
     """Attach records to the notebook cell that calls this, from where the report collects them."""
     from IPython.display import display
 
-    display({RECORDS_MIME: records, "text/plain": f"{len(records)} records for the report"}, raw=True)
+    display({RECORDS_MIME: records, "text/plain": ""}, raw=True)

@@ -18,14 +18,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from . import artifacts, attacks, classifiers, datasets, evaluation, provenance, settings, training
 from . import autoencoder as ae_module
+from .backend import keras, tf
 from .datasets import Data, Split
 from .settings import CourseError, Profile
-
-keras = tf.keras
 
 STEP_SIZE, STEPS = 0.01, 10
 """PGD's, as in the paper (section 2)."""
@@ -72,7 +70,7 @@ class Run:
     @property
     def label(self) -> str:
         """What a figure of this run says of itself; empty for a full run on CIFAR-10."""
-        marks = [] if self.profile.name == "full" else [f"{self.profile.name} run, n = {self.profile.n_test:,}"]
+        marks = [] if self.profile.name == "full" else [f"{self.profile.name} run"]
         if self.data.name != "cifar10":
             marks.append(f"{self.data.name}, not CIFAR-10")
         return "; ".join(marks)

@@ -60,13 +60,14 @@ def execute(notebook: Path, output: Path, parameters: dict) -> dict:
     from papermill.exceptions import PapermillExecutionError
 
     check_parameters(notebook, parameters)
+    _prepare_progress()
     output.parent.mkdir(parents=True, exist_ok=True)
     start, error = time.perf_counter(), None
     with _PeakMemory() as memory:
         try:
             papermill.execute_notebook(
                 str(notebook), str(output), parameters, cwd=str(NOTEBOOKS), kernel_name="python3",
-                progress_bar=sys.stderr.isatty(), log_output=False,
+                progress_bar=sys.stderr.isatty(), log_output=False, extra_arguments=["--log-level=ERROR"],
             )  # fmt: skip
         except PapermillExecutionError as failed:
             error = {"cell": failed.exec_count, "name": failed.ename, "message": failed.evalue, "source": failed.source}
@@ -125,7 +126,6 @@ def build(parameters: dict, folder: Path) -> bool:
     data = datasets.load(parameters["dataset"])
     if data.notice:
         say(f"\n*** {data.notice}\n")
-    _prepare_progress()
     started, runs = datetime.now(UTC), []
     executed = folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
@@ -237,19 +237,21 @@ def one_line(error: dict) -> str:
 
 def to_html(executed: Path, target: Path) -> None:
     """An executed notebook as one HTML file that needs no network: formulas become MathML, scripts are left out."""
+    from bs4 import BeautifulSoup
     from nbconvert import HTMLExporter
-    from traitlets.config import Config
 
     notebook = nbformat.read(executed, as_version=4)
+    figures = iter(figures_in(notebook))
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _math_to_mathml(cell.source)
-    config = Config({"HTMLExporter": {"mathjax_url": "", "require_js_url": "", "jquery_url": "", "mermaid_js_url": ""}})
-    html, _ = HTMLExporter(config=config).from_notebook_node(notebook, {"metadata": {"name": title_of(executed)}})
-    # What is left of remote scripts loads on demand only; without them the page asks the network for nothing.
-    html = re.sub(r"<script[^>]*>(?:(?!</script>).)*https?://(?:(?!</script>).)*</script>", "", html, flags=re.DOTALL)
-    html = re.sub(r'<script[^>]*src="[^"]*"[^>]*></script>', "", html)
-    write_atomically(target, html.encode())
+    html, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title_of(executed)}})
+    page = BeautifulSoup(html, "html.parser")
+    for script in page.find_all("script"):  # MathJax, require.js and mermaid, which a finished page has no use for
+        script.decompose()
+    for image in page.select(".jp-OutputArea-output img"):  # nbconvert knows no alternative texts
+        image["alt"] = next(figures)["alt"]
+    write_atomically(target, str(page).encode())
 
 
 def _math_to_mathml(text: str) -> str:

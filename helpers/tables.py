@@ -96,7 +96,8 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
         if r["input"] == "regular":
             continue
         row = (STAGE_TITLES[r["stage"]], DEFENSE_TITLES[r["defense"]], INPUT_TITLES[r["input"]])
-        rows.setdefault(row, {})[THREAT_TITLES[r["threat"]]] = percent(r)
-    frame = pd.DataFrame.from_dict(rows, orient="index").fillna("–")
+        rows.setdefault(row, {})[r["threat"]] = percent(r)
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(THREAT_TITLES)).fillna("–")
+    frame.columns = [name.replace("_", "-") for name in frame.columns]
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["stage", "defense", "input"])
     return frame.sort_index(ascending=[False, False, True])

@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
+from .backend import keras, tf
 from .settings import CourseError, progress, write_atomically
-
-keras = tf.keras
 
 Batch = tuple[np.ndarray, np.ndarray]
 

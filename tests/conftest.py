@@ -1,0 +1,109 @@
+"""What the tests share. No test downloads anything, and none touches the user's artifacts/."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import classifiers, datasets, settings
+from helpers.backend import keras, tf
+from helpers.settings import CourseError
+
+os.environ["COURSE_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def artifacts_folder():
+    """An artifact store of the tests' own, for this process and for those that it starts."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "ARTIFACTS", Path(folder))
+        patch.setenv("ARTIFACTS_DIR", folder)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cifar10(artifacts_folder):
+    """The real CIFAR-10; tests that ask for it are skipped where it is not."""
+    try:
+        return datasets.load("cifar10")
+    except CourseError as error:
+        if not isinstance(error, datasets.CifarNotFound) and "there is neither" not in str(error):
+            raise
+        pytest.skip(
+            "CIFAR-10 is not here: set CIFAR10_DIR to the folder that holds cifar-10-python.tar.gz, or put it in data/"
+        )
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Twelve images of grey levels k/255, the extremes among them."""
+    return np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3)).astype(np.float32) / np.float32(255)
+
+
+@pytest.fixture(scope="session")
+def labels():
+    return np.arange(12) % 10
+
+
+@pytest.fixture(scope="session")
+def cnn():
+    """A small random network with a BatchNorm whose statistics matter."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(10),
+        ]
+    )
+    rng = np.random.default_rng(0)
+    norm = model.layers[1]
+    norm.moving_mean.assign(rng.normal(0, 0.1, 8))
+    norm.moving_variance.assign(rng.uniform(0.01, 0.1, 8))
+    return model
+
+
+@pytest.fixture(scope="session")
+def resnet20():
+    """tf2cv's ResNet-20 with the course's weights, or untrained where the course ships none. Not to be changed."""
+    keras.utils.set_random_seed(0)
+    model = classifiers.build("resnet20", datasets.CIFAR_MEAN, datasets.CIFAR_STD)
+    if (file := classifiers.shipped("cifar10", "resnet20")).is_file():
+        classifiers.load_weights(model, file)
+    return model
+
+
+@contextmanager
+def eagerly():
+    """Run tf.functions step by step, so that no graph is optimised and every rounding is the same as elsewhere."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def tiny_network(seed: int = 0) -> keras.Model:
+    """A classifier of 8x8 images that trains in milliseconds; it has a BatchNorm."""
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, strides=4),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(10),
+        ],
+        name="tiny",
+    )

@@ -1,0 +1,288 @@
+"""The store: computed once, recomputed when anything differs, and never half there."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from helpers import artifacts, settings
+from helpers.settings import CourseError
+
+CONFIG = {"eps": 0.03, "steps": 10, "rates": (1e-3, 1e-4)}
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def produce():
+    """Writes how often it was called."""
+
+    def write(path):
+        write.calls += 1
+        path.write_text(f"result {write.calls}")
+
+    write.calls = 0
+    return write
+
+
+def files(store):
+    return sorted(path.name for path in store.rglob("*") if path.is_file())
+
+
+# ------------------------------------------------------------------------------------------------ reuse, recomputation
+
+
+def test_the_same_configuration_is_computed_once(store, produce):
+    first = artifacts.make("attacks", CONFIG, ".txt", produce)
+    again = artifacts.make("attacks", dict(reversed(CONFIG.items())), ".txt", produce)  # in another order
+    assert first == again and first.read_text() == "result 1" and produce.calls == 1
+    assert first.parent == store / "attacks" and len(files(store)) == 2
+
+
+@pytest.mark.parametrize("change", [{"eps": 0.06}, {"steps": 10.5}, {"more": None}, {"rates": (1e-3, 1e-5)}])
+def test_another_configuration_is_computed_anew(store, produce, change):
+    first = artifacts.make("attacks", CONFIG, ".txt", produce)
+    other = artifacts.make("attacks", CONFIG | change, ".txt", produce)
+    assert first != other and (first.read_text(), other.read_text()) == ("result 1", "result 2")
+    assert artifacts.make("noise", CONFIG, ".txt", produce).read_text() == "result 3"  # nor is another kind the same
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file, manifest: file.write_text("result 7"),
+        lambda file, manifest: file.write_text(""),
+        lambda file, manifest: file.unlink(),
+        lambda file, manifest: manifest.unlink(),
+        lambda file, manifest: manifest.write_text(manifest.read_text()[:40]),
+        lambda file, manifest: manifest.write_text("{}"),
+        lambda file, manifest: manifest.write_text(manifest.read_text().replace("10", "11")),
+    ],
+    ids=["changed", "emptied", "file lost", "manifest lost", "manifest cut", "manifest empty", "other configuration"],
+)
+def test_what_is_not_whole_is_computed_anew(store, produce, damage):
+    file = artifacts.make("attacks", CONFIG, ".txt", produce)
+    damage(file, file.with_suffix(".json"))
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).read_text() == "result 2"
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).read_text() == "result 2"
+
+
+def test_the_manifest_tells_what_went_in_and_came_out(store, produce):
+    file = artifacts.make("attacks", CONFIG, ".txt", produce)
+    manifest = json.loads(file.with_suffix(".json").read_text())
+    assert manifest["config"] == json.loads(json.dumps(CONFIG))
+    assert manifest["sha256"] == artifacts.sha256_of(file) and manifest["seconds"] >= 0
+
+
+def test_checkpoints_go_when_the_artifact_is_whole(store, produce):
+    folder = artifacts.checkpoints("attacks", CONFIG)
+    folder.mkdir(parents=True)
+    (folder / "ckpt-1").write_text("half way")
+    with pytest.raises(ZeroDivisionError):
+        artifacts.make("attacks", CONFIG, ".txt", lambda path: 1 / 0)
+    assert (folder / "ckpt-1").exists()
+    artifacts.make("attacks", CONFIG, ".txt", produce)
+    assert not folder.exists()
+
+
+def test_arrays(store):
+    images = np.random.default_rng(0).integers(0, 65536, (5, 4, 4, 3)).astype(np.uint16)
+    calls = []
+
+    def fill(out):
+        calls.append(1)
+        out[:3], out[3:] = images[:3], images[3:]
+
+    for _ in range(2):
+        stored = artifacts.make_array("attacks", CONFIG, images.shape, fill)
+        np.testing.assert_array_equal(stored, images)
+        assert isinstance(stored, np.memmap) and not stored.flags.writeable
+    assert len(calls) == 1
+
+
+def test_json(store):
+    calls = []
+    for _ in range(2):
+        assert artifacts.make_json("correct", CONFIG, lambda: calls.append(1) or [0, 1, 1]) == [0, 1, 1]
+    assert len(calls) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ failure
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError, KeyboardInterrupt, MemoryError])
+def test_a_failing_step_leaves_nothing(store, produce, failure):
+    def fail(path):
+        path.write_text("half")
+        raise failure
+
+    with pytest.raises(failure):
+        artifacts.make("attacks", CONFIG, ".txt", fail)
+    assert files(store) == []
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).read_text() == "result 1"
+
+
+def test_a_failing_step_keeps_what_was_there(store, produce):
+    kept = artifacts.make("attacks", CONFIG, ".txt", produce)
+    with pytest.raises(ZeroDivisionError):
+        artifacts.make("attacks", CONFIG | {"eps": 1}, ".txt", lambda path: 1 / 0)
+    assert artifacts.make("attacks", CONFIG, ".txt", produce) == kept and produce.calls == 1
+
+
+def fail_as_a_full_disk(path):
+    path.write_text("half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_named_with_its_remedy(store):
+    message = r"cannot write \w+\.txt in attacks/: the disk is full\. Free some space .* or set ARTIFACTS_DIR"
+    with pytest.raises(CourseError, match=message) as caught:
+        artifacts.make("attacks", CONFIG, ".txt", fail_as_a_full_disk)
+    assert files(store) == [] and "\n" not in str(caught.value) and str(store) not in str(caught.value)
+
+
+def test_a_disk_that_is_full_when_the_manifest_is_written(store, produce, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(CourseError, match="the disk is full"):
+        patch.setattr(os, "fsync", full)
+        artifacts.make("attacks", CONFIG, ".txt", produce)
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).read_text() == "result 2"
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve space on a disk")
+def test_an_arrays_space_is_reserved_before_it_is_computed(store):
+    """Else a disk that fills up kills the process (SIGBUS), since the array is written through a memory map."""
+    shape, reserved = (100, 32, 32, 3), []
+
+    def fill(out):
+        (scratch,) = (store / "attacks").iterdir()
+        reserved.append(512 * scratch.stat().st_blocks)
+        out[:] = 0
+
+    artifacts.make_array("attacks", CONFIG, shape, fill)
+    assert reserved[0] >= 2 * np.prod(shape)
+
+
+def test_a_store_that_cannot_be_made(store, produce, monkeypatch):
+    (store / "a-file").write_text("")
+    monkeypatch.setattr(settings, "ARTIFACTS", store / "a-file")
+    with pytest.raises(CourseError, match="cannot write .* set ARTIFACTS_DIR to another disk"):
+        artifacts.make("attacks", CONFIG, ".txt", produce)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from helpers import artifacts, settings
+settings.ARTIFACTS = Path(sys.argv[1])
+
+def fill(out):
+    out[:2] = 7
+    out.flush()
+    if sys.argv[2] == "while writing":
+        print("half", flush=True)
+        signal.pause()
+    out[2:] = 7
+
+def die(*_):
+    print("no manifest yet", flush=True)
+    signal.pause()
+
+artifacts.write_atomically = die
+artifacts.make_array("attacks", {"eps": 0.03}, (4, 8, 8, 3), fill)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("moment", ["while writing", "before the manifest"])
+def test_a_killed_process_leaves_nothing_that_is_taken_for_whole(store, moment):
+    command = [sys.executable, "-c", KILLED, str(store), moment]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=child_environment(), text=True) as process:
+        assert process.stdout.readline().strip() in ("half", "no manifest yet")
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not list(store.rglob("*.json"))
+    calls = []
+
+    def fill(out):
+        calls.append(1)
+        out[:] = 9
+
+    for _ in range(2):
+        made = artifacts.make_array("attacks", {"eps": 0.03}, (4, 8, 8, 3), fill)
+        assert (made == 9).all() and len(calls) == 1
+
+
+def child_environment():
+    return os.environ | {"PYTHONPATH": str(settings.ROOT)}
+
+
+# ------------------------------------------------------------------------------------------------------- code versions
+
+CODE = '''
+"""A module."""
+STEPS = 10
+
+class Attack:
+    """An attack."""
+
+    def step(self, x):
+        """One step."""
+        return x + STEPS  # uphill
+'''
+
+
+@pytest.fixture
+def version(tmp_path):
+    """The code version of a module with this source."""
+
+    def of(source):
+        of.count += 1
+        path = tmp_path / f"module{of.count}.py"
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return artifacts.code_version(module)
+
+    of.count = 0
+    return of
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("# uphill", "# downhill"),
+        ('"""A module."""', '"""Another docstring."""'),
+        ('"""An attack."""', ""),
+        ('        """One step."""\n', ""),
+        ("\n\n", "\n\n\n"),
+        ("(self, x)", "(self,  x)"),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(version, old, new):
+    assert old in CODE and version(CODE.replace(old, new)) == version(CODE)
+
+
+@pytest.mark.parametrize("old, new", [("x + STEPS", "x - STEPS"), ("= 10", "= 11"), ("def step", "def leap")])
+def test_code_counts(version, old, new):
+    assert old in CODE and version(CODE.replace(old, new)) != version(CODE)
+
+
+def test_every_module_counts():
+    assert artifacts.code_version(artifacts, settings) != artifacts.code_version(artifacts)
+    assert artifacts.code_version(artifacts) == artifacts.code_version(artifacts)

@@ -1,0 +1,85 @@
+"""Our attacks against those of ART and CleverHans, on the same model, without a random start.
+
+In a graph TensorFlow may round differently from one program to another; where a gradient is all but zero its sign then
+flips, and PGD goes another way from there. So what must agree to the last bit is compared in eager mode, where the
+same arithmetic gives the same result, and the graph that the course uses is held to that except for a stray image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentTensorFlowV2
+from art.estimators.classification import TensorFlowV2Classifier
+from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
+from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
+from conftest import eagerly
+
+from helpers import attacks
+from helpers.backend import tf
+
+EPS, STEP, STEPS, N = 8 / 255, 0.01, 10, 8
+
+
+def art_classifier(model):
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    return TensorFlowV2Classifier(model, 10, (32, 32, 3), loss_object=loss, clip_values=(0, 1))
+
+
+def art_fgsm(model, images, labels, targeted):
+    attack = FastGradientMethod(art_classifier(model), eps=EPS, targeted=targeted, batch_size=N)
+    return attack.generate(images, labels)
+
+
+def art_pgd(model, images, labels, targeted):
+    attack = ProjectedGradientDescentTensorFlowV2(
+        art_classifier(model), eps=EPS, eps_step=STEP, max_iter=STEPS, targeted=targeted, num_random_init=0,
+        batch_size=N, verbose=False,
+    )  # fmt: skip
+    return attack.generate(images, labels)
+
+
+def cleverhans_fgsm(model, images, labels, targeted):
+    return fast_gradient_method(
+        lambda x: model(x, training=False), images, EPS, np.inf, clip_min=0.0, clip_max=1.0, y=labels, targeted=targeted
+    ).numpy()
+
+
+def cleverhans_pgd(model, images, labels, targeted):
+    return projected_gradient_descent(
+        lambda x: model(x, training=False), tf.constant(images), EPS, STEP, STEPS, np.inf,
+        clip_min=0.0, clip_max=1.0, y=labels, targeted=targeted,
+    ).numpy()  # fmt: skip
+
+
+def our_fgsm(model, images, labels, targeted):
+    return attacks.fgsm(model, images, labels, EPS, targeted=targeted)
+
+
+def our_pgd(model, images, labels, targeted):
+    return attacks.pgd(
+        model, images, labels, EPS, step_size=STEP, steps=STEPS, random_start=False, targeted=targeted
+    )  # fmt: skip
+
+
+def share_that_agrees(ours, theirs):
+    """Of the images, how many are the same within 1e-6."""
+    return (np.abs(ours - theirs).reshape(len(ours), -1).max(1) <= 1e-6).mean()
+
+
+@pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
+@pytest.mark.parametrize("network", ["cnn", "resnet20"])
+def test_our_attacks_are_theirs(request, images, labels, network, targeted):
+    model = request.getfixturevalue(network)
+    labels = ((labels + targeted) % 10)[:N]
+    case = model, images[:N], labels, targeted
+    with eagerly():
+        fgsm, pgd = our_fgsm(*case), our_pgd(*case)
+        np.testing.assert_array_equal(fgsm, art_fgsm(*case))
+        np.testing.assert_array_equal(fgsm, cleverhans_fgsm(*case))
+        np.testing.assert_allclose(pgd, art_pgd(*case), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(pgd, cleverhans_pgd(*case), rtol=0, atol=1e-6)
+    assert (pgd != fgsm).mean() > 0.1  # the comparison is not of an attack that does nothing
+    assert share_that_agrees(our_fgsm(*case), fgsm) >= 0.75
+    assert share_that_agrees(our_pgd(*case), pgd) >= 0.75
+    assert share_that_agrees(our_pgd(*case), cleverhans_pgd(*case)) >= 0.75  # theirs as a graph, too

@@ -1,0 +1,128 @@
+"""Profiles, places, precision, progress, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import settings
+from helpers.settings import CourseError
+
+
+def test_the_full_profile_is_the_papers():
+    full = settings.profile("full")
+    assert (full.n_train, full.n_test, full.ae_epochs, full.ae_rates, full.tune_epochs) == (
+        50_000, 10_000, 100, (1e-3, 1e-4), 3,
+    )  # fmt: skip
+    assert settings.EPS == 8 / 255
+
+
+def test_a_profile_with_changes():
+    changed = settings.profile("smoke", n_test=7)
+    assert changed.n_test == 7 and changed.n_train == settings.PROFILES["smoke"].n_train
+    assert settings.PROFILES["smoke"].n_test != 7
+
+
+def test_an_unknown_profile():
+    with pytest.raises(CourseError, match="unknown profile 'tiny'; choose one of smoke, quick, full"):
+        settings.profile("tiny")
+
+
+# ---------------------------------------------------------------------------------------------------------- precision
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_precision_can_be_chosen(monkeypatch, precision):
+    monkeypatch.setenv("COURSE_PRECISION", precision)
+    assert settings.training_precision() == precision
+
+
+def test_an_unknown_precision(monkeypatch):
+    monkeypatch.setenv("COURSE_PRECISION", "float16")
+    with pytest.raises(CourseError, match="COURSE_PRECISION is 'float16'; choose float32 or mixed_bfloat16"):
+        settings.training_precision()
+
+
+@pytest.mark.parametrize("flags, expected", [("avx2 amx_bf16", "mixed_bfloat16"), ("avx2", "float32"), (None, "float32")])
+def test_else_the_processor_decides(monkeypatch, flags, expected):
+    monkeypatch.delenv("COURSE_PRECISION", raising=False)
+    monkeypatch.setattr(Path, "is_file", lambda path: flags is not None)
+    monkeypatch.setattr(Path, "read_text", lambda path: f"flags : {flags}")
+    assert settings.training_precision() == expected
+
+
+# ------------------------------------------------------------------------------------------------------------- places
+
+
+@pytest.mark.parametrize(
+    "value, expected", [(None, "artifacts"), ("", "artifacts"), ("elsewhere", "elsewhere"), ("/big/disk", "/big/disk")]
+)
+def test_where_artifacts_lie(tmp_path, value, expected):
+    """Wherever a process is started: the command line runs in the root, and notebooks in a folder of their own."""
+    env = {name: v for name, v in os.environ.items() if name != "ARTIFACTS_DIR"} | {"PYTHONPATH": str(settings.ROOT)}
+    if value is not None:
+        env["ARTIFACTS_DIR"] = value
+    code = "from helpers import settings; print(settings.ARTIFACTS)"
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == settings.ROOT / expected
+
+
+# -------------------------------------------------------------------------------------------------------------- files
+
+
+def test_a_file_is_written_whole(tmp_path):
+    file = tmp_path / "new" / "folder" / "results.json"
+    settings.write_atomically(file, b"first")
+    settings.write_atomically(file, b"second")
+    assert file.read_bytes() == b"second" and list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    "code, why", [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk is full"), (errno.EROFS, "Read-only")]
+)
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch, call, code, why):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    file = tmp_path / "results.json"
+    settings.write_atomically(file, b"first")
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(CourseError, match=f"cannot write results.json in .*: {why}.*Free some space") as caught:
+        settings.write_atomically(file, b"second")
+    assert file.read_bytes() == b"first" and list(tmp_path.iterdir()) == [file]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "a-file").write_text("")
+    with pytest.raises(CourseError, match="cannot write results.json in a-file/"):
+        settings.write_atomically(tmp_path / "a-file" / "results.json", b"x")
+
+
+# ----------------------------------------------------------------------------------------------------------- progress
+
+
+def test_progress_goes_to_the_file_that_is_named(tmp_path, monkeypatch, capfd):
+    log = tmp_path / "progress.log"
+    log.write_text("before\n")
+    monkeypatch.setenv("COURSE_PROGRESS", str(log))
+    with settings.progress(total=4, title="training", initial=1) as bar:
+        bar.update(2)
+        bar.note({"loss": 0.123456})
+        bar.update()
+    text = log.read_text()
+    assert text.startswith("before\n") and "training" in text and "4/4" in text and "loss=0.1235" in text
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_shown_where_no_file_is_named(monkeypatch, capfd):
+    monkeypatch.delenv("COURSE_PROGRESS", raising=False)
+    with settings.progress(total=2, title="training") as bar:
+        bar.update(2)
+    assert "training" in capfd.readouterr().err
