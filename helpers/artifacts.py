@@ -90,9 +90,12 @@ def make_array(kind: str, config: dict, shape: tuple[int, ...], produce: Callabl
     """
 
     def write(path: Path) -> None:
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=shape)
+        # In memory first (50,000 images: 0.3 GB). Writing through a memory map, a full disk would be a fatal signal and
+        # not an error.
+        array = np.empty(shape, np.uint16)
         produce(array)
-        array.flush()
+        with open(path, "wb") as file:
+            np.save(file, array)
 
     return np.load(make(kind, config, ".npy", write), mmap_mode="r")
 

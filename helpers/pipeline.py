@@ -344,28 +344,36 @@ def attacked_record(
     Args:
         kind: regular, noise (a random point of the eps-ball), fgsm or pgd.
     """
-    images, labels = run.data.test.take(run.profile.n_sweep)
     steps = {"pgd": steps, "fgsm": 1}.get(kind, 0)
-    config = {
-        **_assessed(run, assessed),
+    step_size = {"pgd": step_size, "fgsm": eps}.get(kind, 0.0)
+    chosen = run.data.test.head(run.profile.n_sweep)
+    attack_config = {
+        **run.config(ae_module),
         "target": classifiers.weights_sha256(target),
-        "cell": [stage, defense, kind, threat],
-        "n": len(labels),
+        "attack": kind,
+        "n": len(chosen),
         "eps": eps,
         "steps": steps,
-        "step_size": step_size if kind == "pgd" else eps,
+        "step_size": step_size,
     }
 
-    def assess() -> np.ndarray:
+    def craft(out: np.ndarray) -> None:
+        images, labels = chosen.take()
         if kind == "noise":
-            moved = attacks.random_noise(images, eps, run.seed)
+            images = attacks.random_noise(images, eps, run.seed)
+        elif kind == "fgsm":
+            images = attacks.fgsm(target, images, labels, eps)
         elif kind == "pgd":
-            moved = attacks.pgd(target, images, labels, eps, step_size=step_size, steps=steps, seed=run.seed)
-        else:
-            moved = attacks.fgsm(target, images, labels, eps) if kind == "fgsm" else images
-        return evaluation.is_correct(assessed, moved, labels)
+            images = attacks.pgd(target, images, labels, eps, step_size=step_size, steps=steps, seed=run.seed)
+        out[:] = artifacts.to_uint16(images)
 
-    return _cached_record(config, assess, **{**_fields(run, stage, defense, kind, threat), "eps": eps, "steps": steps})
+    def assess() -> np.ndarray:
+        moved = artifacts.make_array("attacks", attack_config, chosen.pixels.shape, craft)
+        return evaluation.is_correct(assessed, moved, chosen.labels)
+
+    config = {**attack_config, **_assessed(run, assessed), "cell": [stage, defense, kind, threat]}
+    fields = _fields(run, stage, defense, kind, threat)
+    return _cached_record(config, assess, **{**fields, "eps": eps if steps or kind == "noise" else 0.0, "steps": steps})
 
 
 def accuracy_against_eps(run: Run, budgets: Sequence[float]) -> list[dict]:

@@ -283,6 +283,7 @@ def record(folder: Path) -> None:
         write_atomically(settings.FIGURES / png.name, png.read_bytes())
     for name in ("results.json", "run.json"):
         write_atomically(settings.FIGURES / name, (folder / name).read_bytes())
+    tables.write_readme(settings.ROOT / "README.md", json.loads((folder / "results.json").read_text()))
 
 
 def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -105,7 +105,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def cannot_write(path: Path, error: OSError) -> CourseError:
     """The error for a file that could not be written."""
-    why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+    # NumPy tells a full disk by its own words, without a number.
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error)
+    why = "the disk is full" if full else error.strerror or str(error)
     return CourseError(
         f"cannot write {path.name} in {path.parent.name}/: {why}. Free some space (make clean removes artifacts/) "
         "or set ARTIFACTS_DIR to another disk; finished steps are kept"

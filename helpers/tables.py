@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 
@@ -41,6 +42,7 @@ PAPER = {
 """Accuracy in percent of the paper's Tables 2 and 3, by (input, stage, defense): the only numbers of the course that no
 run of it produced."""
 
+README_MARKERS = ("<!-- results -->", "<!-- /results -->")
 TABLE_NUMBER = {"resnet20": 2, "sepreresnet56": 3}
 
 INPUT_TITLES = {"regular": "Regular", "noise": "Random noise", "fgsm": "FGSM", "pgd": "PGD"}
@@ -101,3 +103,38 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
     frame.columns = [name.replace("_", "-") for name in frame.columns]
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["stage", "defense", "input"])
     return frame.sort_index(ascending=[False, False, True])
+
+
+def readme_table(results: dict) -> str:
+    """The results section of the README, as Markdown, from the recorded results (figures/results.json)."""
+    parameters, records = results["parameters"], results["records"]
+    model, static, adaptive = parameters["model"], cells(records), cells(records, "adaptive")
+    n = {r["n"] for r in static.values()}.pop()
+    profile = parameters["profile"]
+    lines = [
+        f"The paper's Table {TABLE_NUMBER[model]} beside the recorded **{profile} run** (seed {parameters['seed']}, "
+        f"n = {n:,} test images, Wilson 95% intervals); accuracy in percent.",
+        "*Static*: attacked images were made once, against the initial classifier. *Adaptive*: the attack goes through",
+        "autoencoder and classifier together.",
+    ]
+    if profile != "full":
+        lines.append("A full run is not recorded yet; these numbers show the argument and are not to be cited.")
+    lines += [
+        "",
+        "| input | classifier | defense | paper | recorded, static | recorded, adaptive |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell, value in PAPER[model].items():
+        titles = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]], f"{value:.2f}")
+        known = f"{percent(adaptive[cell])}, n = {adaptive[cell]['n']:,}" if cell in adaptive else ""
+        lines.append(f"| {' | '.join(titles)} | {percent(static.get(cell))} | {known} |")
+    return "\n".join(lines)
+
+
+def write_readme(readme: Path, results: dict) -> None:
+    """Renew the README's results between its markers."""
+    text = readme.read_text()
+    head, _, rest = text.partition(README_MARKERS[0])
+    _, _, tail = rest.partition(README_MARKERS[1])
+    new = f"{head}{README_MARKERS[0]}\n{readme_table(results)}\n{README_MARKERS[1]}{tail}"
+    settings.write_atomically(readme, new.encode())

@@ -139,7 +139,14 @@ def run(
             # The history first: a kill between the two leaves a record too many, which the next start cuts off.
             write_atomically(history_file, json.dumps(history).encode())
             epoch.assign(number + 1)
-            manager.save()
+            try:
+                manager.save()
+            except tf.errors.OpError as error:  # TensorFlow does not raise OSError
+                why = "the disk is full" if "No space left" in error.message else error.message[-120:]
+                raise CourseError(
+                    f"{title}: the checkpoint of epoch {number + 1} could not be written: {why}. Free some space or "
+                    "set ARTIFACTS_DIR to another disk; the same command goes on from the epoch before"
+                ) from error
     return history
 
 
