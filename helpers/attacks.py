@@ -98,17 +98,26 @@ def pgd(
 
 
 def random_noise(images: np.ndarray, eps: float, seed: int, first: int = 0) -> np.ndarray:
-    """Images moved to a point drawn uniformly from the eps-ball, then clipped: PGD's start, and the baseline every
-    attack must beat.
+    """Images moved to a point drawn uniformly from the eps-ball, then clipped: PGD's start.
 
     Args:
         first: the number of the first image; image k gets the same noise whatever it is batched with.
     """
+    return np.clip(images + np.float32(eps) * _uniform(images, seed, first), 0, 1).astype(np.float32)
+
+
+def random_signs(images: np.ndarray, eps: float, seed: int, first: int = 0) -> np.ndarray:
+    """Images whose every value is moved by eps, up or down at random, then clipped: the baseline that an attack must
+    beat, since FGSM moves values just as far."""
+    return np.clip(images + np.float32(eps) * np.sign(_uniform(images, seed, first)), 0, 1).astype(np.float32)
+
+
+def _uniform(images: np.ndarray, seed: int, first: int) -> np.ndarray:
+    """A draw from [-1, 1) for every value; it depends on the seed and the image's number alone."""
     size = int(np.prod(images.shape[1:]))
     blocks = -(-size // 8)  # one block of Philox's counter yields eight float32
     generator = np.random.Generator(np.random.Philox(key=seed).advance(first * blocks))
-    uniform = generator.random((len(images), blocks * 8), np.float32)[:, :size].reshape(images.shape)
-    return np.clip(images + np.float32(eps) * (2 * uniform - 1), 0, 1).astype(np.float32)
+    return 2 * generator.random((len(images), blocks * 8), np.float32)[:, :size].reshape(images.shape) - 1
 
 
 @tf.function(reduce_retracing=True)

@@ -68,11 +68,20 @@ class Run:
         raise CourseError(f"unknown split {name!r}; choose train, validation or test")
 
     @property
+    def comparable(self) -> bool:
+        """Whether the paper's numbers may stand beside this run's: its data set, and its budget."""
+        return self.data.name == "cifar10" and abs(self.eps - settings.EPS) < 1e-9
+
+    @property
     def label(self) -> str:
-        """What a figure of this run says of itself; empty for a full run on CIFAR-10."""
+        """What a figure of this run says of itself; empty for a full run on CIFAR-10 as the paper has it."""
         marks = [] if self.profile.name == "full" else [f"{self.profile.name} run"]
         if self.data.name != "cifar10":
             marks.append(f"{self.data.name}, not CIFAR-10")
+        if abs(self.eps - settings.EPS) > 1e-9:
+            marks.append(f"eps {255 * self.eps:.3g}/255")
+        if self.weights != "course":
+            marks.append("tf2cv's weights" if self.weights == "tf2cv" else "other weights than the course's")
         return "; ".join(marks)
 
 
@@ -342,7 +351,7 @@ def attacked_record(
     """Attack ``target`` on the first n_sweep test images and assess ``assessed`` on the result.
 
     Args:
-        kind: regular, noise (a random point of the eps-ball), fgsm or pgd.
+        kind: regular, noise (every value moved by eps, up or down at random), fgsm or pgd.
     """
     steps = {"pgd": steps, "fgsm": 1}.get(kind, 0)
     step_size = {"pgd": step_size, "fgsm": eps}.get(kind, 0.0)
@@ -360,7 +369,7 @@ def attacked_record(
     def craft(out: np.ndarray) -> None:
         images, labels = chosen.take()
         if kind == "noise":
-            images = attacks.random_noise(images, eps, run.seed)
+            images = attacks.random_signs(images, eps, run.seed)
         elif kind == "fgsm":
             images = attacks.fgsm(target, images, labels, eps)
         elif kind == "pgd":

@@ -112,11 +112,11 @@ def training_curve(history: list[dict], series: dict[str, str], ylabel: str, tit
     return figure
 
 
-def results_figure(records: list[dict], model: str, title: str) -> Figure:
+def results_figure(records: list[dict], model: str, title: str, comparable: bool = True) -> Figure:
     """Tables 2 and 3 as a picture: what the autoencoder does to each accuracy, before and after fine-tuning.
 
     Each arrow runs from the classifier alone to the classifier behind the autoencoder; bars are 95% intervals, and
-    hollow markers the paper's values.
+    hollow markers the paper's values, left out where they are not comparable (pipeline.Run.comparable).
     """
     ours = cells(records)
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
@@ -132,6 +132,8 @@ def results_figure(records: list[dict], model: str, title: str) -> Figure:
                 label = DEFENSE_TITLES[defense] if y == 0 else None
                 marker = "s" if defense == "none" else "o"
                 axis.errorbar(value, y, xerr=error, fmt=marker, color=color, label=label, capsize=3)
+                if not comparable:
+                    continue
                 paper = PAPER[model][kind, stage, defense]
                 axis.plot(paper, y - 0.28, marker=marker, mfc="white", mec=color, linestyle="", markersize=6,
                     label=f"paper, {DEFENSE_TITLES[defense]}" if y == 0 else None)  # fmt: skip
@@ -145,7 +147,7 @@ def results_figure(records: list[dict], model: str, title: str) -> Figure:
 def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figure:
     """Accuracy behind the autoencoder under PGD, by what the attacker knows, before and after fine-tuning."""
     rungs = [
-        ("static", "initial classifier only\n(the paper's protocol)"),
+        ("static", "initial classifier only\n(the released code)"),
         ("grey_box", "this classifier,\nnot its AE"),
         ("adaptive", "AE and classifier"),
     ]

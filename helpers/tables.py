@@ -79,8 +79,13 @@ def recorded(model: str, dataset: str = "cifar10") -> list[dict]:
     ]
 
 
-def paper_table(records: list[dict], model: str) -> pd.DataFrame:
-    """The paper's Table 2 or 3, cell by cell: paper, this run, and the recorded full run; accuracy in percent."""
+def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.DataFrame:
+    """The paper's Table 2 or 3, cell by cell: paper, this run, and the recorded full run; accuracy in percent.
+
+    Args:
+        comparable: whether the paper's numbers and the recorded run's may stand beside this run's
+            (pipeline.Run.comparable); if not, they are left out.
+    """
     ours, full = cells(records), cells(recorded(model))
     columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}
     for cell, value in PAPER[model].items():
@@ -88,7 +93,8 @@ def paper_table(records: list[dict], model: str) -> pd.DataFrame:
         columns["paper"][row] = f"{value:.2f}"
         columns["this run [95% interval]"][row] = percent(ours.get(cell))
         columns["recorded full run"][row] = percent(full[cell]) if cell in full else "not recorded yet"
-    return pd.DataFrame(columns).rename_axis(["input", "stage", "defense"])
+    frame = pd.DataFrame(columns).rename_axis(["input", "stage", "defense"])
+    return frame if comparable else frame[["this run [95% interval]"]]
 
 
 def threat_table(records: list[dict]) -> pd.DataFrame:
@@ -99,6 +105,9 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
             continue
         row = (STAGE_TITLES[r["stage"]], DEFENSE_TITLES[r["defense"]], INPUT_TITLES[r["input"]])
         rows.setdefault(row, {})[r["threat"]] = percent(r)
+    for (_, defense, _), row in rows.items():
+        if defense == DEFENSE_TITLES["none"] and "grey_box" in row:
+            row["adaptive"] = row["grey_box"]  # without a defense there is nothing more to know
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(THREAT_TITLES)).fillna("–")
     frame.columns = [name.replace("_", "-") for name in frame.columns]
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["stage", "defense", "input"])

@@ -1,0 +1,150 @@
+"""The paper's steps together, at the smallest size that goes through all of them."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers import artifacts, attacks, evaluation, pipeline, settings, training
+from helpers.settings import CourseError
+
+TINY = replace(
+    settings.PROFILES["smoke"], n_train=32, n_validation=8, n_test=16, n_sweep=8, ae_epochs=2, tune_epochs_final=1
+)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(settings.PROFILES, "smoke", TINY)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tiny):
+    return pipeline.start("patches10", "resnet20", "smoke", weights="none")
+
+
+@pytest.fixture
+def no_work_after(monkeypatch):
+    """Call it, and from then on computing an artifact fails the test: only what is there may be used."""
+
+    def forbid():
+        original = artifacts.make
+        monkeypatch.setattr(
+            artifacts, "make", lambda k, c, s, _: original(k, c, s, lambda _: pytest.fail(f"{k} was computed again"))
+        )
+
+    return forbid
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"profile": "huge"}, {"dataset": "mnist"}, {"model": "vgg"}, {"eps": 8}, {"weights": "no/such/file.h5"}]
+)
+def test_wrong_parameters_are_named(wrong):
+    with pytest.raises(CourseError, match=r"choose|8/255|there is no weight file"):
+        pipeline.start(**{"dataset": "patches10", "profile": "smoke", **wrong})
+
+
+def test_static_images_attack_the_initial_classifier(run):
+    images, labels = run.split("test").take()
+    for kind in ("fgsm", "pgd"):
+        stored = pipeline.inputs(run, "test", kind)
+        assert stored.dtype == np.uint16
+        again = pipeline.attack(run.classifier, images, labels, kind, run.eps, seed=run.seed)
+        assert np.abs(training.to_float(stored) - again).max() <= 0.5 / 65535 + 1e-7
+        assert np.abs(training.to_float(stored) - images).max() <= run.eps + 1e-6
+
+
+def test_the_tables(run, no_work_after):
+    static, aware = pipeline.static_table(run), pipeline.aware_table(run)
+    cells = {(r["stage"], r["defense"], r["input"]) for r in static}
+    assert len(static) == len(cells) == 12
+    assert {r["threat"] for r in static} == {"static"} and {r["n"] for r in static} == {16}
+    assert all(r["eps"] == (0 if r["input"] == "regular" else run.eps) for r in static)
+    threats = {(r["stage"], r["defense"], r["threat"]) for r in aware}
+    assert len(threats) == 6 and len(aware) == 12
+    labels = run.split("test").labels
+    by_hand = evaluation.is_correct(run.classifier, pipeline.inputs(run, "test", "pgd"), labels).sum()
+    cell = next(r for r in static if (r["stage"], r["defense"], r["input"]) == ("initial", "none", "pgd"))
+    assert cell["correct"] == by_hand
+    no_work_after()
+    assert pipeline.static_table(run) == static and pipeline.aware_table(run) == aware
+
+
+def test_another_seed_or_eps_is_another_artifact(run):
+    keys = {
+        artifacts.folder_of("x", replace(run, **change).config())[1]
+        for change in ({}, {"seed": 1}, {"eps": 4 / 255}, {"model": "sepreresnet56"})
+    }
+    assert len(keys) == 4
+
+
+def test_the_attack_through_the_autoencoder_sees_it(run):
+    """The adaptive attack's gradient is that of both networks, not of the classifier alone."""
+    from helpers import autoencoder
+    from helpers.backend import tf
+
+    ae, _ = pipeline.autoencoder(run)
+    images, labels = (tf.constant(a) for a in run.split("test").take(4))
+    alone = attacks.input_gradient(run.classifier, images, labels).numpy()
+    through = attacks.input_gradient(autoencoder.defended(ae, run.classifier), images, labels).numpy()
+    assert np.abs(through).max() > 0 and not np.allclose(alone, through)
+
+
+def test_sepreresnet56_goes_through_both_of_its_phases(tiny):
+    run = pipeline.start("patches10", "sepreresnet56", "smoke", weights="none")
+    phases = pipeline.phases_of(run)
+    assert phases == [
+        (["regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 1),
+        (["regular", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 1),
+    ]
+    tuned, history = pipeline.fine_tuned(run)
+    assert [h["phase"] for h in history] == [1, 2]
+    before, after = run.classifier.get_weights(), tuned.get_weights()
+    assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_clean_images_come_from_the_validation_split_only_at_full_size():
+    data = pipeline.start("patches10", "resnet20", "smoke", weights="none").data
+    assert len(data.training_images(100)) == 100
+    everything = data.training_images(50_000)
+    assert len(everything) == len(data.train) + len(data.validation)
+
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from helpers import classifiers, pipeline, settings
+settings.PROFILES["smoke"] = replace(settings.PROFILES["smoke"], n_train=64, n_validation=8, ae_epochs=40)
+run = pipeline.start("patches10", "resnet20", "smoke", weights="none")
+print("started", flush=True)
+model, history = pipeline.autoencoder(run)
+print(classifiers.weights_sha256(model), len(history), flush=True)
+"""
+
+
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(tmp_path):
+    def begin(folder):
+        environment = {**os.environ, "ARTIFACTS_DIR": str(tmp_path / folder), "COURSE_PROGRESS": os.devnull}
+        return subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, env=environment)
+
+    reference = begin("untouched").communicate()[0].splitlines()[-1]
+    moment = random.Random(time.time()).uniform(0.5, 8)
+    victim = begin("killed")
+    assert victim.stdout.readline().strip() == "started"
+    time.sleep(moment)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    again = begin("killed").communicate()[0].splitlines()[-1]
+    assert again == reference, f"killed after {moment:.2f} s"
+    assert again.endswith(" 40")
+    manifests = [json.loads(f.read_text()) for f in (tmp_path / "killed").glob("attacks/*.json")]
+    assert len(manifests) == 4
