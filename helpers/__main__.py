@@ -79,7 +79,7 @@ def _report(options: argparse.Namespace) -> int:
         "profile": options.profile,
         "dataset": options.dataset,
         "model": options.model,
-        "seed": _number(options.seed, "seed", int),
+        "seed": _seed(options.seed),
         "weights": _weights_choice(options.weights),
         "eps": _number(options.eps, "eps", lambda text: float(Fraction(text))),
     }
@@ -123,8 +123,8 @@ def _record(options: argparse.Namespace) -> None:
 
 
 def _clean(_: argparse.Namespace) -> None:
-    for folder in (settings.ARTIFACTS, settings.ROOT / "report"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for name in ("artifacts", "report"):  # the course's own; a folder that ARTIFACTS_DIR names may hold other things
+        shutil.rmtree(settings.ROOT / name, ignore_errors=True)
 
 
 def _parameter(text: str) -> tuple[str, object]:
@@ -135,12 +135,23 @@ def _parameter(text: str) -> tuple[str, object]:
         return name, _number(value, "eps", lambda t: float(Fraction(t)))
     if name == "weights":
         return name, _weights_choice(value)
-    return name, _number(value, name, int) if name == "seed" else value
+    return name, _seed(value) if name == "seed" else value
+
+
+def _seed(text: str) -> int:
+    seed = _number(text, "seed", int)
+    settings.check_seed(seed)
+    return seed
 
 
 def _weights_choice(value: str) -> str:
     """A choice by name as it is; a file's path made absolute, since notebooks run in a folder of their own."""
-    return value if value in ("course", "tf2cv", "none") else str(Path(value).expanduser().resolve())
+    if value in ("course", "tf2cv", "none"):
+        return value
+    path = Path(value).expanduser().resolve()
+    if not path.is_file():
+        raise CourseError(f"there is no weight file {path.name} in {path.parent.name}/; choose course, tf2cv or none")
+    return str(path)
 
 
 def _number(text: str, name: str, convert):

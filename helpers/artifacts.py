@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -68,7 +69,8 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
     except OSError as error:
         raise cannot_write(file, error) from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()
     record = {
         "config": config,
         "sha256": sha256_of(file),

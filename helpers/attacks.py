@@ -7,6 +7,7 @@ or a defense with a classifier behind it. A Keras model is called in inference m
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -79,8 +80,10 @@ def pgd(
     check_batch(images, labels)
     check_eps(eps)
     check_eps(step_size, "step_size")
-    if steps < 1:
-        raise CourseError(f"steps is {steps}; an attack takes at least 1")
+    check_count(steps, "steps", "an attack takes at least 1")
+    check_count(batch_size, "batch_size", "a batch holds at least 1")
+    if seed < 0:
+        raise CourseError(f"seed is {seed}; it must be 0 or more")
     _check_model(model, images[:1], labels)
     images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
     attacked = np.empty_like(images)
@@ -91,7 +94,7 @@ def pgd(
         start = random_noise(batch, eps, seed, first) if random_start else batch
         # A last, smaller batch is filled up, so that the graph is traced for one shape only.
         fill = [(0, min(batch_size, len(images)) - len(batch))]
-        padded = [np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge") for a in (start, batch, truth)]
+        padded = [tf.constant(np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge")) for a in (start, batch, truth)]
         moved = _ascend(model, *padded, *budget, targeted)
         attacked[rows] = moved[: len(batch)]
     return attacked
@@ -153,10 +156,16 @@ def logits_of(model: Model, images: tf.Tensor) -> tf.Tensor:
 
 def check_eps(eps: float, name: str = "eps") -> None:
     """Refuse a budget that is not in [0, 1]."""
-    if not np.isscalar(eps) or not np.isfinite(eps) or eps < 0:
+    if not isinstance(eps, Real) or not np.isfinite(eps) or eps < 0:
         raise CourseError(f"{name} is {eps!r}; it must be a number in [0, 1], such as 8/255")
     if eps > 1:
         raise CourseError(f"{name} is {eps:g}, but images are in [0, 1]: write {eps:g}/255 for {eps:g} grey levels")
+
+
+def check_count(count: int, name: str, why: str) -> None:
+    """Refuse what is not a whole number of at least 1."""
+    if not isinstance(count, Integral) or count < 1:
+        raise CourseError(f"{name} is {count!r}; {why}")
 
 
 def check_batch(images: np.ndarray, labels: np.ndarray) -> None:

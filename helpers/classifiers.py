@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -95,19 +96,18 @@ def load_weights(classifier: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise CourseError(f"there is no weight file {path.name} in {path.parent.name}/; check the path")
     network = network_of(classifier)
-    before = network.get_weights()
     try:
         with h5py.File(path) as file:  # by itself, so that a damaged file is told from one of another network
             file.visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
     except (OSError, RuntimeError) as error:
         raise CourseError(f"the weight file {path.name} is truncated or damaged; fetch or train it again") from error
     try:
-        network.load_weights(str(path))
+        with tempfile.TemporaryDirectory() as scratch:  # Keras chooses the format by the name's ending
+            network.load_weights(shutil.copy(path, Path(scratch) / "weights.h5"))
     except (ValueError, KeyError) as error:
-        network.set_weights(before)
         raise CourseError(
             f"{path.name} holds the weights of another network than {TITLES[classifier.name]} "
-            f"({len(before)} arrays); choose the model that it was trained for"
+            f"({len(network.weights)} arrays); choose the model that it was trained for"
         ) from error
 
 

@@ -5,6 +5,7 @@ Images are kept as uint8 NHWC in storage and handed out as float32 in [0, 1].
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -18,12 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from . import settings
-from .settings import CourseError
+from .settings import CourseError, cannot_write
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 CIFAR_FOLDER = "cifar-10-batches-py"
 CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
+CIFAR_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # tf2cv's CIFAR-10 pipeline
 VALIDATION = 5_000  # He et al. 2016 hold out the same number for their CIFAR-10 networks
@@ -180,9 +182,9 @@ def _find_cifar10() -> tuple[Path, str, str]:
 def _look_in(folder: Path, origin: str) -> tuple[Path, str, str] | None:
     for unpacked in (folder, folder / CIFAR_FOLDER, folder / "cifar-10-batches-py-target" / CIFAR_FOLDER):
         if (unpacked / "test_batch").is_file():
-            files = [unpacked / f"data_batch_{i}" for i in range(1, 6)] + [unpacked / "test_batch"]
-            if missing := [f.name for f in files if not f.is_file()]:
-                raise CourseError(f"{origin}: {CIFAR_FOLDER} lacks {', '.join(missing)}; unpack the archive again")
+            files = [unpacked / name for name in CIFAR_BATCHES]
+            if missing := _missing(unpacked):
+                raise CourseError(f"{origin}: {CIFAR_FOLDER} lacks {missing}; unpack the archive again")
             return unpacked, sha256_of(*files), f"{origin}, unpacked"
     # Keras 2 stores the archive under the second name, Keras 3 under the third.
     for name in (CIFAR_ARCHIVE, "cifar-10-batches-py.tar.gz", "cifar-10-batches-py-target_archive"):
@@ -191,6 +193,10 @@ def _look_in(folder: Path, origin: str) -> tuple[Path, str, str] | None:
     if folder.is_file() and folder.suffix == ".gz":
         return _unpack(folder, origin) + (f"{origin}, archive",)
     return None
+
+
+def _missing(unpacked: Path) -> str:
+    return ", ".join(name for name in CIFAR_BATCHES if not (unpacked / name).is_file())
 
 
 def _download_cifar10() -> Path:
@@ -222,11 +228,15 @@ def _unpack(archive: Path, origin: str) -> tuple[Path, str]:
                 with tarfile.open(archive, "r:gz") as tar:
                     tar.extractall(scratch, filter="data")
             except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                    raise cannot_write(target, error) from error
                 raise CourseError(
                     f"{archive.name} ({origin}) is truncated or damaged ({error}); delete it and fetch it again"
                 ) from error
             if not (Path(scratch) / CIFAR_FOLDER / "test_batch").is_file():
                 raise CourseError(f"{archive.name} ({origin}) holds no {CIFAR_FOLDER}/test_batch; it is not CIFAR-10")
+            if missing := _missing(Path(scratch) / CIFAR_FOLDER):
+                raise CourseError(f"{archive.name} ({origin}) lacks {missing}; fetch it again")
             try:
                 os.replace(scratch, target)
             except OSError:  # another process was faster; its copy is as good

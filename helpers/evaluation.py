@@ -96,11 +96,13 @@ def predict(model: Model, images: np.ndarray, batch_size: int = 500) -> np.ndarr
     Args:
         images: float32 [n, h, w, c] in [0, 1], or storage form (uint8, uint16), memory-mapped or not.
     """
+    if not len(images):
+        raise CourseError("there are no images to classify")
     size, outputs = min(batch_size, len(images)), []
     call = model.predict_on_batch if isinstance(model, keras.Model) else model
     for first in range(0, len(images), size):
         batch = images[first : first + size]
-        batch = batch if batch.dtype == np.float32 else to_float(batch)
+        batch = batch.astype(np.float32) if np.issubdtype(batch.dtype, np.floating) else to_float(batch)
         # A last, smaller batch is filled up, so that the graph is traced for one shape only.
         padded = np.pad(batch, [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1), mode="edge")
         outputs.append(np.asarray(call(tf.constant(padded)))[: len(batch)])
@@ -109,8 +111,8 @@ def predict(model: Model, images: np.ndarray, batch_size: int = 500) -> np.ndarr
 
 def is_correct(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: int = 500) -> np.ndarray:
     """Which images the model classifies correctly: booleans [n]."""
-    if len(images) != len(labels):
-        raise CourseError(f"{len(images)} images and {len(labels)} labels do not match")
+    if np.shape(labels) != (len(images),):
+        raise CourseError(f"{len(images)} images and labels {np.shape(labels)} do not match")
     return predict(model, images, batch_size).argmax(1) == labels
 
 

@@ -101,6 +101,7 @@ def start(
     chosen = settings.profile(profile)
     classifiers.check_model(model)
     attacks.check_eps(eps)
+    settings.check_seed(seed)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     data = datasets.load(dataset)

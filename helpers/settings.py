@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ARTIFACTS = Path(os.environ.get("ARTIFACTS_DIR", ROOT / "artifacts"))
+ARTIFACTS = ROOT / Path(os.environ.get("ARTIFACTS_DIR") or "artifacts").expanduser()
 WEIGHTS = ROOT / "weights"
 FIGURES = ROOT / "figures"
 
@@ -68,6 +69,12 @@ def profile(name: str, **changes) -> Profile:
     return replace(PROFILES[name], **changes)
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that Keras and NumPy would refuse."""
+    if not 0 <= seed < 2**32:
+        raise CourseError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
+
+
 def training_precision() -> str:
     """The Keras policy that classifiers are trained with: COURSE_PRECISION, or what is fast on this processor.
 
@@ -90,16 +97,17 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CourseError: the disk is full or cannot be written; says which file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(scratch, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()
         raise cannot_write(path, error) from error
 
 

@@ -235,3 +235,11 @@ def test_bad_input_is_named_with_its_remedy(cnn, images, labels, case):
         with pytest.raises(CourseError, match=message) as caught:
             call(**given)
         assert "\n" not in str(caught.value)
+
+
+def test_random_signs_move_every_value_by_eps(images):
+    inside = 0.25 + images / 2
+    moved = attacks.random_signs(inside, EPS, seed=0) - inside
+    np.testing.assert_allclose(np.abs(moved), EPS, atol=1e-6)
+    assert 0.45 < (moved > 0).mean() < 0.55
+    assert not np.array_equal(moved, attacks.random_signs(inside, EPS, seed=1) - inside)

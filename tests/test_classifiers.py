@@ -281,4 +281,4 @@ class TestShippedWeights:
 
 
 def test_every_card_has_its_file_and_every_file_its_card():
-    assert CARDS == sorted(file.with_suffix(".json") for file in settings.WEIGHTS.glob("*/*.h5"))
+    assert sorted(file.with_suffix(".json") for file in settings.WEIGHTS.glob("*/*.h5")) == CARDS

@@ -161,7 +161,9 @@ def test_training_and_validation_share_no_image_and_lose_none(pointed):
     label_of = {
         bytes(image): label
         for k in range(5)
-        for image, label in zip(stored(k)[b"data"].reshape(-1, 3, 1024).swapaxes(1, 2), stored(k)[b"labels"], strict=True)
+        for image, label in zip(
+            stored(k)[b"data"].reshape(-1, 3, 1024).swapaxes(1, 2), stored(k)[b"labels"], strict=True
+        )
     }
     for split in (data.train, data.validation):
         assert [label_of[image.tobytes()] for image in split.pixels] == split.labels.tolist()

@@ -119,3 +119,9 @@ def test_what_is_correct(cnn, images):
 def test_what_does_not_match(cnn, count, labels, message):
     with pytest.raises(CourseError, match=message):
         evaluation.is_correct(cnn, np.zeros((count, 32, 32, 3), np.float32), labels)
+
+
+def test_difference_is_newcombes():
+    """Newcombe 1998, table II, example (a): 56 of 70 against 48 of 80, by method 10."""
+    a, b = (evaluation.proportion(np.arange(n) < k) for k, n in ((48, 80), (56, 70)))
+    np.testing.assert_allclose(evaluation.difference(a, b), (0.2, 0.0524, 0.3339), atol=5e-5)

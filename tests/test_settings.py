@@ -48,7 +48,9 @@ def test_an_unknown_precision(monkeypatch):
         settings.training_precision()
 
 
-@pytest.mark.parametrize("flags, expected", [("avx2 amx_bf16", "mixed_bfloat16"), ("avx2", "float32"), (None, "float32")])
+@pytest.mark.parametrize(
+    "flags, expected", [("avx2 amx_bf16", "mixed_bfloat16"), ("avx2", "float32"), (None, "float32")]
+)
 def test_else_the_processor_decides(monkeypatch, flags, expected):
     monkeypatch.delenv("COURSE_PRECISION", raising=False)
     monkeypatch.setattr(Path, "is_file", lambda path: flags is not None)
@@ -68,7 +70,9 @@ def test_where_artifacts_lie(tmp_path, value, expected):
     if value is not None:
         env["ARTIFACTS_DIR"] = value
     code = "from helpers import settings; print(settings.ARTIFACTS)"
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert Path(done.stdout.strip()) == settings.ROOT / expected
 
 

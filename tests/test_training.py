@@ -53,8 +53,9 @@ def test_a_mixture_is_its_sources_one_after_another():
     images, targets = samples.read(np.array([7, 0, 9, 4, 5]))
     assert images.dtype == np.float32
     np.testing.assert_array_equal(targets, labels[[2, 0, 4, 4, 0]])
-    for image, (source, row) in zip(images, [(sixteen, 2), (eight, 0), (sixteen, 4), (eight, 4), (sixteen, 0)]):
-        np.testing.assert_array_equal(image, training.to_float(source[row]))
+    expected = [sixteen[2], eight[0], sixteen[4], eight[4], sixteen[0]]
+    for image, stored in zip(images, expected, strict=True):
+        np.testing.assert_array_equal(image, training.to_float(stored))
 
 
 def test_image_targets_come_as_images():
@@ -199,7 +200,6 @@ def test_the_autoencoder_learns_the_originals_from_the_attacked():
 # ------------------------------------------------------------------------------------------------------------ resuming
 
 
-
 def without_times(history):
     return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
 
@@ -267,6 +267,16 @@ def test_a_run_stopped_between_history_and_checkpoint(samples, tmp_path, uninter
     assert_same_end(uninterrupted, three_epochs(samples, tmp_path / "stopped"))
 
 
+def test_a_disk_that_is_full_when_a_checkpoint_is_written(samples, tmp_path, uninterrupted, monkeypatch):
+    def full(_):
+        raise tf.errors.ResourceExhaustedError(None, None, "ckpt-1.data; No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(CourseError, match="epoch 1 .*: the disk is full. Free some"):
+        patch.setattr(tf.train.CheckpointManager, "save", full)
+        three_epochs(samples, tmp_path / "stopped")
+    assert_same_end(uninterrupted, three_epochs(samples, tmp_path / "stopped"))
+
+
 def test_a_finished_run_is_not_run_again(samples, tmp_path, uninterrupted):
     again = three_epochs(samples, tmp_path / "whole", stop_at=1)
     assert_same_end(uninterrupted, again)
@@ -289,7 +299,7 @@ def test_a_loss_that_is_no_number(samples, tmp_path):
 
 @pytest.mark.parametrize("stopped_in", [1, 2, 3, 4])
 def test_fine_tuning_resumes_in_either_phase(tmp_path, samples, stopped_in):
-    """Two phases of two epochs on different sources, stopped at the end of one of the four epochs, before it is kept."""
+    """Two phases of two epochs on different sources, stopped at the end of one of the epochs, before it is kept."""
     fewer = training.Samples(samples.sources[:1], samples.targets)
 
     def tune(folder, stop=None):
@@ -329,7 +339,7 @@ def test_fine_tunings_batches_and_rates(tmp_path, monkeypatch):
     (optimizer,) = optimizers
     assert isinstance(optimizer, keras.optimizers.Adam)
     rate = optimizer._learning_rate  # the schedule itself; learning_rate is what it gives now
-    assert [float(rate(step)) for step in (0, 6)] == pytest.approx([1e-4, 1e-5])
+    assert [float(rate(step)) for step in (0, 3, 6)] == pytest.approx([1e-4, 10**-4.5, 1e-5])
 
 
 def test_the_autoencoders_schedule(tmp_path):
