@@ -381,7 +381,7 @@ def attacked_record(
         moved = artifacts.make_array("attacks", attack_config, chosen.pixels.shape, craft)
         return evaluation.is_correct(assessed, moved, chosen.labels)
 
-    config = {**attack_config, **_assessed(run, assessed), "cell": [stage, defense, kind, threat]}
+    config = {**_assessed(run, assessed), "attack": attack_config, "cell": [stage, defense, kind, threat]}
     fields = _fields(run, stage, defense, kind, threat)
     return _cached_record(config, assess, **{**fields, "eps": eps if steps or kind == "noise" else 0.0, "steps": steps})
 

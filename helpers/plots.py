@@ -82,6 +82,7 @@ def accuracy_curve(records: list[dict], x: str, xlabel: str, title: str, scale: 
         accuracy, low, high = (np.array([100 * r[k] for r in points]) for k in ("accuracy", "ci_low", "ci_high"))
         axis.plot(xs, accuracy, marker=MARKERS[kind], color=COLORS[kind], label=INPUT_TITLES[kind])
         axis.fill_between(xs, low, high, color=COLORS[kind], alpha=0.2, linewidth=0)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.axhline(10, color="#666666", linestyle=":", linewidth=1)
     axis.text(axis.get_xlim()[1], 11, "guessing", ha="right", va="bottom", fontsize=9, color="#666666")
     axis.set(xlabel=xlabel, ylabel="accuracy (%)", ylim=(0, 101), title=title)
@@ -96,9 +97,9 @@ def training_curve(history: list[dict], series: dict[str, str], ylabel: str, tit
     Args:
         series: by key of the history, the line's label.
     """
-    figure, axis = plt.subplots(figsize=(6.4, 3.4))
+    figure, axis = plt.subplots(figsize=(7.6, 3.4))
     epochs = range(1, len(history) + 1)
-    styles = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+    styles = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
     drawn = {key: label for key, label in series.items() if key in history[0]}
     for (key, label), style in zip(drawn.items(), styles, strict=False):
         axis.plot(
@@ -108,7 +109,7 @@ def training_curve(history: list[dict], series: dict[str, str], ylabel: str, tit
     axis.xaxis.get_major_locator().set_params(integer=True)
     if log:
         axis.set_yscale("log")
-    axis.legend()
+    figure.legend(loc="outside right upper")
     return figure
 
 

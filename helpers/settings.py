@@ -52,7 +52,7 @@ PROFILES = {
     p.name: p
     for p in (
         Profile("smoke", 256, 64, 128, 32, 2, 32, (5e-3, 5e-4), 1, 1),
-        Profile("quick", 3_000, 500, 2_000, 300, 30, 32, (5e-3, 5e-4), 3, 1),
+        Profile("quick", 3_000, 300, 2_000, 300, 30, 32, (5e-3, 5e-4), 3, 1),
         Profile("full", 50_000, 0, 10_000, 2_000, 100, 128, (1e-3, 1e-4), 3, 2),
     )
 }
@@ -130,9 +130,11 @@ class progress:
     """
 
     def __init__(self, total: int, title: str, initial: int = 0):
-        from tqdm.auto import tqdm
-
         target = os.environ.get("COURSE_PROGRESS")
+        if target:
+            from tqdm import tqdm  # tqdm.auto would put a widget into the notebook all the same
+        else:
+            from tqdm.auto import tqdm
         self._file = open(target, "a", buffering=1) if target else None  # noqa: SIM115 (closed in __exit__)
         options = {"file": self._file, "mininterval": 10, "ascii": True} if target else {"leave": False}
         self._bar = tqdm(total=total, initial=initial, desc=title, dynamic_ncols=True, **options)

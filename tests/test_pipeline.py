@@ -79,6 +79,17 @@ def test_the_tables(run, no_work_after):
     assert pipeline.static_table(run) == static and pipeline.aware_table(run) == aware
 
 
+def test_every_point_of_a_curve_is_its_own_measurement(tiny):
+    """At eps 0 nothing is attacked, at 8/255 PGD breaks a trained network; more steps are another attack."""
+    run = pipeline.start("patches10", "resnet20", "smoke")
+    clean = evaluation.is_correct(run.classifier, *run.data.test.take(TINY.n_sweep)).sum()
+    curve = {(r["input"], r["eps"]): r["correct"] for r in pipeline.accuracy_against_eps(run, [0, 8 / 255])}
+    assert {curve[kind, 0] for kind in ("noise", "fgsm", "pgd")} == {clean}
+    assert curve["pgd", 8 / 255] < curve["noise", 8 / 255] <= clean
+    one, ten = (r["correct"] for r in pipeline.accuracy_against_steps(run, [1, 10]))
+    assert ten <= one and ten < clean
+
+
 def test_another_seed_or_eps_is_another_artifact(run):
     keys = {
         artifacts.folder_of("x", replace(run, **change).config())[1]
