@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import artifacts, attacks, classifiers, datasets, evaluation, provenance, settings, training
+from . import artifacts, attacks, classifiers, datasets, evaluation, provenance, settings, tables, training
 from . import autoencoder as ae_module
 from .backend import keras, tf
 from .datasets import Data, Split
@@ -70,7 +70,7 @@ class Run:
     @property
     def comparable(self) -> bool:
         """Whether the paper's numbers may stand beside this run's: its data set, and its budget."""
-        return self.data.name == "cifar10" and abs(self.eps - settings.EPS) < 1e-9
+        return tables.comparable(self.data.name, self.eps)
 
     @property
     def label(self) -> str:

@@ -183,7 +183,7 @@ def render(info: dict, data: datasets.Data, records: list[dict], figures: list[d
     return templates.get_template("index.html.j2").render(
         info=info,
         data=data,
-        comparable=data.name == "cifar10",
+        comparable=tables.comparable(data.name, info["parameters"]["eps"]),
         table_number=tables.TABLE_NUMBER[model],
         cells=tables.cells(static),
         recorded=tables.cells(tables.recorded(model)),

@@ -55,6 +55,11 @@ THREAT_TITLES = {
 }
 
 
+def comparable(dataset: str, eps: float) -> bool:
+    """Whether the paper's numbers may stand beside a run's: its data set, and its budget."""
+    return dataset == "cifar10" and abs(eps - settings.EPS) < 1e-9
+
+
 def cells(records: list[dict], threat: str = "static") -> dict[tuple[str, str, str], dict]:
     """Records by (input, stage, defense)."""
     return {(r["input"], r["stage"], r["defense"]): r for r in records if r["threat"] == threat}
@@ -84,7 +89,7 @@ def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.
 
     Args:
         comparable: whether the paper's numbers and the recorded run's may stand beside this run's
-            (pipeline.Run.comparable); if not, they are left out.
+            (comparable, above); if not, they are left out.
     """
     ours, full = cells(records), cells(recorded(model))
     columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}

@@ -86,6 +86,7 @@ def test_a_run_on_other_data_says_so_loudly(built):
     page = (built[1] / "index.html").read_text()
     assert re.search(r'class="notice".*This is not CIFAR-10', page, re.DOTALL)
     assert page.index("This is not CIFAR-10") < page.index("<table>")
+    assert "79.36" not in page, "the paper's numbers are not set beside numbers from other data"
 
 
 def test_the_fallback_says_so_loudly(monkeypatch, tmp_path):
