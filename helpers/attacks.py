@@ -87,7 +87,7 @@ def pgd(
     _check_model(model, images[:1], labels)
     images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
     attacked = np.empty_like(images)
-    budget = tf.constant(eps, tf.float32), tf.constant(step_size, tf.float32), tf.constant(steps, tf.int32)
+    direction = tf.constant(-step_size if targeted else step_size, tf.float32)
     for first in range(0, len(images), batch_size):
         rows = slice(first, first + batch_size)
         batch, truth = images[rows], labels[rows]
@@ -95,7 +95,7 @@ def pgd(
         # A last, smaller batch is filled up, so that the graph is traced for one shape only.
         fill = [(0, min(batch_size, len(images)) - len(batch))]
         padded = [tf.constant(np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge")) for a in (start, batch, truth)]
-        moved = _ascend(model, *padded, *budget, targeted)
+        moved = _ascend(model, *padded, tf.constant(eps, tf.float32), direction, tf.constant(steps, tf.int32))
         attacked[rows] = moved[: len(batch)]
     return attacked
 
@@ -124,10 +124,9 @@ def _uniform(images: np.ndarray, seed: int, first: int) -> np.ndarray:
 
 
 @tf.function(reduce_retracing=True)
-def _ascend(model, start, images, labels, eps, step_size, steps, targeted):
-    """All steps of PGD on one batch, as one graph."""
+def _ascend(model, start, images, labels, eps, direction, steps):
+    """All steps of PGD on one batch, as one graph; ``direction`` is the step size, negative to descend."""
     low, high = tf.maximum(images - eps, 0.0), tf.minimum(images + eps, 1.0)
-    direction = -step_size if targeted else step_size
     attacked = start
     for _ in tf.range(steps):
         attacked = tf.clip_by_value(attacked + direction * tf.sign(input_gradient(model, attacked, labels)), low, high)

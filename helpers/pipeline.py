@@ -12,7 +12,7 @@ Results are kept in the artifact store under everything they depend on, so that 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,10 +164,13 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
         "rates": profile.ae_rates,
         "validation": profile.n_validation,
     }
-    keras.utils.set_random_seed(run.seed)
-    model = ae_module.build()
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(run.seed)
+        return ae_module.build()
 
     def train(path: Path) -> None:
+        model = build()
         clean = inputs(run, "train", "regular")
         samples = training.Samples([inputs(run, "train", kind) for kind in ("fgsm", "pgd")], clean)
         history = training.train_autoencoder(
@@ -182,7 +185,7 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
         )
         _save_with_history(model, history, path)
 
-    return model, _load_with_history(model, artifacts.make("autoencoder", config, ".npz", train))
+    return _trained("autoencoder", config, build, train)
 
 
 def _reconstruction_error(run: Run, model: keras.Model):
@@ -254,11 +257,13 @@ def fine_tuned(run: Run, phases: Sequence[tuple[Sequence[str], int]] = ()) -> tu
         "precision": precision,
         "validation": run.profile.n_validation,
     }
-    tuned = classifiers.build(run.model, run.data.mean, run.data.std)
+
+    def build(precision: str = "float32") -> keras.Model:
+        return classifiers.build(run.model, run.data.mean, run.data.std, precision)
 
     def train(path: Path) -> None:
         keras.utils.set_random_seed(run.seed)
-        model = classifiers.build(run.model, run.data.mean, run.data.std, precision)
+        model = build(precision)
         model.set_weights(run.classifier.get_weights())
         labels = run.split("train").labels
         history = training.fine_tune(
@@ -270,7 +275,7 @@ def fine_tuned(run: Run, phases: Sequence[tuple[Sequence[str], int]] = ()) -> tu
         )
         _save_with_history(model, history, path)
 
-    return tuned, _load_with_history(tuned, artifacts.make("fine_tuned", config, ".npz", train))
+    return _trained("fine_tuned", config, build, train)
 
 
 def _validation_accuracy(run: Run, model: keras.Model):
@@ -280,6 +285,20 @@ def _validation_accuracy(run: Run, model: keras.Model):
     labels = run.split("validation").labels
     images = {name: source(run, "validation", name) for name in phases_of(run)[0][0]}
     return lambda: {name: float(evaluation.is_correct(model, x, labels).mean()) for name, x in images.items()}
+
+
+_LOADED: dict[tuple[Path, str], tuple[keras.Model, list[dict]]] = {}
+"""This process's networks, by artifact: a notebook that asks twice gets the same one, already compiled."""
+
+
+def _trained(
+    kind: str, config: dict, build: Callable[[], keras.Model], train: Callable[[Path], None]
+) -> tuple[keras.Model, list[dict]]:
+    key = artifacts.folder_of(kind, config)
+    if key not in _LOADED:
+        file, model = artifacts.make(kind, config, ".npz", train), build()
+        _LOADED[key] = model, _load_with_history(model, file)
+    return _LOADED[key]
 
 
 def _save_with_history(model: keras.Model, history: list[dict], path: Path) -> None:
