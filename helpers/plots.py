@@ -109,7 +109,7 @@ def training_curve(history: list[dict], series: dict[str, str], ylabel: str, tit
     axis.xaxis.get_major_locator().set_params(integer=True)
     if log:
         axis.set_yscale("log")
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside right center")
     return figure
 
 
