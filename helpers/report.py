@@ -290,10 +290,13 @@ def record(folder: Path) -> None:
 def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The source notebook with the outputs of its executed copy, without what papermill adds."""
     notebook = nbformat.read(source, as_version=4)
-    done = {cell.id: cell for cell in executed.cells}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = done[cell.id].outputs, done[cell.id].execution_count
+    done = {cell.id: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    for count, cell in enumerate(code, start=1):  # counted anew: papermill's own cell is gone
+        cell.outputs, cell.execution_count = done[cell.id], count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
     return notebook
 
 
