@@ -90,7 +90,7 @@ def difference(a: dict, b: dict) -> tuple[float, float, float]:
     return middle, middle - float(low), middle + float(high)
 
 
-def predict(model: Model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+def predict(model: Model, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
     """What the model makes of images (a classifier's logits, an autoencoder's images), as float32 [n, ...].
 
     Args:
@@ -98,18 +98,18 @@ def predict(model: Model, images: np.ndarray, batch_size: int = 500) -> np.ndarr
     """
     if not len(images):
         raise CourseError("there are no images to classify")
-    size, outputs = min(batch_size, len(images)), []
+    outputs = []
     call = model.predict_on_batch if isinstance(model, keras.Model) else model
-    for first in range(0, len(images), size):
-        batch = images[first : first + size]
+    for first in range(0, len(images), batch_size):
+        batch = images[first : first + batch_size]
         batch = batch.astype(np.float32) if np.issubdtype(batch.dtype, np.floating) else to_float(batch)
-        # A last, smaller batch is filled up, so that the graph is traced for one shape only.
-        padded = np.pad(batch, [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1), mode="edge")
+        # A smaller batch is filled up: to trace the graph for another shape takes longer than to classify copies.
+        padded = np.pad(batch, [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1), mode="edge")
         outputs.append(np.asarray(call(tf.constant(padded)))[: len(batch)])
     return np.concatenate(outputs)
 
 
-def is_correct(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: int = 500) -> np.ndarray:
+def is_correct(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: int = 250) -> np.ndarray:
     """Which images the model classifies correctly: booleans [n]."""
     if np.shape(labels) != (len(images),):
         raise CourseError(f"{len(images)} images and labels {np.shape(labels)} do not match")
