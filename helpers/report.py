@@ -10,7 +10,6 @@ import shutil
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -131,20 +130,15 @@ def build(parameters: dict, folder: Path) -> bool:
     started, runs = datetime.now(UTC), []
     executed = folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
-    with ThreadPoolExecutor(1) as background:  # a page is made while the next notebook's kernel starts
-        pages = []
-        for notebook in numbered():
-            say(f"{notebook.stem}: running ...")
-            run = execute(notebook, executed / notebook.name, parameters)
-            runs.append(run)
-            if run["error"]:
-                say(f"{notebook.stem}: FAILED in cell {run['error']['cell']}: {one_line(run['error'])}")
-            else:
-                say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
-            page = folder / "notebooks" / f"{notebook.stem}.html"
-            pages.append(background.submit(to_html, executed / notebook.name, page))
-    for page in pages:
-        page.result()  # raises what went wrong
+    for notebook in numbered():
+        say(f"{notebook.stem}: running ...")
+        run = execute(notebook, executed / notebook.name, parameters)
+        runs.append(run)
+        if run["error"]:
+            say(f"{notebook.stem}: FAILED in cell {run['error']['cell']}: {one_line(run['error'])}")
+        else:
+            say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
+        to_html(executed / notebook.name, executed / f"{notebook.stem}.html")
     write(folder, parameters, data, runs, started)
     return not any(run["error"] for run in runs)
 
