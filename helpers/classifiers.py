@@ -68,10 +68,26 @@ def _network(model: str, precision: str) -> keras.Model:
     keras.mixed_precision.set_global_policy(precision)
     try:
         network = get_model(MODELS[model], pretrained=False)
+        _pad_inside_convolutions(network)
         network(tf.zeros([1, 32, 32, 3]))  # creates the weights, in the layers' order
     finally:
         keras.mixed_precision.set_global_policy(before)
     return network
+
+
+def _pad_inside_convolutions(network: keras.Model) -> None:
+    """Let TensorFlow's convolutions pad by themselves where tf2cv pads before them: the same function, faster.
+
+    Two passes over memory less a layer, forward and backward: the input gradient gains a quarter. A stride of 2 is
+    left alone: there TensorFlow's "same" pads on one side only.
+    """
+    from tf2cv.models.common import Conv2d
+
+    for layer in network.submodules:
+        if isinstance(layer, Conv2d) and layer.use_pad and layer.use_conv:
+            padding = tuple(size // 2 for size in layer.conv.kernel_size)
+            if layer.conv.strides == (1, 1) and layer.pad.padding == tuple((size, size) for size in padding):
+                layer.use_pad, layer.conv.padding = False, "same"
 
 
 def network_of(classifier: keras.Model) -> keras.Model:

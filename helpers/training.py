@@ -180,10 +180,10 @@ def classifier_step(
 BASE_RECIPE = {
     "optimizer": "SGD, Nesterov 0.9",
     "batch_size": 128,
-    "peak_rate": 0.3,
-    "warm_up": 0.2,
+    "peak_rate": 0.1,
+    "warm_up": 0.1,
     "weight_decay": 5e-4,
-    "label_smoothing": 0.1,
+    "label_smoothing": 0.0,
     "augmentation": "crop after padding by 4, mirror",
 }
 """How the shipped classifiers were trained: one cycle up to the peak rate and linearly down to zero."""
