@@ -10,7 +10,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-from . import settings
+from . import registry, settings
 from .settings import CourseError
 
 
@@ -73,7 +73,7 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from . import attacks, classifiers, report  # late: TensorFlow takes seconds, and a wrong word should not
+    from . import report  # late: papermill takes a second, and a wrong word should not
 
     parameters = {
         "profile": options.profile,
@@ -83,8 +83,8 @@ def _report(options: argparse.Namespace) -> int:
         "weights": _weights_choice(options.weights),
         "eps": _number(options.eps, "eps", lambda text: float(Fraction(text))),
     }
-    classifiers.check_model(options.model)
-    attacks.check_eps(parameters["eps"])
+    registry.check_model(options.model)
+    settings.check_eps(parameters["eps"])
     whole = report.build(parameters, options.out)
     report.say(f"the report: {os.path.relpath(options.out)}/index.html")
     return 0 if whole else 1
@@ -104,9 +104,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from . import classifiers, datasets, pipeline
+    from . import datasets, pipeline
 
-    classifiers.check_model(options.model)
+    registry.check_model(options.model)
     if options.dataset not in datasets.NAMES:
         datasets.load(options.dataset)
     if options.epochs is not None and options.epochs < 1:

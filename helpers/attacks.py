@@ -7,12 +7,12 @@ or a defense with a classifier behind it. A Keras model is called in inference m
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
 from .backend import keras, tf
-from .settings import CourseError
+from .settings import CourseError, check_eps
 
 Model = Callable[[tf.Tensor], tf.Tensor]
 
@@ -151,14 +151,6 @@ def logits_of(model: Model, images: tf.Tensor) -> tf.Tensor:
 
 
 # ------------------------------------------------------------------------------------------------------ bad input
-
-
-def check_eps(eps: float, name: str = "eps") -> None:
-    """Refuse a budget that is not in [0, 1]."""
-    if not isinstance(eps, Real) or not np.isfinite(eps) or eps < 0:
-        raise CourseError(f"{name} is {eps!r}; it must be a number in [0, 1], such as 8/255")
-    if eps > 1:
-        raise CourseError(f"{name} is {eps:g}, but images are in [0, 1]: write {eps:g}/255 for {eps:g} grey levels")
 
 
 def check_count(count: int, name: str, why: str) -> None:

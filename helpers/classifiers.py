@@ -14,12 +14,9 @@ import numpy as np
 from . import settings
 from .backend import keras, tf
 from .datasets import Data, sha256_of
+from .registry import MODELS, check_model
 from .settings import CourseError
 
-MODELS = {"resnet20": "resnet20_cifar10", "sepreresnet56": "sepreresnet56_cifar10"}
-"""The course's names for tf2cv's networks."""
-
-TITLES = {"resnet20": "ResNet-20", "sepreresnet56": "SEPreResNet-56"}
 WEIGHT_CHOICES = ("course", "tf2cv", "none")
 
 
@@ -35,17 +32,11 @@ class Normalize(keras.layers.Layer):
         return (images - tf.cast(self._mean, images.dtype)) / tf.cast(self._std, images.dtype)
 
 
-def check_model(model: str) -> None:
-    """Refuse a name that is not a key of MODELS."""
-    if model not in MODELS:
-        raise CourseError(f"unknown model {model!r}; choose one of {', '.join(MODELS)}")
-
-
 def build(model: str, mean, std, precision: str = "float32") -> keras.Model:
     """An untrained classifier with its normalisation inside.
 
     Args:
-        model: a key of MODELS.
+        model: a key of registry.MODELS.
         mean, std: three numbers each, of the data set (datasets.Data).
         precision: a Keras policy; ``mixed_bfloat16`` computes in bfloat16 and keeps float32 weights. Logits
             are float32 either way.
@@ -67,8 +58,10 @@ def _network(model: str, precision: str) -> keras.Model:
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(precision)
     try:
-        network = get_model(MODELS[model], pretrained=False)
+        network = get_model(MODELS[model].tf2cv, pretrained=False)
         _pad_inside_convolutions(network)
+        # AutoGraph would translate the source of some sixty tf2cv methods, in which there is nothing to translate.
+        network.call = tf.autograph.experimental.do_not_convert(network.call)
         network(tf.zeros([1, 32, 32, 3]))  # creates the weights, in the layers' order
     finally:
         keras.mixed_precision.set_global_policy(before)
@@ -122,7 +115,7 @@ def load_weights(classifier: keras.Model, path: Path) -> None:
             network.load_weights(shutil.copy(path, Path(scratch) / "weights.h5"))
     except (ValueError, KeyError) as error:
         raise CourseError(
-            f"{path.name} holds the weights of another network than {TITLES[classifier.name]} "
+            f"{path.name} holds the weights of another network than {MODELS[classifier.name].title} "
             f"({len(network.weights)} arrays); choose the model that it was trained for"
         ) from error
 
@@ -144,7 +137,7 @@ def load(model: str, data: Data, weights: str = "course", precision: str = "floa
     """A classifier with its weights.
 
     Args:
-        model: a key of MODELS.
+        model: a key of registry.MODELS.
         data: what it classifies; its mean and deviation go into the classifier.
         weights: ``course`` (shipped, trained by ``make weights``), ``tf2cv`` (the official download, CIFAR-10 only),
             ``none`` (untrained), or the path of a weight file.
@@ -166,7 +159,7 @@ def _checked_against_card(path: Path, dataset: str, model: str) -> Path:
     card = path.with_suffix(".json")
     if not path.is_file() or not card.is_file():
         raise CourseError(
-            f"the course ships no weights of {TITLES[model]} for {dataset}; train them with "
+            f"the course ships no weights of {MODELS[model].title} for {dataset}; train them with "
             f"'make weights DATASET={dataset} MODEL={model}', or choose WEIGHTS=none or a file"
         )
     if json.loads(card.read_text())["file_sha256"] != sha256_of(path):
@@ -183,9 +176,9 @@ def _download_tf2cv(model: str, data: Data) -> Path:
     from tf2cv.models.model_store import get_model_file
 
     try:
-        return Path(get_model_file(MODELS[model]))
+        return Path(get_model_file(MODELS[model].tf2cv))
     except Exception as error:  # whatever requests, zipfile or tf2cv raise: the file could not be had
         raise CourseError(
-            f"tf2cv's weights of {TITLES[model]} could not be downloaded ({type(error).__name__}); connect to the "
-            "network, or choose WEIGHTS=course"
+            f"tf2cv's weights of {MODELS[model].title} could not be downloaded ({type(error).__name__}); connect to "
+            "the network, or choose WEIGHTS=course"
         ) from error

@@ -9,14 +9,13 @@ from scipy.stats import binomtest
 
 from .attacks import Model
 from .backend import keras, tf
-from .settings import CourseError
+from .settings import RECORDS_MIME, CourseError
 from .training import to_float
 
 STAGES = ("initial", "fine_tuned", "adversarial")
 DEFENSES = ("none", "ae")
 INPUTS = ("regular", "noise", "fgsm", "pgd")
 THREATS = ("static", "grey_box", "adaptive")
-RECORDS_MIME = "application/vnd.course.records+json"
 
 
 @dataclass(frozen=True)

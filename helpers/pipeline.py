@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import artifacts, attacks, classifiers, datasets, evaluation, provenance, settings, tables, training
+from . import artifacts, attacks, classifiers, datasets, evaluation, provenance, registry, settings, tables, training
 from . import autoencoder as ae_module
 from .backend import keras, tf
 from .datasets import Data, Split
@@ -99,8 +99,8 @@ def start(
         CourseError: any of the parameters is not what it can be.
     """
     chosen = settings.profile(profile)
-    classifiers.check_model(model)
-    attacks.check_eps(eps)
+    registry.check_model(model)
+    settings.check_eps(eps)
     settings.check_seed(seed)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
@@ -432,6 +432,15 @@ def accuracy_against_steps(run: Run, counts: Sequence[int]) -> list[dict]:
     ]  # fmt: skip
 
 
+def correct(run: Run, classifier: keras.Model, split: str, name: str) -> np.ndarray:
+    """Which images of one of the six sources (source) the classifier names correctly: booleans [n], from the store."""
+    images, labels = source(run, split, name), run.split(split).labels
+    config = {**_assessed(run, classifier), "source": name, "split": split, "n": len(labels)}
+    if name.startswith("ae("):
+        config["autoencoder"] = classifiers.weights_sha256(autoencoder(run)[0])
+    return _cached_correct(config, lambda: evaluation.is_correct(classifier, images, labels))
+
+
 def _assessed(run: Run, model: keras.Model) -> dict:
     return {**run.config(ae_module, evaluation), "assessed": classifiers.weights_sha256(model)}
 
@@ -452,8 +461,11 @@ def _fields(run: Run, stage: str, defense: str, kind: str, threat: str) -> dict:
 
 
 def _cached_record(config: dict, assess, **fields) -> dict:
-    correct = artifacts.make_json("correct", config, lambda: [int(c) for c in assess()])
-    return evaluation.record(np.array(correct, bool), **fields)
+    return evaluation.record(_cached_correct(config, assess), **fields)
+
+
+def _cached_correct(config: dict, assess: Callable[[], np.ndarray]) -> np.ndarray:
+    return np.array(artifacts.make_json("correct", config, lambda: [int(c) for c in assess()]), bool)
 
 
 # ------------------------------------------------------------------------------------------------- base classifiers
@@ -468,7 +480,7 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     Returns:
         The card.
     """
-    classifiers.check_model(model)
+    registry.check_model(model)
     tf.config.experimental.enable_op_determinism()
     data, precision = datasets.load(dataset), settings.training_precision()
     epochs = epochs or BASE_EPOCHS[data.name][model]
@@ -505,7 +517,7 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     }
     card = {
         "model": model,
-        "network": f"tf2cv {classifiers.MODELS[model]}",
+        "network": f"tf2cv {registry.MODELS[model].tf2cv}",
         "parameters": int(sum(np.prod(w.shape) for w in classifier.trainable_weights)),
         **config,
         "data": data.provenance,

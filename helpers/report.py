@@ -15,7 +15,8 @@ from pathlib import Path
 
 import nbformat
 
-from . import datasets, evaluation, provenance, settings, tables
+from . import datasets, provenance, settings, tables
+from .registry import MODELS
 from .settings import CourseError, write_atomically
 
 NOTEBOOKS = settings.ROOT / "notebooks"
@@ -184,7 +185,7 @@ def render(info: dict, data: datasets.Data, records: list[dict], figures: list[d
         info=info,
         data=data,
         comparable=tables.comparable(data.name, info["parameters"]["eps"]),
-        table_number=tables.TABLE_NUMBER[model],
+        table_number=MODELS[model].table,
         cells=tables.cells(static),
         recorded=tables.cells(tables.recorded(model)),
         paper=tables.PAPER[model],
@@ -204,7 +205,7 @@ def records_in(executed: nbformat.NotebookNode) -> list[dict]:
     return [
         dict(record)
         for output in _outputs(executed)
-        for record in output.get("data", {}).get(evaluation.RECORDS_MIME, [])
+        for record in output.get("data", {}).get(settings.RECORDS_MIME, [])
     ]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,6 +17,10 @@ FIGURES = ROOT / "figures"
 
 EPS = 8 / 255
 """The paper's attack budget (section 2): 8 of 255 grey levels, in images scaled to [0, 1]."""
+
+
+RECORDS_MIME = "application/vnd.course.records+json"
+"""The type under which a notebook's output carries records (evaluation.publish), for the report to find them."""
 
 
 class CourseError(Exception):
@@ -73,6 +79,14 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that Keras and NumPy would refuse."""
     if not 0 <= seed < 2**32:
         raise CourseError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
+
+
+def check_eps(eps: float, name: str = "eps") -> None:
+    """Refuse a budget that is not in [0, 1]."""
+    if not isinstance(eps, Real) or not math.isfinite(eps) or eps < 0:
+        raise CourseError(f"{name} is {eps!r}; it must be a number in [0, 1], such as 8/255")
+    if eps > 1:
+        raise CourseError(f"{name} is {eps:g}, but images are in [0, 1]: write {eps:g}/255 for {eps:g} grey levels")
 
 
 def training_precision() -> str:

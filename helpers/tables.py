@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import settings
+from .registry import MODELS
 
 PAPER = {
     "resnet20": {
@@ -43,7 +44,6 @@ PAPER = {
 run of it produced."""
 
 README_MARKERS = ("<!-- results -->", "<!-- /results -->")
-TABLE_NUMBER = {"resnet20": 2, "sepreresnet56": 3}
 
 INPUT_TITLES = {"regular": "Regular", "noise": "Random noise", "fgsm": "FGSM", "pgd": "PGD"}
 STAGE_TITLES = {"initial": "initial", "fine_tuned": "fine-tuned", "adversarial": "adversarially trained"}
@@ -126,7 +126,7 @@ def readme_table(results: dict) -> str:
     n = {r["n"] for r in static.values()}.pop()
     profile = parameters["profile"]
     lines = [
-        f"The paper's Table {TABLE_NUMBER[model]} beside the recorded **{profile} run** (seed {parameters['seed']}, "
+        f"The paper's Table {MODELS[model].table} beside the recorded **{profile} run** (seed {parameters['seed']}, "
         f"n = {n:,} test images, Wilson 95% intervals); accuracy in percent.",
         "*Static*: attacked images were made once, against the initial classifier. *Adaptive*: the attack goes through",
         "autoencoder and classifier together.",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from helpers import classifiers, datasets, evaluation, settings
+from helpers import classifiers, datasets, evaluation, registry, settings
 from helpers.backend import tf
 from helpers.settings import CourseError
 
@@ -21,7 +21,7 @@ MEAN, STD = datasets.CIFAR_MEAN, datasets.CIFAR_STD
 @pytest.fixture(scope="module")
 def built():
     tf.keras.utils.set_random_seed(1)
-    return {model: classifiers.build(model, MEAN, STD) for model in classifiers.MODELS}
+    return {model: classifiers.build(model, MEAN, STD) for model in registry.MODELS}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_parameters_and_shapes(networks, images, model, count):
     assert not np.allclose(logits.sum(1), 1)  # logits, not probabilities
 
 
-@pytest.mark.parametrize("model", classifiers.MODELS)
+@pytest.mark.parametrize("model", registry.MODELS)
 def test_normalisation_is_inside(networks, images, model):
     network = networks[model]
     normalised = (images - np.float32(MEAN)) / np.float32(STD)
@@ -91,7 +91,7 @@ def test_normalisation_is_inside(networks, images, model):
     assert not np.allclose(bare, classifiers.network_of(network)(images, training=False), atol=1e-2)
 
 
-@pytest.mark.parametrize("model", classifiers.MODELS)
+@pytest.mark.parametrize("model", registry.MODELS)
 def test_inference_leaves_batchnorm_alone(networks, original, images, model):
     network = networks[model]
     evaluation.predict(network, images)
@@ -119,7 +119,7 @@ def test_the_checksum_is_of_the_weights(networks, original):
     assert classifiers.weights_sha256(network) == checksum
 
 
-@pytest.mark.parametrize("model", classifiers.MODELS)
+@pytest.mark.parametrize("model", registry.MODELS)
 @pytest.mark.parametrize("name", ["resnet.h5", "resnet.weights.h5", "no-suffix"])
 def test_saved_weights_load_again(networks, original, trained, tmp_path, model, name):
     file = tmp_path / name
