@@ -11,10 +11,12 @@ from numbers import Integral
 
 import numpy as np
 
+from . import losses
 from .backend import keras, tf
 from .settings import CourseError, check_eps
 
 Model = Callable[[tf.Tensor], tf.Tensor]
+NORMS = ("linf", "l2")
 
 
 def fgsm(
@@ -23,6 +25,8 @@ def fgsm(
     labels: np.ndarray,
     eps: float,
     *,
+    norm: str = "linf",
+    loss: str = "cross_entropy",
     targeted: bool = False,
     batch_size: int = 128,
 ) -> np.ndarray:
@@ -32,7 +36,10 @@ def fgsm(
         model: see the module's docstring.
         images: float32 [n, h, w, c] in [0, 1].
         labels: integers [n]; the true classes, or, if targeted, the classes to be mistaken for.
-        eps: the largest change of any value, in [0, 1]; the paper's is 8/255.
+        eps: the largest change: of any value in [0, 1] (linf; the paper's is 8/255), or the Euclidean length of an
+            image's whole change (l2; images of 32 x 32 are commonly attacked with 0.5).
+        norm: ``linf`` or ``l2``. In l2 the step follows the gradient itself, scaled to the length eps.
+        loss: what is maximised: a name in losses.LOSSES.
 
     Returns:
         Attacked images, float32, within eps of the images and in [0, 1].
@@ -42,7 +49,7 @@ def fgsm(
     """
     return pgd(
         model, images, labels, eps,
-        step_size=eps, steps=1, random_start=False, targeted=targeted, batch_size=batch_size,
+        step_size=eps, steps=1, random_start=False, norm=norm, loss=loss, targeted=targeted, batch_size=batch_size,
     )  # fmt: skip
 
 
@@ -54,22 +61,27 @@ def pgd(
     *,
     step_size: float = 0.01,
     steps: int = 10,
+    restarts: int = 1,
     random_start: bool = True,
     seed: int = 0,
+    norm: str = "linf",
+    loss: str = "cross_entropy",
     targeted: bool = False,
     batch_size: int = 128,
 ) -> np.ndarray:
     """Projected gradient descent (Madry et al. 2018; the paper, section 2: ten steps of 0.01 from a random start).
 
-    Each step follows the sign of the gradient of the cross-entropy with respect to the image, returns to the eps-ball
-    around the original, then to [0, 1].
+    Each step follows the sign of the loss's gradient with respect to the image (l2: the gradient's direction), returns
+    to the eps-ball around the original, then to [0, 1].
 
     Args:
-        model, images, labels, eps, targeted: as for fgsm.
-        step_size: of one step, in [0, 1].
+        model, images, labels, eps, norm, loss, targeted: as for fgsm.
+        step_size: of one step, in eps's unit.
         steps: how many; at least 1.
-        random_start: begin at a point drawn uniformly from the eps-ball. It depends on the seed and the image's
-            position in ``images`` alone, not on the batch size.
+        restarts: how often to try, each time from another random point. An image that one try has broken is kept as
+            it is; the others are tried again.
+        random_start: begin at a point drawn uniformly from the eps-ball. It depends on the seed, the try and the
+            image's position in ``images`` alone, not on the batch size.
 
     Returns:
         Attacked images, float32, within eps of the images and in [0, 1].
@@ -77,72 +89,77 @@ def pgd(
     Raises:
         CourseError: as for fgsm.
     """
-    check_batch(images, labels)
-    check_eps(eps)
-    check_eps(step_size, "step_size")
+    images, labels = checked(model, images, labels, eps, norm)
+    check_eps(step_size, "step_size", norm)
     check_count(steps, "steps", "an attack takes at least 1")
+    check_count(restarts, "restarts", "an attack is tried at least once")
     check_count(batch_size, "batch_size", "a batch holds at least 1")
-    if seed < 0:
-        raise CourseError(f"seed is {seed}; it must be 0 or more")
-    _check_model(model, images[:1], labels)
-    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
-    attacked = np.empty_like(images)
-    direction = tf.constant(-step_size if targeted else step_size, tf.float32)
-    for first in range(0, len(images), batch_size):
-        rows = slice(first, first + batch_size)
-        batch, truth = images[rows], labels[rows]
-        start = random_noise(batch, eps, seed, first) if random_start else batch
-        # A last, smaller batch is filled up, so that the graph is traced for one shape only.
-        fill = [(0, min(batch_size, len(images)) - len(batch))]
-        padded = [tf.constant(np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge")) for a in (start, batch, truth)]
-        moved = _ascend(model, *padded, tf.constant(eps, tf.float32), direction, tf.constant(steps, tf.int32))
-        attacked[rows] = moved[: len(batch)]
+    check_seed(seed)
+    if restarts > 1 and not random_start:
+        raise CourseError(f"restarts is {restarts}, but without a random start every try is the same; leave it at 1")
+    maximised, direction = losses.named(loss), -step_size if targeted else step_size
+    # As tensors: another Python number would trace the graph anew.
+    numbers = tf.constant(eps, tf.float32), tf.constant(direction, tf.float32), tf.constant(steps, tf.int32)
+    attacked, standing = images.copy(), np.arange(len(images))
+    for attempt in range(restarts):
+        start = images[standing]
+        if random_start:
+            start = random_start_for(start, eps, norm, seed, standing, attempt)
+
+        def ascend(start, originals, truth):
+            return _ascend(model, start, originals, truth, *numbers, norm=norm, loss=maximised)
+
+        attacked[standing] = in_batches(ascend, (start, images[standing], labels[standing]), batch_size)
+        if attempt + 1 < restarts:
+            broken = fooled(model, attacked[standing], labels[standing], targeted, batch_size)
+            standing = standing[~broken]
+        if not len(standing):
+            break
     return attacked
-
-
-def random_noise(images: np.ndarray, eps: float, seed: int, first: int = 0) -> np.ndarray:
-    """Images moved to a point drawn uniformly from the eps-ball, then clipped: PGD's start.
-
-    Args:
-        first: the number of the first image; image k gets the same noise whatever it is batched with.
-    """
-    return np.clip(images + np.float32(eps) * _uniform(images, seed, first), 0, 1).astype(np.float32)
-
-
-def random_signs(images: np.ndarray, eps: float, seed: int, first: int = 0) -> np.ndarray:
-    """Images whose every value is moved by eps, up or down at random, then clipped: the baseline that an attack must
-    beat, since FGSM moves values just as far."""
-    return np.clip(images + np.float32(eps) * np.sign(_uniform(images, seed, first)), 0, 1).astype(np.float32)
-
-
-def _uniform(images: np.ndarray, seed: int, first: int) -> np.ndarray:
-    """A draw from [-1, 1) for every value; it depends on the seed and the image's number alone."""
-    size = int(np.prod(images.shape[1:]))
-    blocks = -(-size // 8)  # one block of Philox's counter yields eight float32
-    generator = np.random.Generator(np.random.Philox(key=seed).advance(first * blocks))
-    return 2 * generator.random((len(images), blocks * 8), np.float32)[:, :size].reshape(images.shape) - 1
 
 
 @tf.function(reduce_retracing=True)
-def _ascend(model, start, images, labels, eps, direction, steps):
+def _ascend(model, start, images, labels, eps, direction, steps, norm, loss):
     """All steps of PGD on one batch, as one graph; ``direction`` is the step size, negative to descend."""
-    low, high = tf.maximum(images - eps, 0.0), tf.minimum(images + eps, 1.0)
     attacked = start
     for _ in tf.range(steps):
-        attacked = tf.clip_by_value(attacked + direction * tf.sign(input_gradient(model, attacked, labels)), low, high)
+        step = direction * steepest(input_gradient(model, attacked, labels, loss), norm)
+        attacked = project(attacked + step, images, eps, norm)
     return attacked
 
 
-def input_gradient(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The gradient of the cross-entropy with respect to the images.
+def input_gradient(
+    model: Model, images: tf.Tensor, labels: tf.Tensor, loss: losses.Loss = losses.cross_entropy
+) -> tf.Tensor:
+    """The gradient of the loss with respect to the images.
 
     The loss is summed over the batch, not averaged, so an image's gradient does not depend on its neighbours.
     """
     with tf.GradientTape() as tape:
         tape.watch(images)
-        logits = logits_of(model, images)
-        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-    return tape.gradient(loss, images)
+        total = tf.reduce_sum(loss(labels, logits_of(model, images)))
+    return tape.gradient(total, images)
+
+
+def steepest(gradient: tf.Tensor, norm: str) -> tf.Tensor:
+    """The direction of length 1 in which a linear function with this gradient grows most: its sign, or itself
+    normalised."""
+    if norm == "linf":
+        return tf.sign(gradient)
+    return gradient / tf.sqrt(tf.maximum(_squared_length(gradient), 1e-30))
+
+
+def project(moved: tf.Tensor, images: tf.Tensor, eps: tf.Tensor, norm: str) -> tf.Tensor:
+    """Back into the eps-ball around the images, then into [0, 1]."""
+    if norm == "linf":
+        return tf.clip_by_value(moved, tf.maximum(images - eps, 0.0), tf.minimum(images + eps, 1.0))
+    change = moved - images
+    shrink = tf.minimum(1.0, eps / tf.sqrt(tf.maximum(_squared_length(change), 1e-30)))
+    return tf.clip_by_value(images + change * shrink, 0.0, 1.0)
+
+
+def _squared_length(images: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.square(images), [1, 2, 3], keepdims=True)
 
 
 def logits_of(model: Model, images: tf.Tensor) -> tf.Tensor:
@@ -150,13 +167,121 @@ def logits_of(model: Model, images: tf.Tensor) -> tf.Tensor:
     return model(images, training=False) if isinstance(model, keras.Model) else model(images)
 
 
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+def in_batches(attack: Callable[..., tf.Tensor], arrays: tuple[np.ndarray, ...], batch_size: int) -> np.ndarray:
+    """attack(*arrays), a batch at a time; all arrays have the same length.
+
+    A last, smaller batch is filled up with copies, so that the attack's graph is traced for one shape only.
+    """
+    n = len(arrays[0])
+    outputs = []
+    for first in range(0, n, batch_size):
+        parts = [a[first : first + batch_size] for a in arrays]
+        fill = [(0, min(batch_size, n) - len(parts[0]))]
+        padded = [tf.constant(np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge")) for a in parts]
+        outputs.append(np.asarray(attack(*padded))[: len(parts[0])])
+    return np.concatenate(outputs)
+
+
+def fooled(
+    model: Model, images: np.ndarray, labels: np.ndarray, targeted: bool = False, batch_size: int = 128
+) -> np.ndarray:
+    """Which images reach the attack's goal: not the label, or, if targeted, the label. Booleans [n]."""
+    answers = in_batches(lambda x: _logits(model, x), (images,), batch_size).argmax(1)
+    return (answers == labels) if targeted else (answers != labels)
+
+
+_logits = tf.function(logits_of, reduce_retracing=True)
+
+
+# ----------------------------------------------------------------------------------------------------- random points
+
+
+def random_noise(images: np.ndarray, eps: float, seed: int, first: int = 0) -> np.ndarray:
+    """Images moved to a point drawn uniformly from the eps-ball (linf), then clipped: PGD's start.
+
+    Args:
+        first: the number of the first image; image k gets the same noise whatever it is batched with.
+    """
+    return random_start_for(images, eps, "linf", seed, first + np.arange(len(images)))
+
+
+def random_start_for(
+    images: np.ndarray, eps: float, norm: str, seed: int, numbers: np.ndarray, attempt: int = 0
+) -> np.ndarray:
+    """Images moved to a point drawn uniformly from the eps-ball, then clipped to [0, 1].
+
+    Args:
+        numbers: of the images; the draw depends on the seed, the attempt and the image's number alone.
+    """
+    if norm == "linf":
+        change = np.float32(eps) * _uniform(images.shape[1:], seed, numbers, attempt)
+    else:
+        change = np.float32(eps) * _in_unit_ball(images.shape[1:], seed, numbers, attempt)
+    return np.clip(images + change, 0, 1).astype(np.float32)
+
+
+def random_signs(images: np.ndarray, eps: float, seed: int, first: int = 0) -> np.ndarray:
+    """Images whose every value is moved by eps, up or down at random, then clipped: the baseline that an attack must
+    beat, since FGSM moves values just as far."""
+    signs = np.sign(_uniform(images.shape[1:], seed, first + np.arange(len(images))))
+    return np.clip(images + np.float32(eps) * signs, 0, 1).astype(np.float32)
+
+
+def _uniform(shape: tuple[int, ...], seed: int, numbers: np.ndarray, attempt: int = 0) -> np.ndarray:
+    """A draw from [-1, 1) for every value of the images of these numbers."""
+    size = int(np.prod(shape))
+    blocks = -(-size // 8)  # one block of Philox's counter yields eight float32
+    draws = [_generator(seed, attempt, k * blocks).random(size, np.float32) for k in numbers]
+    return 2 * np.reshape(draws, (len(draws), *shape)) - 1
+
+
+def _in_unit_ball(shape: tuple[int, ...], seed: int, numbers: np.ndarray, attempt: int = 0) -> np.ndarray:
+    """A point of the Euclidean unit ball for each of the images of these numbers."""
+    size, points = int(np.prod(shape)), []
+    for k in numbers:
+        generator = _generator(seed, attempt, k * 4 * size)  # more blocks than a draw can use
+        direction = generator.standard_normal(size, np.float32)
+        points.append(direction / np.linalg.norm(direction) * generator.random() ** (1 / size))
+    return np.reshape(points, (len(points), *shape)).astype(np.float32)
+
+
+def _generator(seed: int, attempt: int, block: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=seed + (attempt << 64)).advance(int(block)))
+
+
 # ------------------------------------------------------------------------------------------------------ bad input
+
+
+def checked(
+    model: Model, images: np.ndarray, labels: np.ndarray, eps: float, norm: str = "linf"
+) -> tuple[np.ndarray, np.ndarray]:
+    """What every attack begins with: refuse bad input, and return images as float32 and labels as int32.
+
+    Raises:
+        CourseError: images, labels, eps, the norm or the model's outputs are not what an attack takes.
+    """
+    if norm not in NORMS:
+        raise CourseError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
+    check_batch(images, labels)
+    check_eps(eps, norm=norm)
+    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
+    _check_model(model, images[:1], labels)
+    return images, labels
 
 
 def check_count(count: int, name: str, why: str) -> None:
     """Refuse what is not a whole number of at least 1."""
     if not isinstance(count, Integral) or count < 1:
         raise CourseError(f"{name} is {count!r}; {why}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is not a whole number of at least 0."""
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+        raise CourseError(f"seed is {seed!r}; it must be a whole number of at least 0")
 
 
 def check_batch(images: np.ndarray, labels: np.ndarray) -> None:
@@ -173,7 +298,9 @@ def check_batch(images: np.ndarray, labels: np.ndarray) -> None:
         hint = "; divide them by 255" if high > 2 and low >= 0 else "; clip them, or leave normalisation to the model"
         raise CourseError(f"images must be in [0, 1], but run from {low:.4g} to {high:.4g}{hint}")
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        hint = "; take argmax over the last axis" if labels.ndim == 2 and labels.shape[-1] > 1 else ""
+        hint = ""
+        if labels.ndim == 2:
+            hint = "; take argmax over the last axis" if labels.shape[1] > 1 else "; flatten them with labels[:, 0]"
         raise CourseError(f"labels must be {len(images)} integers, but are {labels.dtype} {labels.shape}{hint}")
 
 

@@ -81,11 +81,11 @@ def check_seed(seed: int) -> None:
         raise CourseError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
 
 
-def check_eps(eps: float, name: str = "eps") -> None:
-    """Refuse a budget that is not in [0, 1]."""
+def check_eps(eps: float, name: str = "eps", norm: str = "linf") -> None:
+    """Refuse a budget that is not in [0, 1], or, for the l2 norm, that is no length."""
     if not isinstance(eps, Real) or not math.isfinite(eps) or eps < 0:
         raise CourseError(f"{name} is {eps!r}; it must be a number in [0, 1], such as 8/255")
-    if eps > 1:
+    if eps > 1 and norm == "linf":
         raise CourseError(f"{name} is {eps:g}, but images are in [0, 1]: write {eps:g}/255 for {eps:g} grey levels")
 
 
