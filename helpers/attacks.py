@@ -118,14 +118,15 @@ def pgd(
     return attacked
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _ascend(model, start, images, labels, eps, direction, steps, norm, loss):
     """All steps of PGD on one batch, as one graph; ``direction`` is the step size, negative to descend."""
-    attacked = start
-    for _ in tf.range(steps):
-        step = direction * steepest(input_gradient(model, attacked, labels, loss), norm)
-        attacked = project(attacked + step, images, eps, norm)
-    return attacked
+
+    def step(k, attacked):
+        uphill = steepest(input_gradient(model, attacked, labels, loss), norm)
+        return k + 1, project(attacked + direction * uphill, images, eps, norm)
+
+    return tf.while_loop(lambda k, _: k < steps, step, (0, start))[1]
 
 
 def input_gradient(
@@ -134,11 +135,20 @@ def input_gradient(
     """The gradient of the loss with respect to the images.
 
     The loss is summed over the batch, not averaged, so an image's gradient does not depend on its neighbours.
+
+    Raises:
+        CourseError: the model cannot be differentiated.
     """
     with tf.GradientTape() as tape:
         tape.watch(images)
         total = tf.reduce_sum(loss(labels, logits_of(model, images)))
-    return tape.gradient(total, images)
+    gradient = tape.gradient(total, images)
+    if gradient is None:
+        raise CourseError(
+            "the model has no gradient with respect to its images (tf.round, tf.argmax or NumPy cut it off); give it "
+            "one with adaptive.straight_through, or attack it without gradients (square)"
+        )
+    return gradient
 
 
 def steepest(gradient: tf.Tensor, norm: str) -> tf.Tensor:
@@ -193,7 +203,7 @@ def fooled(
     return (answers == labels) if targeted else (answers != labels)
 
 
-_logits = tf.function(logits_of, reduce_retracing=True)
+_logits = tf.function(logits_of, reduce_retracing=True, autograph=False)
 
 
 # ----------------------------------------------------------------------------------------------------- random points

@@ -25,11 +25,11 @@ class Normalize(keras.layers.Layer):
 
     def __init__(self, mean, std, **kwargs):
         super().__init__(trainable=False, **kwargs)
-        self._mean = np.asarray(mean, np.float32)
-        self._std = np.asarray(std, np.float32)
+        self.mean = np.asarray(mean, np.float32)
+        self.std = np.asarray(std, np.float32)
 
     def call(self, images):
-        return (images - tf.cast(self._mean, images.dtype)) / tf.cast(self._std, images.dtype)
+        return (images - tf.cast(self.mean, images.dtype)) / tf.cast(self.std, images.dtype)
 
 
 def build(model: str, mean, std, precision: str = "float32") -> keras.Model:
@@ -86,6 +86,14 @@ def _pad_inside_convolutions(network: keras.Model) -> None:
 def network_of(classifier: keras.Model) -> keras.Model:
     """The tf2cv network inside a classifier made by build: what weight files hold."""
     return next(layer for layer in classifier.layers if isinstance(layer, keras.Model))
+
+
+def copied(classifier: keras.Model, precision: str = "float32") -> keras.Model:
+    """A second classifier with the same weights, to train or to change."""
+    normalize = classifier.get_layer("normalize")
+    copy = build(classifier.name, normalize.mean, normalize.std, precision)
+    copy.set_weights(classifier.get_weights())
+    return copy
 
 
 def weights_sha256(model: keras.Model) -> str:

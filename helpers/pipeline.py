@@ -19,7 +19,20 @@ from pathlib import Path
 
 import numpy as np
 
-from . import artifacts, attacks, classifiers, datasets, evaluation, provenance, registry, settings, tables, training
+from . import (
+    artifacts,
+    attacks,
+    classifiers,
+    datasets,
+    evaluation,
+    folding,
+    losses,
+    provenance,
+    registry,
+    settings,
+    tables,
+    training,
+)
 from . import autoencoder as ae_module
 from .backend import keras, tf
 from .datasets import Data, Split
@@ -54,7 +67,7 @@ class Run:
             "weights": classifiers.weights_sha256(self.classifier),
             "eps": self.eps,
             "seed": self.seed,
-            "code": artifacts.code_version(classifiers, attacks, *modules),
+            "code": artifacts.code_version(classifiers, attacks, losses, folding, *modules),
         }
 
     def split(self, name: str) -> Split:
@@ -134,13 +147,25 @@ def _steps_of(kind: str) -> dict:
 
 
 def _fill_attacked(run: Run, images: Split, kind: str, title: str, out: np.ndarray, chunk: int = 1024) -> None:
+    target = _for_attack(run.classifier)
     with settings.progress(total=len(images), title=title) as bar:
         for first in range(0, len(images), chunk):
             part = Split(images.pixels[first : first + chunk], images.labels[first : first + chunk])
             out[first : first + chunk] = artifacts.to_uint16(
-                attack(run.classifier, *part.take(), kind, run.eps, seed=run.seed + first)
+                attack(target, *part.take(), kind, run.eps, seed=run.seed + first)
             )
             bar.update(len(part))
+
+
+_FOLDED: dict[str, keras.Model] = {}
+
+
+def _for_attack(model: keras.Model) -> keras.Model:
+    """The same function, faster to differentiate; one copy a process, so that its graphs are traced once."""
+    key = classifiers.weights_sha256(model)
+    if key not in _FOLDED:
+        _FOLDED[key] = folding.folded(model)
+    return _FOLDED[key]
 
 
 def attack(model, images: np.ndarray, labels: np.ndarray, kind: str, eps: float, seed: int = 0) -> np.ndarray:
@@ -391,9 +416,11 @@ def attacked_record(
         if kind == "noise":
             images = attacks.random_signs(images, eps, run.seed)
         elif kind == "fgsm":
-            images = attacks.fgsm(target, images, labels, eps)
+            images = attacks.fgsm(_for_attack(target), images, labels, eps)
         elif kind == "pgd":
-            images = attacks.pgd(target, images, labels, eps, step_size=step_size, steps=steps, seed=run.seed)
+            images = attacks.pgd(
+                _for_attack(target), images, labels, eps, step_size=step_size, steps=steps, seed=run.seed
+            )
         out[:] = artifacts.to_uint16(images)
 
     def assess() -> np.ndarray:
