@@ -160,11 +160,14 @@ def steepest(gradient: tf.Tensor, norm: str) -> tf.Tensor:
 
 
 def project(moved: tf.Tensor, images: tf.Tensor, eps: tf.Tensor, norm: str) -> tf.Tensor:
-    """Back into the eps-ball around the images, then into [0, 1]."""
+    """Back into the eps-ball around the images and into [0, 1]."""
     if norm == "linf":
         return tf.clip_by_value(moved, tf.maximum(images - eps, 0.0), tf.minimum(images + eps, 1.0))
-    change = moved - images
-    shrink = tf.minimum(1.0, eps / tf.sqrt(tf.maximum(_squared_length(change), 1e-30)))
+    # Into [0, 1] first: shrinking towards the image does not leave it again. (In linf the order is all one.)
+    change = tf.clip_by_value(moved, 0.0, 1.0) - images
+    length = tf.sqrt(_squared_length(change))
+    # A length that exceeds eps by rounding alone is let be, so that one step of eps stays what it is.
+    shrink = tf.where(length > eps * (1 + 1e-6), eps / length, 1.0)
     return tf.clip_by_value(images + change * shrink, 0.0, 1.0)
 
 

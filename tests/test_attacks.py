@@ -10,6 +10,7 @@ from scipy.stats import kstest
 
 from helpers import attacks
 from helpers.backend import tf
+from helpers.losses import LOSSES
 from helpers.settings import CourseError
 
 EPS = 8 / 255
@@ -84,6 +85,79 @@ def test_a_model_may_be_a_function(cnn, images, labels):
     np.testing.assert_array_equal(
         attacks.fgsm(lambda x: cnn(x, training=False), images, labels, EPS), attacks.fgsm(cnn, images, labels, EPS)
     )
+
+
+# ------------------------------------------------------------------------------------------------- norms and tries
+
+
+def lengths(change):
+    """The Euclidean length of each image's change."""
+    return np.linalg.norm(change.reshape(len(change), -1).astype(np.float64), axis=1)
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.5, 2.0])
+def test_l2_attacks_stay_in_the_euclidean_ball_and_in_range(cnn, images, labels, eps):
+    options = {"norm": "l2", "step_size": 0.3, "steps": 4}
+    for attacked in (
+        attacks.fgsm(cnn, images, labels, eps, norm="l2"),
+        attacks.pgd(cnn, images, labels, eps, **options),
+        attacks.pgd(cnn, images, labels, eps, random_start=False, **options),
+    ):
+        assert attacked.min() >= 0 and attacked.max() <= 1
+        assert lengths(attacked - images).max() <= eps + 1e-5
+    assert eps == 0 or lengths(attacked - images).min() > eps / 2
+    assert (losses(cnn, attacked, labels) >= losses(cnn, images, labels)).all()
+
+
+def test_an_l2_step_follows_the_gradient(cnn, images, labels):
+    grey = 0.25 + images / 2  # away from the limits, so that nothing is clipped
+    gradient = attacks.input_gradient(cnn, tf.constant(grey), tf.constant(labels)).numpy()
+    step = 0.25 * gradient / lengths(gradient)[:, None, None, None]
+    np.testing.assert_allclose(attacks.fgsm(cnn, grey, labels, 0.25, norm="l2"), grey + step, atol=1e-6)
+
+
+def test_the_l2_start_is_uniform_in_the_ball():
+    grey = np.full((500, 4, 4, 3), 0.5, np.float32)
+    moved = attacks.random_start_for(grey, 0.25, "l2", 0, np.arange(500)) - grey
+    assert kstest((lengths(moved) / 0.25) ** 48, "uniform").pvalue > 1e-3
+    assert np.abs(moved.mean(0)).max() < 0.01
+    one = attacks.random_start_for(grey[:1], 0.25, "l2", 0, np.array([7])) - grey[:1]
+    np.testing.assert_array_equal(one[0], moved[7])
+
+
+@pytest.mark.parametrize("norm", attacks.NORMS)
+def test_restarts_break_more_and_keep_what_is_broken(cnn, images, labels, norm):
+    """At a budget where the outcome depends on the start; every try's noise is another."""
+    labels = np.asarray(cnn(images)).argmax(1)
+    options = {"norm": norm, "step_size": 0.0, "steps": 1}
+    eps = {"linf": 0.02, "l2": 1.5}[norm]
+    tries = [attacks.random_start_for(images, eps, norm, 0, np.arange(12), k) for k in range(6)]
+    assert all((a != b).any() for a, b in zip(tries, tries[1:], strict=False))
+    broken = np.array([attacks.fooled(cnn, moved, labels) for moved in tries])
+    assert broken[0].sum() < broken.any(0).sum()  # else this would test nothing
+    for size in (5, 128):
+        moved = attacks.pgd(cnn, images, labels, eps, restarts=6, batch_size=size, **options)
+        np.testing.assert_array_equal(attacks.fooled(cnn, moved, labels), broken.any(0))
+        for i in range(12):  # the first try that broke the image, or the last
+            k = broken[:, i].argmax() if broken[:, i].any() else 5
+            np.testing.assert_array_equal(moved[i], tries[k][i])
+
+
+def test_targeted_restarts_stop_at_the_target(cnn, images, labels):
+    moved = attacks.pgd(cnn, images, labels, 1.0, step_size=0.05, restarts=3, targeted=True)
+    assert attacks.fooled(cnn, moved, labels, targeted=True).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_can_be_maximised(cnn, images, labels, name):
+    truth = np.asarray(cnn(images)).argmax(1)
+    moved = attacks.pgd(cnn, images, truth, EPS, loss=name)
+
+    def loss(x):
+        return LOSSES[name](tf.constant(truth, tf.int32), attacks.logits_of(cnn, tf.constant(x))).numpy()
+
+    assert (loss(moved) > loss(images)).mean() > 0.9
+    assert (moved != attacks.pgd(cnn, images, truth, EPS, loss="cross_entropy")).any() or name == "cross_entropy"
 
 
 # ---------------------------------------------------------------------------------------------- what they maximise
