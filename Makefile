@@ -12,7 +12,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m helpers
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
-.PHONY: help report test lab full weights record clean
+.PHONY: help report test lab full weights bench record clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -33,6 +33,9 @@ lab: $(VENV)/installed ## open the notebooks in JupyterLab
 
 weights: $(VENV)/installed ## train a base classifier (MODEL, DATASET, SEED) and put it into weights/
 	$(RUN) weights --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
+
+bench: $(VENV)/installed-test ## measure speeds beside other libraries, write figures/benchmarks.json
+	$(RUN) bench --dataset "$(DATASET)" --model "$(MODEL)"
 
 record: $(VENV)/installed ## copy the finished report's notebooks, figures and results into the tree
 	$(RUN) record

@@ -49,6 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument("--epochs", type=int, help="instead of the recipe's own number")
     weights.set_defaults(do=_weights)
 
+    bench = commands.add_parser("bench", help="measure speeds, write figures/benchmarks.json")
+    bench.add_argument("--dataset", default="auto", help="cifar10, patches10 or auto")
+    bench.add_argument("--model", default="resnet20")
+    bench.add_argument("--rounds", type=int, default=5)
+    bench.add_argument("--largest", type=int, default=10_000, help="images of the longest attack")
+    bench.add_argument("--out", type=Path, default=settings.FIGURES / "benchmarks.json")
+    bench.set_defaults(do=_bench)
+
     lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
     lab.set_defaults(
         do=lambda _: subprocess.call([sys.executable, "-m", "jupyterlab", str(settings.ROOT / "notebooks")])
@@ -114,6 +122,18 @@ def _weights(options: argparse.Namespace) -> None:
     card = pipeline.train_base(options.dataset, options.model, options.seed, options.epochs)
     for split, score in card["scores"].items():
         print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    registry.check_model(options.model)
+    for name, value in (("--rounds", options.rounds), ("--largest", options.largest)):
+        if value < 1:
+            raise CourseError(f"{name} is {value}; it must be at least 1")
+    from . import bench, datasets
+
+    results = bench.bench(datasets.load(options.dataset), options.model, options.rounds, options.largest)
+    bench.write(results, options.out)
+    print(bench.table(results))
 
 
 def _record(options: argparse.Namespace) -> None:

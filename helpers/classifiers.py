@@ -32,7 +32,7 @@ class Normalize(keras.layers.Layer):
         return (images - tf.cast(self.mean, images.dtype)) / tf.cast(self.std, images.dtype)
 
 
-def build(model: str, mean, std, precision: str = "float32") -> keras.Model:
+def build(model: str, mean, std, precision: str = "float32", padding_inside: bool = True) -> keras.Model:
     """An untrained classifier with its normalisation inside.
 
     Args:
@@ -40,18 +40,19 @@ def build(model: str, mean, std, precision: str = "float32") -> keras.Model:
         mean, std: three numbers each, of the data set (datasets.Data).
         precision: a Keras policy; ``mixed_bfloat16`` computes in bfloat16 and keeps float32 weights. Logits
             are float32 either way.
+        padding_inside: let convolutions pad by themselves; tf2cv pads before them, which is the same and slower.
 
     Raises:
         CourseError: unknown model.
     """
-    network = _network(model, precision)
+    network = _network(model, precision, padding_inside)
     images = keras.Input((32, 32, 3), dtype=tf.float32)
     logits = network(Normalize(mean, std, dtype="float32", name="normalize")(images))
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
     return keras.Model(images, logits, name=model)
 
 
-def _network(model: str, precision: str) -> keras.Model:
+def _network(model: str, precision: str, padding_inside: bool) -> keras.Model:
     check_model(model)
     from tf2cv.model_provider import get_model  # late: it imports a hundred networks
 
@@ -59,7 +60,8 @@ def _network(model: str, precision: str) -> keras.Model:
     keras.mixed_precision.set_global_policy(precision)
     try:
         network = get_model(MODELS[model].tf2cv, pretrained=False)
-        _pad_inside_convolutions(network)
+        if padding_inside:
+            _pad_inside_convolutions(network)
         # AutoGraph would translate the source of some sixty tf2cv methods, in which there is nothing to translate.
         network.call = tf.autograph.experimental.do_not_convert(network.call)
         network(tf.zeros([1, 32, 32, 3]))  # creates the weights, in the layers' order
@@ -88,10 +90,10 @@ def network_of(classifier: keras.Model) -> keras.Model:
     return next(layer for layer in classifier.layers if isinstance(layer, keras.Model))
 
 
-def copied(classifier: keras.Model, precision: str = "float32") -> keras.Model:
-    """A second classifier with the same weights, to train or to change."""
+def copied(classifier: keras.Model, precision: str = "float32", padding_inside: bool = True) -> keras.Model:
+    """A second classifier with the same weights, to train or to change; the options are build's."""
     normalize = classifier.get_layer("normalize")
-    copy = build(classifier.name, normalize.mean, normalize.std, precision)
+    copy = build(classifier.name, normalize.mean, normalize.std, precision, padding_inside)
     copy.set_weights(classifier.get_weights())
     return copy
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from .backend import keras, tf
 from .settings import CourseError, progress, write_atomically
 
 Batch = tuple[np.ndarray, np.ndarray]
+Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""One optimiser step on (images, targets); returns the loss."""
 
 
 class Samples:
@@ -89,7 +91,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def run(
-    step: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    step: Step,
     samples: Samples,
     *,
     epochs: int,
@@ -104,7 +106,6 @@ def run(
     """Train for some epochs, resuming where an earlier call with the same folder was stopped.
 
     Args:
-        step: one optimiser step on (images, targets); returns the loss.
         state: what a checkpoint holds (the network and its optimiser).
         folder: of the checkpoints; the caller gives every configuration a folder of its own.
         watch: measures something after each epoch; its numbers go into the history.
@@ -126,11 +127,8 @@ def run(
     steps = max(1, len(samples) // batch_size)
     with progress(total=epochs * steps, initial=done * steps, title=title) as bar:
         for number in range(done, epochs):
-            start, losses = time.perf_counter(), []
-            for images, targets in samples.batches(batch_size, seed, number, augment):
-                losses.append(step(tf.constant(images), tf.constant(targets)))
-                bar.update()
-            loss = float(np.mean([float(one) for one in losses]))
+            start = time.perf_counter()
+            loss = one_epoch(step, samples.batches(batch_size, seed, number, augment), bar.update)
             if not np.isfinite(loss):
                 raise CourseError(f"{title}: the loss is {loss} in epoch {number + 1}; lower the learning rate")
             record = {"epoch": number + 1, "loss": loss, "seconds": time.perf_counter() - start, **watch()}
@@ -150,6 +148,15 @@ def run(
     return history
 
 
+def one_epoch(step: Step, batches: Iterable[Batch], done: Callable[[], None] = lambda: None) -> float:
+    """A step for each batch; calls ``done`` after each. Returns the mean loss."""
+    losses = []
+    for images, targets in batches:
+        losses.append(step(tf.constant(images), tf.constant(targets)))
+        done()
+    return float(np.mean([float(one) for one in losses]))  # only now: to read a loss is to wait for its step
+
+
 # ------------------------------------------------------------------------------------------------ base classifiers
 
 
@@ -159,7 +166,7 @@ def classifier_step(
     label_smoothing: float = 0.0,
     weight_decay: float = 0.0,
     training: bool = True,
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+) -> Step:
     """One step of cross-entropy on logits, with L2 decay of the kernels. ``training`` is BatchNorm's mode."""
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
     variables = classifier.trainable_variables
@@ -234,9 +241,7 @@ class Decay(keras.optimizers.schedules.LearningRateSchedule):
         return {"first": self.first, "last": self.last, "steps": self.steps}
 
 
-def autoencoder_step(
-    autoencoder: keras.Model, optimizer: keras.optimizers.Optimizer
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def autoencoder_step(autoencoder: keras.Model, optimizer: keras.optimizers.Optimizer) -> Step:
     """One step on the mean squared error between what the autoencoder makes of attacked images and the originals."""
     variables = autoencoder.trainable_variables
 
