@@ -26,7 +26,7 @@ full: $(VENV)/installed ## the same at the paper's scale; goes on where it was s
 	$(RUN) report $(PARAMETERS) --profile full
 
 test: $(VENV)/installed-test ## run the tests
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lab: $(VENV)/installed ## open the notebooks in JupyterLab
 	$(RUN) lab

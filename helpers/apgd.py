@@ -1,7 +1,8 @@
 """Auto-PGD (Croce & Hein 2020): PGD that needs no step size, with an untargeted and a targeted loss.
 
-It differs from the authors' code in where it starts, uniformly in the eps-ball (theirs: on its boundary), and it takes
-the paper's checkpoints and conditions, where theirs rounds otherwise for step counts other than 100.
+It differs from the authors' code in three ways: it starts uniformly in the eps-ball (theirs: on its boundary); in l2 it
+clips to [0, 1] before it returns to the ball (theirs: after); and it takes the checkpoints and conditions as the paper
+has them (theirs rounds the checkpoints otherwise for step counts other than 100, and compares a little otherwise).
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def algorithm_1(model, images, labels, eps, start, steps, norm, loss):
     def projected(x):
         if norm == "linf":
             return np.clip(np.clip(x, images - eps, images + eps), 0, 1)
-        change = x - images
+        change = np.clip(x, 0, 1) - images
         return np.clip(images + change * np.minimum(1, eps / np.maximum(flat(change), 1e-15)), 0, 1)
 
     def evaluated(x):
