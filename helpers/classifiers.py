@@ -73,8 +73,8 @@ def _network(model: str, precision: str, padding_inside: bool) -> keras.Model:
 def _pad_inside_convolutions(network: keras.Model) -> None:
     """Let TensorFlow's convolutions pad by themselves where tf2cv pads before them: the same function, faster.
 
-    Two passes over memory less a layer, forward and backward: the input gradient gains a quarter. A stride of 2 is
-    left alone: there TensorFlow's "same" pads on one side only.
+    Each layer is spared a pass over memory, forward and backward. A stride of 2 is left alone: there TensorFlow's
+    "same" pads on one side only.
     """
     from tf2cv.models.common import Conv2d
 

@@ -44,7 +44,8 @@ STEP_SIZE, STEPS = 0.01, 10
 SOURCES = ("regular", "fgsm", "pgd")
 
 BASE_EPOCHS = {"cifar10": {"resnet20": 100, "sepreresnet56": 40}, "patches10": {"resnet20": 12, "sepreresnet56": 12}}
-"""How long the shipped base classifiers were trained; fixed before the test images were looked at."""
+"""How long ``make weights`` trains, fixed before the test images are looked at. A card tells how long its own weights
+were trained."""
 
 
 @dataclass(frozen=True)

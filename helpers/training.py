@@ -193,7 +193,8 @@ BASE_RECIPE = {
     "label_smoothing": 0.0,
     "augmentation": "crop after padding by 4, mirror",
 }
-"""How the shipped classifiers were trained: one cycle up to the peak rate and linearly down to zero."""
+"""How ``make weights`` trains: one cycle up to the peak rate and linearly down to zero. Weights that are shipped may be
+older: each card has the recipe of its own."""
 
 
 def train_classifier(
