@@ -20,6 +20,7 @@ from .attacks import (
     checked,
     in_batches,
     input_gradient,
+    logits_in_batches,
     logits_of,
     project,
     random_start_for,
@@ -156,7 +157,7 @@ def _attack(
             return _ascend(model, start, originals, classes, *numbers, norm=norm, loss=loss)
 
         points = in_batches(ascend, (start, images[standing], *given), batch_size)
-        logits = _predict(model, points, batch_size)
+        logits = logits_in_batches(model, points, batch_size)
         values, broken = np.asarray(_value(loss, given, tf.constant(logits))), logits.argmax(1) != truth
         better = broken | (values > highest[standing])
         attacked[standing[better]], highest[standing[better]] = points[better], values[better]
@@ -263,13 +264,6 @@ def _per_image(values: tf.Tensor) -> tf.Tensor:
     return values[:, None, None, None]
 
 
-_logits = tf.function(logits_of, reduce_retracing=True, autograph=False)
-
-
-def _predict(model: Model, images: np.ndarray, batch_size: int) -> np.ndarray:
-    return in_batches(lambda x: _logits(model, x), (images,), batch_size)
-
-
 def _prepared(model, images, labels, eps, norm, steps, seed, batch_size):
     """Refuse bad input; the images as float32, the labels as int32, and the images' logits."""
     images, labels = checked(model, images, labels, eps, norm)
@@ -277,7 +271,7 @@ def _prepared(model, images, labels, eps, norm, steps, seed, batch_size):
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
     input_gradient(model, tf.constant(images[:1]), tf.constant(labels[:1]))  # raises where there is none
-    return images, labels, _predict(model, images, batch_size)
+    return images, labels, logits_in_batches(model, images, batch_size)
 
 
 def _check_classes(logits: np.ndarray, least: int) -> None:

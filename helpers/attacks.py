@@ -186,27 +186,34 @@ def logits_of(model: Model, images: tf.Tensor) -> tf.Tensor:
 def in_batches(attack: Callable[..., tf.Tensor], arrays: tuple[np.ndarray, ...], batch_size: int) -> np.ndarray:
     """attack(*arrays), a batch at a time; all arrays have the same length.
 
-    A last, smaller batch is filled up with copies, so that the attack's graph is traced for one shape only.
+    The batches are as few as ``batch_size`` allows and all of one size, so that the attack's graph is traced for one
+    shape only; what the last one lacks is filled up with copies.
     """
     n = len(arrays[0])
+    size = -(-n // -(-n // batch_size))
     outputs = []
-    for first in range(0, n, batch_size):
-        parts = [a[first : first + batch_size] for a in arrays]
-        fill = [(0, min(batch_size, n) - len(parts[0]))]
+    for first in range(0, n, size):
+        parts = [a[first : first + size] for a in arrays]
+        fill = [(0, size - len(parts[0]))]
         padded = [tf.constant(np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge")) for a in parts]
         outputs.append(np.asarray(attack(*padded))[: len(parts[0])])
     return np.concatenate(outputs)
+
+
+def logits_in_batches(model: Model, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
+    """The model's outputs for many images: float32 [n, classes]."""
+    return in_batches(lambda x: _logits(model, x), (images,), batch_size)
+
+
+_logits = tf.function(logits_of, reduce_retracing=True, autograph=False)
 
 
 def fooled(
     model: Model, images: np.ndarray, labels: np.ndarray, targeted: bool = False, batch_size: int = 128
 ) -> np.ndarray:
     """Which images reach the attack's goal: not the label, or, if targeted, the label. Booleans [n]."""
-    answers = in_batches(lambda x: _logits(model, x), (images,), batch_size).argmax(1)
+    answers = logits_in_batches(model, images, batch_size).argmax(1)
     return (answers == labels) if targeted else (answers != labels)
-
-
-_logits = tf.function(logits_of, reduce_retracing=True, autograph=False)
 
 
 # ----------------------------------------------------------------------------------------------------- random points
