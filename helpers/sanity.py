@@ -17,6 +17,7 @@ which cost far more than that, and do not rank attacks of similar strength.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,10 +27,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from . import attacks, evaluation, losses
+from . import artifacts, attacks, autoencoder, classifiers, evaluation, losses
+from . import square as square_module
 from .attacks import Model
-from .backend import tf
-from .pipeline import STEP_SIZE, STEPS
+from .backend import keras, tf
+from .pipeline import STEP_SIZE, STEPS, Run, inputs
 from .settings import CourseError
 from .square import square
 from .training import to_float
@@ -113,6 +115,36 @@ def sanity(
 def faults(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of sanity's table that failed."""
     return table[~table["passed"]]
+
+
+def of_run(run: Run, model: keras.Model, attacked: str | None = None, transfer: str | None = None) -> pd.DataFrame:
+    """sanity on the first test images of a run (n_sanity of its profile), kept in the store.
+
+    Args:
+        model: what is assessed: a classifier, or a defense with one behind it.
+        attacked: ``fgsm`` or ``pgd`` where the reported accuracy was measured on pipeline.inputs(run, "test", ...).
+        transfer: the same, where these are a bar that the model's own attack must take.
+
+    Returns:
+        sanity's table. All checks in a full run; the others leave out the three dearest.
+    """
+    n = run.profile.n_sanity
+    images, labels = run.split("test").head(n).take()
+    given = {"attacked": attacked, "transfer": transfer}
+    config = {
+        **run.config(autoencoder, evaluation, square_module, sys.modules[__name__]),
+        "assessed": classifiers.weights_sha256(model),
+        "given": given,
+        "n": n,
+        "profile": run.profile.name,
+    }
+
+    def check() -> list[dict]:
+        arrays = {name: inputs(run, "test", kind)[:n] for name, kind in given.items() if kind}
+        quick = run.profile.name != "full"
+        return sanity(model, images, labels, run.eps, seed=run.seed, quick=quick, **arrays).to_dict("records")
+
+    return pd.DataFrame(artifacts.make_json("sanity", config, check))
 
 
 # --------------------------------------------------------------------------------------------------------- evidence
@@ -594,6 +626,14 @@ def markdown(table: pd.DataFrame) -> str:
     shown = results(table)
     lines = [shown.columns, ["---"] * len(shown.columns), *shown.to_numpy()]
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def summary(table: pd.DataFrame) -> str:
+    """In words: how many checks passed, failed and were not run, and which failed."""
+    shown = results(table)["result"]
+    passed, failed, left_out = (int((shown == word).sum()) for word in ("pass", "FAIL", NOT_RUN))
+    names = ", ".join(f"*{name}*" for name in faults(table)["check"])
+    return f"{passed} checks passed, {failed} failed{f' ({names})' if failed else ''}, {left_out} were not run."
 
 
 def show(table: pd.DataFrame) -> None:
