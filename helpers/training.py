@@ -102,6 +102,7 @@ def run(
     title: str,
     augment: bool = False,
     watch: Callable[[], dict[str, float]] = dict,
+    prepare: Callable[[list[dict]], None] = lambda history: None,
 ) -> list[dict]:
     """Train for some epochs, resuming where an earlier call with the same folder was stopped.
 
@@ -109,6 +110,7 @@ def run(
         state: what a checkpoint holds (the network and its optimiser).
         folder: of the checkpoints; the caller gives every configuration a folder of its own.
         watch: measures something after each epoch; its numbers go into the history.
+        prepare: called before each epoch with the history so far, and of nothing else may what it does depend.
 
     Returns:
         The history, one dict an epoch: epoch, loss (mean over the epoch), seconds, and what watch measured.
@@ -128,6 +130,7 @@ def run(
     with progress(total=epochs * steps, initial=done * steps, title=title) as bar:
         for number in range(done, epochs):
             start = time.perf_counter()
+            prepare(history)
             loss = one_epoch(step, samples.batches(batch_size, seed, number, augment), bar.update)
             if not np.isfinite(loss):
                 raise CourseError(f"{title}: the loss is {loss} in epoch {number + 1}; lower the learning rate")
@@ -166,9 +169,13 @@ def classifier_step(
     label_smoothing: float = 0.0,
     weight_decay: float = 0.0,
     training: bool = True,
+    on_logits: bool = True,
 ) -> Step:
-    """One step of cross-entropy on logits, with L2 decay of the kernels. ``training`` is BatchNorm's mode."""
-    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+    """One step of cross-entropy on logits, with L2 decay of the kernels. ``training`` is BatchNorm's mode.
+
+    Not ``on_logits`` takes the logits for probabilities, a mistake of the paper's released code (protocol).
+    """
+    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=on_logits, label_smoothing=label_smoothing)
     variables = classifier.trainable_variables
     kernels = [v for v in variables if len(v.shape) > 1]
 
@@ -266,10 +273,19 @@ def train_autoencoder(
     seed: int,
     folder: Path,
     watch: Callable[[], dict[str, float]] = dict,
+    plateau: bool = False,
 ) -> list[dict]:
-    """Train the autoencoder by Adam, the rate decaying from rates[0] to rates[1] (the paper, section 2)."""
+    """Train the autoencoder by Adam, the rate decaying from rates[0] to rates[1] (the paper, section 2).
+
+    With ``plateau`` it starts at rates[0] and drops as rate_on_plateau has it.
+    """
     size = min(batch_size, len(samples))
-    optimizer = keras.optimizers.Adam(Decay(*rates, epochs * (len(samples) // size)))
+    optimizer = keras.optimizers.Adam(rates[0] if plateau else Decay(*rates, epochs * (len(samples) // size)))
+
+    def prepare(history: list[dict]) -> None:
+        if plateau:
+            optimizer.learning_rate.assign(rate_on_plateau([h["loss"] for h in history], *rates))
+
     return run(
         autoencoder_step(autoencoder, optimizer),
         samples,
@@ -280,7 +296,24 @@ def train_autoencoder(
         folder=folder,
         title="autoencoder",
         watch=watch,
+        prepare=prepare,
     )
+
+
+def rate_on_plateau(
+    losses: Sequence[float], first: float, floor: float, factor: float = 0.2, patience: int = 5
+) -> float:
+    """The rate after these epochs' losses, by the rule of Keras's ReduceLROnPlateau: times ``factor`` whenever
+    ``patience`` epochs have gone by without a loss lower by 1e-4 than the lowest."""
+    rate, lowest, waited = first, float("inf"), 0
+    for loss in losses:
+        if loss < lowest - 1e-4:
+            lowest, waited = loss, 0
+            continue
+        waited += 1
+        if waited >= patience:
+            rate, waited = max(floor, rate * factor), 0
+    return rate
 
 
 FINE_TUNE_BATCH = 256
@@ -294,12 +327,14 @@ def fine_tune(
     seed: int,
     folder: Path,
     watch: Callable[[], dict[str, float]] = dict,
+    on_logits: bool = True,
 ) -> list[dict]:
     """Fine-tune a classifier by Adam, batches of 256 mixed from all sources (the paper, section 2, "Fine-Tuning").
 
     Args:
         phases: (samples, epochs) in turn. The rate falls from 1e-4 to 1e-5 over all of them.
         watch: as for run.
+        on_logits: as for classifier_step.
 
     Returns:
         The history over all phases, each record with its phase's number.
@@ -307,7 +342,7 @@ def fine_tune(
     size = min(FINE_TUNE_BATCH, *(len(samples) for samples, _ in phases))
     steps = sum(epochs * (len(samples) // size) for samples, epochs in phases)
     optimizer = keras.optimizers.Adam(Decay(*FINE_TUNE_RATES, steps))
-    step = classifier_step(classifier, optimizer)
+    step = classifier_step(classifier, optimizer, on_logits=on_logits)
     history = []
     for number, (samples, epochs) in enumerate(phases):
         part = run(

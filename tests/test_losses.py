@@ -22,6 +22,7 @@ def by_hand(name, label, logits):
     first, second, third, *_ = sorted(logits)[::-1]
     return {
         "cross_entropy": -log_softmax(logits)[label],
+        "of_softmax": -log_softmax(logits)[label],
         "margin": others.max() - logits[label],
         "dlr": -(logits[label] - others.max()) / (first - third),
     }[name]
@@ -31,6 +32,16 @@ def by_hand(name, label, logits):
 def test_a_loss_is_its_definition(case, name):
     expected = [by_hand(name, label, logits.astype(np.float64)) for label, logits in zip(*case, strict=True)]
     np.testing.assert_allclose(losses.named(name)(*map(tf.constant, case)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_on_softmax_has_no_gradient_where_the_classifier_is_sure():
+    logits = tf.constant([[20.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    for loss, sure in ((losses.of_softmax, False), (losses.cross_entropy, True)):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            total = tf.reduce_sum(loss(tf.constant([0, 0]), logits))
+        gradient = tape.gradient(total, logits).numpy()
+        assert gradient[0].any() == sure and gradient[1].any()
 
 
 def test_the_targeted_ratio_is_its_definition(case):
