@@ -12,7 +12,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m helpers
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
-.PHONY: help report test lab full weights bench record clean
+.PHONY: help report test lab full weights bench record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -39,6 +39,9 @@ bench: $(VENV)/installed-test ## measure speeds beside other libraries, write fi
 
 record: $(VENV)/installed ## copy the finished report's notebooks, figures and results into the tree
 	$(RUN) record
+
+verify: $(VENV)/installed ## check that the shipped weights still do what is recorded of them
+	$(RUN) verify
 
 clean: ## remove artifacts/ and report/ (not .venv, not weights/)
 	rm -rf artifacts report

@@ -66,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--out", type=Path, default=settings.ROOT / "report")
     record.set_defaults(do=_record)
 
+    verify = commands.add_parser("verify", help="whether the shipped weights still do what is recorded of them")
+    verify.add_argument("--model", help="one network; else every recorded one")
+    verify.add_argument("--images", type=int, default=1000, help="test images to attack and classify anew")
+    verify.set_defaults(do=_verify)
+
     clean = commands.add_parser("clean", help="remove artifacts/ and report/")
     clean.set_defaults(do=_clean)
     return parser
@@ -137,9 +142,29 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _record(options: argparse.Namespace) -> None:
-    from . import report
+    from . import recording
 
-    report.record(options.out)
+    recording.record(options.out)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    if options.images < 1:
+        raise CourseError(f"--images is {options.images}; it must be at least 1")
+    if options.model:
+        registry.check_model(options.model)
+    from . import recording, tables
+
+    models = [options.model] if options.model else list(tables.recorded_results()["runs"])
+    if not models:
+        raise CourseError("no run is recorded; make one (make report, make record)")
+    failures = 0
+    for model in models:
+        for finding in recording.verify(model, options.images):
+            failures += not finding.holds
+            verdict = "ok  " if finding.holds else "FAIL"
+            print(f"{verdict} {model} {finding.what}: recorded {finding.recorded}, now {finding.now}")
+    print(f"{failures} of the recorded results do not hold" if failures else "all recorded results hold")
+    return 1 if failures else 0
 
 
 def _clean(_: argparse.Namespace) -> None:

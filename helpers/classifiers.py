@@ -98,6 +98,13 @@ def copied(classifier: keras.Model, precision: str = "float32", padding_inside: 
     return copy
 
 
+def renormalised(classifier: keras.Model, mean, std) -> keras.Model:
+    """The same network behind another normalisation: mean and std, three numbers each."""
+    copy = build(classifier.name, mean, std)
+    copy.set_weights(classifier.get_weights())
+    return copy
+
+
 def weights_sha256(model: keras.Model) -> str:
     """A checksum of a model's weights themselves: two files with the same numbers have the same one."""
     digest = hashlib.sha256()
@@ -157,7 +164,14 @@ def load(model: str, data: Data, weights: str = "course", precision: str = "floa
     """
     classifier = build(model, data.mean, data.std, precision)
     if weights == "course":
-        load_weights(classifier, _checked_against_card(shipped(data.name, model), data.name, model))
+        file = shipped(data.name, model)
+        if not file.is_file() or not file.with_suffix(".json").is_file():
+            raise CourseError(
+                f"the course ships no weights of {MODELS[model].title} for {data.name}; train them with "
+                f"'make weights DATASET={data.name} MODEL={model}', or choose WEIGHTS=none or a file"
+            )
+        card_of(file)
+        load_weights(classifier, file)
     elif weights == "tf2cv":
         load_weights(classifier, _download_tf2cv(model, data))
     elif weights != "none":
@@ -165,19 +179,22 @@ def load(model: str, data: Data, weights: str = "course", precision: str = "floa
     return classifier
 
 
-def _checked_against_card(path: Path, dataset: str, model: str) -> Path:
-    card = path.with_suffix(".json")
-    if not path.is_file() or not card.is_file():
+def card_of(file: Path) -> dict:
+    """The card of a shipped weight file, which lies beside it and ends in .json.
+
+    Raises:
+        CourseError: the file or its card is not there, or the file is not the one that the card describes.
+    """
+    name, card = f"weights/{file.parent.name}/{file.name}", file.with_suffix(".json")
+    if not file.is_file() or not card.is_file():
+        raise CourseError(f"the course ships no {name}; record a run (make report, make record), or train it live")
+    about = json.loads(card.read_text())
+    if about["file_sha256"] != sha256_of(file):
         raise CourseError(
-            f"the course ships no weights of {MODELS[model].title} for {dataset}; train them with "
-            f"'make weights DATASET={dataset} MODEL={model}', or choose WEIGHTS=none or a file"
+            f"the weight file {name} is not the one its card describes; it is truncated or was replaced: restore it "
+            "(git checkout weights) or name another file with WEIGHTS="
         )
-    if json.loads(card.read_text())["file_sha256"] != sha256_of(path):
-        raise CourseError(
-            f"the weight file weights/{dataset}/{path.name} is not the one its card describes; it is truncated or "
-            "was replaced: restore it (git checkout weights) or name another file with WEIGHTS="
-        )
-    return path
+    return about
 
 
 def _download_tf2cv(model: str, data: Data) -> Path:

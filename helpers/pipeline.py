@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from . import (
 from . import autoencoder as ae_module
 from .backend import keras, tf
 from .datasets import Data, Split
+from .protocol import IMAGENET_MEAN, IMAGENET_STD, Protocol
 from .settings import CourseError, Profile
 
 STEP_SIZE, STEPS = 0.01, 10
@@ -50,7 +51,12 @@ were trained."""
 
 @dataclass(frozen=True)
 class Run:
-    """What every step is given: data, the initial classifier, and the run's parameters."""
+    """What every step is given: data, the initial classifier, and the run's parameters.
+
+    Attributes:
+        networks: where autoencoder and fine-tuned classifier come from: ``trained`` by this run, or ``shipped``.
+        protocol: see there; departures are for the audit.
+    """
 
     data: Data
     classifier: keras.Model
@@ -59,6 +65,8 @@ class Run:
     seed: int
     eps: float
     weights: str
+    networks: str = "trained"
+    protocol: Protocol = field(default_factory=Protocol)
 
     def config(self, *modules) -> dict:
         """The part of a step's configuration that all steps share."""
@@ -69,6 +77,7 @@ class Run:
             "eps": self.eps,
             "seed": self.seed,
             "code": artifacts.code_version(classifiers, attacks, losses, folding, *modules),
+            "protocol": self.protocol.changes(),
         }
 
     def split(self, name: str) -> Split:
@@ -106,6 +115,7 @@ def start(
     seed: int = 0,
     weights: str = "course",
     eps: float = settings.EPS,
+    networks: str = "trained",
 ) -> Run:
     """Begin a run: check the parameters, load the data and the initial classifier, fix the seeds.
 
@@ -116,10 +126,21 @@ def start(
     registry.check_model(model)
     settings.check_eps(eps)
     settings.check_seed(seed)
+    if networks not in ("trained", "shipped"):
+        raise CourseError(f"unknown networks {networks!r}; choose trained or shipped")
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     data = datasets.load(dataset)
-    return Run(data, classifiers.load(model, data, weights), model, chosen, int(seed), float(eps), weights)
+    classifier = classifiers.load(model, data, weights)
+    return Run(data, classifier, model, chosen, int(seed), float(eps), weights, networks)
+
+
+def departing(run: Run, protocol: Protocol) -> Run:
+    """The same run by another protocol."""
+    classifier = run.classifier
+    if protocol.statistics == "imagenet":
+        classifier = classifiers.renormalised(classifier, IMAGENET_MEAN, IMAGENET_STD)
+    return replace(run, classifier=classifier, protocol=protocol)
 
 
 # ---------------------------------------------------------------------------------------------- adversarial images
@@ -148,32 +169,38 @@ def _steps_of(kind: str) -> dict:
 
 
 def _fill_attacked(run: Run, images: Split, kind: str, title: str, out: np.ndarray, chunk: int = 1024) -> None:
-    target = _for_attack(run.classifier)
+    target, loss = _for_attack(run.classifier, run.protocol.attack_normalises), run.protocol.attack_loss
     with settings.progress(total=len(images), title=title) as bar:
         for first in range(0, len(images), chunk):
             part = Split(images.pixels[first : first + chunk], images.labels[first : first + chunk])
             out[first : first + chunk] = artifacts.to_uint16(
-                attack(target, *part.take(), kind, run.eps, seed=run.seed + first)
+                attack(target, *part.take(), kind, run.eps, seed=run.seed + first, loss=loss)
             )
             bar.update(len(part))
 
 
-_FOLDED: dict[str, keras.Model] = {}
+_FOLDED: dict[tuple, keras.Model] = {}
 
 
-def _for_attack(model: keras.Model) -> keras.Model:
-    """The same function, faster to differentiate; one copy a process, so that its graphs are traced once."""
-    key = classifiers.weights_sha256(model)
+def _for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
+    """The same function, faster to differentiate; one copy a process, so that its graphs are traced once.
+
+    Not ``normalised`` it is another function: the network as if its normalisation were not there.
+    """
+    statistics = [(x.mean.tobytes(), x.std.tobytes()) for x in model.submodules if isinstance(x, classifiers.Normalize)]
+    key = classifiers.weights_sha256(model), *statistics, normalised
     if key not in _FOLDED:
-        _FOLDED[key] = folding.folded(model)
+        _FOLDED[key] = folding.folded(model if normalised else classifiers.renormalised(model, [0.0] * 3, [1.0] * 3))
     return _FOLDED[key]
 
 
-def attack(model, images: np.ndarray, labels: np.ndarray, kind: str, eps: float, seed: int = 0) -> np.ndarray:
+def attack(
+    model, images: np.ndarray, labels: np.ndarray, kind: str, eps: float, seed: int = 0, loss: str = "cross_entropy"
+) -> np.ndarray:
     """The paper's FGSM or PGD on any model; float32 images in, float32 images out."""
     if kind == "fgsm":
-        return attacks.fgsm(model, images, labels, eps)
-    return attacks.pgd(model, images, labels, eps, step_size=STEP_SIZE, steps=STEPS, seed=seed)
+        return attacks.fgsm(model, images, labels, eps, loss=loss)
+    return attacks.pgd(model, images, labels, eps, step_size=STEP_SIZE, steps=STEPS, seed=seed, loss=loss)
 
 
 # ------------------------------------------------------------------------------------------------------ autoencoder
@@ -181,6 +208,8 @@ def attack(model, images: np.ndarray, labels: np.ndarray, kind: str, eps: float,
 
 def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
     """The paper's autoencoder, trained to turn FGSM and PGD images back into the originals; and its history."""
+    if run.networks == "shipped":
+        return _shipped(run, "ae", ae_module.build, lambda model, file: model.load_weights(str(file)))
     profile = run.profile
     config = {
         **run.config(ae_module, training),
@@ -198,7 +227,8 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
     def train(path: Path) -> None:
         model = build()
         clean = inputs(run, "train", "regular")
-        samples = training.Samples([inputs(run, "train", kind) for kind in ("fgsm", "pgd")], clean)
+        kinds = SOURCES if run.protocol.autoencoder_sees_clean else ("fgsm", "pgd")
+        samples = training.Samples([inputs(run, "train", kind) for kind in kinds], clean)
         history = training.train_autoencoder(
             model,
             samples,
@@ -208,6 +238,7 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
             seed=run.seed,
             folder=artifacts.checkpoints("autoencoder", config),
             watch=_reconstruction_error(run, model),
+            plateau=run.protocol.plateau,
         )
         _save_with_history(model, history, path)
 
@@ -273,6 +304,8 @@ def fine_tuned(run: Run, phases: Sequence[tuple[Sequence[str], int]] = ()) -> tu
     Args:
         phases: another schedule than the paper's (phases_of), for experiments.
     """
+    if run.networks == "shipped" and not phases:
+        return _shipped(run, "fine_tuned", partial(classifiers.copied, run.classifier), classifiers.load_weights)
     ae, _ = autoencoder(run)
     phases, precision = phases or phases_of(run), settings.training_precision()
     config = {
@@ -284,24 +317,24 @@ def fine_tuned(run: Run, phases: Sequence[tuple[Sequence[str], int]] = ()) -> tu
         "validation": run.profile.n_validation,
     }
 
-    def build(precision: str = "float32") -> keras.Model:
-        return classifiers.build(run.model, run.data.mean, run.data.std, precision)
-
     def train(path: Path) -> None:
         keras.utils.set_random_seed(run.seed)
-        model = build(precision)
-        model.set_weights(run.classifier.get_weights())
+        model, folder = classifiers.copied(run.classifier, precision), artifacts.checkpoints("fine_tuned", config)
+        kept = _BestOnTest(run, model, folder) if run.protocol.selection == "test" else None
         labels = run.split("train").labels
         history = training.fine_tune(
             model,
             [(training.Samples([source(run, "train", s) for s in names], labels), n) for names, n in phases],
             seed=run.seed,
-            folder=artifacts.checkpoints("fine_tuned", config),
-            watch=_validation_accuracy(run, model),
+            folder=folder,
+            watch=kept or _validation_accuracy(run, model),
+            on_logits=run.protocol.tune_on_logits,
         )
+        if kept:
+            kept.restore()
         _save_with_history(model, history, path)
 
-    return _trained("fine_tuned", config, build, train)
+    return _trained("fine_tuned", config, partial(classifiers.copied, run.classifier), train)
 
 
 def _validation_accuracy(run: Run, model: keras.Model):
@@ -311,6 +344,28 @@ def _validation_accuracy(run: Run, model: keras.Model):
     labels = run.split("validation").labels
     images = {name: source(run, "validation", name) for name in phases_of(run)[0][0]}
     return lambda: {name: float(evaluation.is_correct(model, x, labels).mean()) for name, x in images.items()}
+
+
+class _BestOnTest:
+    """Watches the accuracy on the test images of each source, and keeps the weights whenever one is the best so far:
+    what the paper's released code does, and nobody should."""
+
+    def __init__(self, run: Run, model: keras.Model, folder: Path):
+        self._run, self._model, self._file = run, model, folder / "kept.npz"
+
+    def __call__(self) -> dict[str, float]:
+        labels = self._run.split("test").labels
+        scores = {
+            name: float(evaluation.is_correct(self._model, source(self._run, "test", name), labels).mean())
+            for name in phases_of(self._run)[0][0]
+        }
+        best = _load_with_history(None, self._file)[0] if self._file.is_file() else dict.fromkeys(scores, 0.0)
+        if any(scores[name] > best[name] for name in scores):
+            _save_with_history(self._model, [{name: max(scores[name], best[name]) for name in scores}], self._file)
+        return scores
+
+    def restore(self) -> None:
+        _load_with_history(self._model, self._file)
 
 
 _LOADED: dict[tuple[Path, str], tuple[keras.Model, list[dict]]] = {}
@@ -327,15 +382,34 @@ def _trained(
     return _LOADED[key]
 
 
+def _shipped(
+    run: Run, part: str, build: Callable[[], keras.Model], load: Callable[[keras.Model, Path], None]
+) -> tuple[keras.Model, list[dict]]:
+    """A network that ``make record`` put into weights/ (ship), and its history."""
+    file = classifiers.shipped(run.data.name, f"{run.model}_{part}")
+    key = file, classifiers.weights_sha256(run.classifier)
+    if key not in _LOADED:
+        model, card = build(), classifiers.card_of(file)
+        if card["initial_sha256"] != key[1]:
+            raise CourseError(
+                f"weights/{run.data.name}/{file.name} belongs to another initial classifier than this one; record a "
+                "run anew (make report, make record), or train it (networks='trained')"
+            )
+        load(model, file)
+        _LOADED[key] = model, card["history"]
+    return _LOADED[key]
+
+
 def _save_with_history(model: keras.Model, history: list[dict], path: Path) -> None:
     arrays = {f"w{i:03d}": w for i, w in enumerate(model.get_weights())}
     with open(path, "wb") as file:
         np.savez(file, history=np.array(json.dumps(history)), **arrays)
 
 
-def _load_with_history(model: keras.Model, path: Path) -> list[dict]:
+def _load_with_history(model: keras.Model | None, path: Path) -> list[dict]:
     with np.load(path) as stored:
-        model.set_weights([stored[name] for name in sorted(stored.files) if name != "history"])
+        if model:
+            model.set_weights([stored[name] for name in sorted(stored.files) if name != "history"])
         return json.loads(str(stored["history"]))
 
 
@@ -347,26 +421,51 @@ def stages(run: Run) -> dict[str, keras.Model]:
     return {"initial": run.classifier, "fine_tuned": fine_tuned(run)[0]}
 
 
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Which images were classified correctly (booleans [n]), and by what, against what: the fields of a record."""
+
+    fields: dict
+    correct: np.ndarray
+
+    @property
+    def cell(self) -> str:
+        """The name of the cell, unique among those of static_answers and aware_answers."""
+        return "/".join(self.fields[name] for name in ("threat", "stage", "defense", "input"))
+
+    def record(self) -> dict:
+        return evaluation.record(self.correct, **self.fields)
+
+
 def static_table(run: Run) -> list[dict]:
     """The twelve records of the paper's Table 2 or 3: stage x defense x input.
 
     As in the paper's released code, all attacked images were made against the initial classifier, and stay the same
     for every cell: the fine-tuned classifier and the autoencoder are tested by transfer.
     """
-    return [r for stage, classifier in stages(run).items() for r in static_records(run, stage, classifier)]
+    return [answers.record() for answers in static_answers(run)]
+
+
+def static_answers(run: Run) -> list[Answers]:
+    """What static_table counts."""
+    return [a for stage, classifier in stages(run).items() for a in _static_answers(run, stage, classifier)]
 
 
 def static_records(run: Run, stage: str, classifier: keras.Model) -> list[dict]:
     """One stage's six records of that table."""
+    return [answers.record() for answers in _static_answers(run, stage, classifier)]
+
+
+def _static_answers(run: Run, stage: str, classifier: keras.Model) -> list[Answers]:
     labels = run.split("test").labels
-    records = []
+    found = []
     for defense, model in {"none": classifier, "ae": ae_module.defended(autoencoder(run)[0], classifier)}.items():
         for kind in SOURCES:
             images = inputs(run, "test", kind)
             config = {**_assessed(run, model), "cell": [stage, defense, kind, "static"], "n": len(labels)}
-            fields = _fields(run, stage, defense, kind, "static")
-            records.append(_cached_record(config, partial(evaluation.is_correct, model, images, labels), **fields))
-    return records
+            correct = _cached_correct(config, partial(evaluation.is_correct, model, images, labels))
+            found.append(Answers(_fields(run, stage, defense, kind, "static"), correct))
+    return found
 
 
 def aware_table(run: Run) -> list[dict]:
@@ -374,8 +473,13 @@ def aware_table(run: Run) -> list[dict]:
 
     grey_box: against the classifier that is assessed, without its autoencoder. adaptive: through both.
     """
+    return [answers.record() for answers in aware_answers(run)]
+
+
+def aware_answers(run: Run) -> list[Answers]:
+    """What aware_table counts."""
     ae, _ = autoencoder(run)
-    records = []
+    found = []
     for stage, classifier in stages(run).items():
         pipeline = ae_module.defended(ae, classifier)
         for kind in ("fgsm", "pgd"):
@@ -384,16 +488,20 @@ def aware_table(run: Run) -> list[dict]:
                 ("ae", pipeline, classifier, "grey_box"),
                 ("ae", pipeline, pipeline, "adaptive"),
             ):
-                records.append(
-                    attacked_record(run, assessed, target, kind, run.eps, stage=stage, defense=defense, threat=threat)
-                )
-    return records
+                fields = {"stage": stage, "defense": defense, "threat": threat}
+                found.append(attacked_answers(run, assessed, target, kind, run.eps, **fields))
+    return found
 
 
-def attacked_record(
+def attacked_record(run: Run, assessed, target, kind: str, eps: float, **options) -> dict:
+    """The record of attacked_answers; the arguments are the same."""
+    return attacked_answers(run, assessed, target, kind, eps, **options).record()
+
+
+def attacked_answers(
     run: Run, assessed, target, kind: str, eps: float, *, stage: str, defense: str, threat: str,
     step_size: float = STEP_SIZE, steps: int = STEPS,
-) -> dict:  # fmt: skip
+) -> Answers:  # fmt: skip
     """Attack ``target`` on the first n_sweep test images and assess ``assessed`` on the result.
 
     Args:
@@ -430,7 +538,8 @@ def attacked_record(
 
     config = {**_assessed(run, assessed), "attack": attack_config, "cell": [stage, defense, kind, threat]}
     fields = _fields(run, stage, defense, kind, threat)
-    return _cached_record(config, assess, **{**fields, "eps": eps if steps or kind == "noise" else 0.0, "steps": steps})
+    fields |= {"eps": eps if steps or kind == "noise" else 0.0, "steps": steps}
+    return Answers(fields, _cached_correct(config, assess))
 
 
 def accuracy_against_eps(run: Run, budgets: Sequence[float]) -> list[dict]:
@@ -488,12 +597,34 @@ def _fields(run: Run, stage: str, defense: str, kind: str, threat: str) -> dict:
     }
 
 
-def _cached_record(config: dict, assess, **fields) -> dict:
-    return evaluation.record(_cached_correct(config, assess), **fields)
-
-
 def _cached_correct(config: dict, assess: Callable[[], np.ndarray]) -> np.ndarray:
     return np.array(artifacts.make_json("correct", config, lambda: [int(c) for c in assess()]), bool)
+
+
+def ship(run: Run) -> dict[str, np.ndarray]:
+    """Put a run's autoencoder and fine-tuned classifier into weights/, each with its card.
+
+    Returns:
+        Which test images were classified correctly, by cell (Answers.cell): what verify compares with.
+    """
+    config = {"profile": run.profile.name, "seed": run.seed, "eps": run.eps, "protocol": run.protocol.changes()}
+    for part, (model, history) in {"ae": autoencoder(run), "fine_tuned": fine_tuned(run)}.items():
+        file = classifiers.shipped(run.data.name, f"{run.model}_{part}")
+        classifiers.save_weights(classifiers.network_of(model) if part == "fine_tuned" else model, file)
+        card = {
+            "part": part,
+            "model": run.model,
+            "parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
+            **config,
+            "trained_on": run.profile.n_train,
+            "data": run.data.provenance,
+            "initial_sha256": classifiers.weights_sha256(run.classifier),
+            "weights_sha256": classifiers.weights_sha256(model),
+            "file_sha256": datasets.sha256_of(file),
+            "history": history,
+        }
+        settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
+    return {answers.cell: answers.correct for answers in static_answers(run) + aware_answers(run)}
 
 
 # ------------------------------------------------------------------------------------------------- base classifiers

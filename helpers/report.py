@@ -267,40 +267,6 @@ def _math_to_mathml(text: str) -> str:
     return "".join(parts)
 
 
-def record(folder: Path) -> None:
-    """Copy a finished report into the tree: executed notebooks, results.json and figures.
-
-    Raises:
-        CourseError: there is no report, or one of its notebooks failed.
-    """
-    if not (folder / "run.json").is_file():
-        raise CourseError(f"there is no report in {folder.name}/; make one first (make report)")
-    info = json.loads((folder / "run.json").read_text())
-    if failed := [run["notebook"] for run in info["notebooks"] if run["error"]]:
-        raise CourseError(f"{', '.join(failed)} failed in that report; mend it and run it again before recording")
-    for notebook in numbered():
-        executed = nbformat.read(folder / "notebooks" / notebook.name, as_version=4)
-        write_atomically(notebook, nbformat.writes(_as_committed(notebook, executed)).encode())
-    for png in (folder / "figures").glob("*.png"):
-        write_atomically(settings.FIGURES / png.name, png.read_bytes())
-    for name in ("results.json", "run.json"):
-        write_atomically(settings.FIGURES / name, (folder / name).read_bytes())
-    tables.write_readme(settings.ROOT / "README.md", json.loads((folder / "results.json").read_text()))
-
-
-def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The source notebook with the outputs of its executed copy, without what papermill adds."""
-    notebook = nbformat.read(source, as_version=4)
-    done = {cell.id: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
-    code = (cell for cell in notebook.cells if cell.cell_type == "code")
-    for count, cell in enumerate(code, start=1):  # counted anew: papermill's own cell is gone
-        cell.outputs, cell.execution_count = done[cell.id], count
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = count
-    return notebook
-
-
 def _prepare_progress() -> None:
     """Send the notebooks' progress bars to this terminal, or to a file where there is none."""
     if "COURSE_PROGRESS" in os.environ:

@@ -72,14 +72,17 @@ def percent(record: dict | None) -> str:
     return f"{100 * record['accuracy']:.1f} [{100 * record['ci_low']:.1f}, {100 * record['ci_high']:.1f}]"
 
 
+def recorded_results() -> dict:
+    """What figures/results.json holds: ``runs``, the parameters and data of each network's run, and ``records``."""
+    file = settings.FIGURES / "results.json"
+    return json.loads(file.read_text()) if file.is_file() else {"runs": {}, "records": []}
+
+
 def recorded(model: str, dataset: str = "cifar10") -> list[dict]:
     """The static records of the recorded full run; none until one is recorded."""
-    file = settings.FIGURES / "results.json"
-    if not file.is_file():
-        return []
     return [
         r
-        for r in json.loads(file.read_text())["records"]
+        for r in recorded_results()["records"]
         if (r["model"], r["dataset"], r["profile"], r["threat"]) == (model, dataset, "full", "static")
     ]
 
@@ -120,29 +123,36 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
 
 
 def readme_table(results: dict) -> str:
-    """The results section of the README, as Markdown, from the recorded results (figures/results.json)."""
-    parameters, records = results["parameters"], results["records"]
-    model, static, adaptive = parameters["model"], cells(records), cells(records, "adaptive")
-    n = {r["n"] for r in static.values()}.pop()
-    profile = parameters["profile"]
+    """The results section of the README, as Markdown, from the recorded results (recorded_results)."""
     lines = [
-        f"The paper's Table {MODELS[model].table} beside the recorded **{profile} run** (seed {parameters['seed']}, "
-        f"n = {n:,} test images, Wilson 95% intervals); accuracy in percent.",
-        "*Static*: attacked images were made once, against the initial classifier. *Adaptive*: the attack goes through",
-        "autoencoder and classifier together.",
+        "Accuracy in percent with its Wilson 95% interval, beside the paper's. *Static*: attacked images were made "
+        "once, against the initial classifier.",
+        "*Adaptive*: the attack goes through autoencoder and classifier together.",
     ]
-    if profile != "full":
-        lines.append("A full run is not recorded yet; these numbers show the argument and are not to be cited.")
-    lines += [
+    if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
+        lines.append("Where a quick run is shown, the full run is not recorded yet: it shows the argument.")
+    for model, run in results["runs"].items():
+        lines += ["", *_readme_table_of(model, run["parameters"], results["records"])]
+    return "\n".join(lines)
+
+
+def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[str]:
+    ours = [r for r in records if r["model"] == model]
+    static, adaptive = cells(ours), cells(ours, "adaptive")
+    n = {r["n"] for r in static.values()}.pop()
+    aware = {f"{r['n']:,}" for r in adaptive.values()}
+    lines = [
+        f"**{MODELS[model].title}** (the paper's Table {MODELS[model].table}): recorded {parameters['profile']} run, "
+        f"seed {parameters['seed']}, n = {n:,} test images{''.join(f' (adaptive: {m})' for m in aware)}.",
         "",
         "| input | classifier | defense | paper | recorded, static | recorded, adaptive |",
         "|---|---|---|---|---|---|",
     ]
     for cell, value in PAPER[model].items():
         titles = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]], f"{value:.2f}")
-        known = f"{percent(adaptive[cell])}, n = {adaptive[cell]['n']:,}" if cell in adaptive else ""
+        known = percent(adaptive[cell]) if cell in adaptive else ""
         lines.append(f"| {' | '.join(titles)} | {percent(static.get(cell))} | {known} |")
-    return "\n".join(lines)
+    return lines
 
 
 def write_readme(readme: Path, results: dict) -> None:

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import datasets, evaluation, patches10, report, settings, tables
+from helpers import datasets, evaluation, patches10, pipeline, recording, report, settings, tables
 from helpers.__main__ import main
 from helpers.settings import CourseError
 
@@ -133,14 +133,18 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "NOTEBOOKS", notebooks)
     monkeypatch.setattr(settings, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(settings, "ROOT", tmp_path)
+    monkeypatch.setattr(pipeline, "start", lambda **_: None)
+    monkeypatch.setattr(pipeline, "ship", lambda _: {})
     (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     assert report.build(PARAMETERS, tmp_path / "out")
-    report.record(tmp_path / "out")
+    recording.record(tmp_path / "out")
     committed = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
     assert "papermill" not in json.dumps(committed)
     assert [c.source for c in committed.cells][1] == PARAMETERS_CELL
     assert report.figures_in(committed)[0]["name"] == "empty"
-    assert (tmp_path / "figures" / "empty.png").is_file() and (tmp_path / "figures" / "results.json").is_file()
+    assert (tmp_path / "figures" / "resnet20" / "empty.png").is_file() and (
+        tmp_path / "figures" / "results.json"
+    ).is_file()
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
     assert "| PGD | fine-tuned | with AE | 79.36 | 70.0 [39.7, 89.2] |" in readme
@@ -149,8 +153,7 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch):
 def test_the_readme_shows_the_recorded_results():
     text = (settings.ROOT / "README.md").read_text()
     shown = text.split(tables.README_MARKERS[0])[1].split(tables.README_MARKERS[1])[0]
-    results = json.loads((settings.FIGURES / "results.json").read_text())
-    assert shown.strip() == tables.readme_table(results)
+    assert shown.strip() == tables.readme_table(tables.recorded_results())
 
 
 def test_bad_parameters_stop_before_anything_runs(tmp_path, monkeypatch):

@@ -1,0 +1,181 @@
+"""What the tree keeps of a finished report, one run for each network, and the check that it still holds.
+
+figures/results.json has the records of every recorded run; figures/<model>/ its figures, run.json (when, where, how
+long) and answers.npz (which test images were classified correctly, cell by cell); weights/ its networks; notebooks/
+the outputs of RECORDED_NOTEBOOKS's run; the README its table.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nbformat
+import numpy as np
+
+from . import evaluation, pipeline, report, settings, tables
+from .settings import CourseError, write_atomically
+
+RECORDED_NOTEBOOKS = "resnet20"
+"""The network whose run the committed notebooks show."""
+
+TOLERATED = 0.01
+"""Share of images whose answer may differ from the recorded one: attacks follow signs, which rounding may flip where
+another processor or library computes."""
+
+
+def record(folder: Path) -> None:
+    """Copy a finished report into the tree; what was recorded of other networks stays.
+
+    Raises:
+        CourseError: there is no report, one of its notebooks failed, or its networks are not to be had any more.
+    """
+    if not (folder / "run.json").is_file():
+        raise CourseError(f"there is no report in {folder.name}/; make one first (make report)")
+    info = json.loads((folder / "run.json").read_text())
+    if failed := [run["notebook"] for run in info["notebooks"] if run["error"]]:
+        raise CourseError(f"{', '.join(failed)} failed in that report; mend it and run it again before recording")
+    found = json.loads((folder / "results.json").read_text())
+    answers = pipeline.ship(pipeline.start(**found["parameters"]))
+    _check_counts(_by_cell(found["records"], found["parameters"]["eps"]), answers)
+    model = found["parameters"]["model"]
+    into = settings.FIGURES / model
+    write_atomically(into / "answers.npz", _packed(answers))
+    write_atomically(into / "run.json", (folder / "run.json").read_bytes())
+    for png in (folder / "figures").glob("*.png"):
+        write_atomically(into / png.name, png.read_bytes())
+    if model == RECORDED_NOTEBOOKS:
+        for notebook in report.numbered():
+            executed = nbformat.read(folder / "notebooks" / notebook.name, as_version=4)
+            write_atomically(notebook, nbformat.writes(_as_committed(notebook, executed)).encode())
+    results = merged(tables.recorded_results(), found)
+    write_atomically(settings.FIGURES / "results.json", json.dumps(results, indent=1).encode())
+    tables.write_readme(settings.ROOT / "README.md", results)
+
+
+def merged(results: dict, found: dict) -> dict:
+    """All recorded results, with a report's in place of what was recorded of its network."""
+    model = found["parameters"]["model"]
+    runs = {**results["runs"], model: {"parameters": found["parameters"], "data": found["data"]}}
+    others = [r for r in results["records"] if r["model"] != model]
+    return {
+        "runs": {name: runs[name] for name in sorted(runs)},
+        "records": sorted(others + found["records"], key=lambda r: r["model"]),
+    }
+
+
+def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The source notebook with the outputs of its executed copy, without what papermill adds."""
+    notebook = nbformat.read(source, as_version=4)
+    done = {cell.id: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    for count, cell in enumerate(code, start=1):  # counted anew: papermill's own cell is gone
+        cell.outputs, cell.execution_count = done[cell.id], count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+    return notebook
+
+
+def _packed(answers: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **answers)
+    return buffer.getvalue()
+
+
+def _by_cell(records: list[dict], eps: float) -> dict[str, dict]:
+    """Records by the name under which answers.npz has their images; without those of other budgets and lengths."""
+    steps = {"fgsm": 1, "pgd": pipeline.STEPS}
+    return {
+        pipeline.Answers(r, np.empty(0)).cell: r
+        for r in records
+        if r["eps"] in (0, eps) and r["steps"] == steps.get(r["input"], 0)
+    }
+
+
+def _check_counts(records: dict[str, dict], answers: dict[str, np.ndarray]) -> None:
+    """Refuse answers that are not those that the records count."""
+    for cell, correct in answers.items():
+        if cell not in records or int(correct.sum()) != records[cell]["correct"]:
+            raise CourseError(
+                f"{cell}: the report's number is not that of this tree's networks; the code or the weights have "
+                "changed since. Make the report again (what has not changed is kept), then record it"
+            )
+
+
+# ----------------------------------------------------------------------------------------------------------- verify
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of verify's table."""
+
+    what: str
+    recorded: str
+    now: str
+    holds: bool
+
+
+def verify(model: str, images: int = 1000) -> list[Finding]:
+    """Whether the recorded results of a network are what its shipped weights do.
+
+    Counts and intervals in results.json are compared with the recorded answers, all of them. Then the attacks are made
+    anew, in a store of their own, and the first images' answers compared with the recorded ones, image by image.
+
+    Args:
+        images: how many test images to attack and classify anew; where an evaluation had fewer, all of these.
+
+    Raises:
+        CourseError: nothing is recorded of the network; a weight file is missing or not the one that its card
+            describes; the data are not the recorded ones.
+    """
+    results = tables.recorded_results()
+    if model not in results["runs"]:
+        raise CourseError(f"no run of {model} is recorded; recorded are: {', '.join(results['runs']) or 'none'}")
+    about = results["runs"][model]
+    records = _by_cell([r for r in results["records"] if r["model"] == model], about["parameters"]["eps"])
+    with np.load(settings.FIGURES / model / "answers.npz") as stored:
+        answers = {name: stored[name] for name in stored.files}
+    for cell in answers:
+        if cell not in records:
+            raise CourseError(f"figures/results.json lacks the record {cell} of {model}; record the run anew")
+    run = pipeline.start(**about["parameters"], networks="shipped")
+    if run.data.sha256 != about["data"]["sha256"]:
+        raise CourseError(f"these are other images ({run.data.name}) than those that {model} was recorded on")
+    smaller = replace(run.profile, n_test=min(images, run.profile.n_test), n_sweep=min(images, run.profile.n_sweep))
+    with _fresh_store():
+        small = replace(run, profile=smaller)
+        now = {a.cell: a.correct for a in pipeline.static_answers(small) + pipeline.aware_answers(small)}
+    return [
+        *(_counted(cell, records[cell], correct) for cell, correct in answers.items()),
+        *(_repeated(cell, correct[: len(now[cell])], now[cell]) for cell, correct in answers.items()),
+    ]
+
+
+def _counted(cell: str, record: dict, correct: np.ndarray) -> Finding:
+    expected = evaluation.proportion(correct)
+    holds = all(record[name] == value for name, value in expected.items())
+    return Finding(f"{cell}: number", f"{100 * record['accuracy']:.2f}%", f"{100 * expected['accuracy']:.2f}%", holds)
+
+
+def _repeated(cell: str, recorded: np.ndarray, now: np.ndarray) -> Finding:
+    differ, allowed = int((recorded != now).sum()), max(1, int(TOLERATED * len(now)))
+    what = f"{cell}: first {len(now):,} images, {differ} differ of {allowed} allowed"
+    return Finding(what, f"{100 * recorded.mean():.2f}%", f"{100 * now.mean():.2f}%", differ <= allowed)
+
+
+@contextmanager
+def _fresh_store() -> Iterator[None]:
+    """An artifact store of its own, so that nothing is taken from an earlier run."""
+    before = settings.ARTIFACTS
+    with tempfile.TemporaryDirectory() as folder:
+        settings.ARTIFACTS = Path(folder)
+        try:
+            yield
+        finally:
+            settings.ARTIFACTS = before

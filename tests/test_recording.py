@@ -1,0 +1,153 @@
+"""What make record keeps and make verify checks: with a run of the smallest size, recorded into a folder of its own."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers import classifiers, pipeline, recording, report, settings, tables
+from helpers.__main__ import main
+from helpers.settings import CourseError
+
+TINY = replace(
+    settings.PROFILES["smoke"], n_train=32, n_validation=8, n_test=24, n_sweep=12, ae_epochs=1, tune_epochs_final=1
+)
+PARAMETERS = {
+    "profile": "smoke", "dataset": "patches10", "model": "resnet20", "seed": 0, "weights": "course", "eps": 8 / 255,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A tree with one recorded run of resnet20; the paths of the settings point into it."""
+    root = tmp_path_factory.mktemp("tree")
+    shutil.copytree(settings.WEIGHTS / "patches10", root / "weights" / "patches10")
+    for part in ("ae", "fine_tuned"):  # where the course ships them, the test makes its own
+        for ending in (".h5", ".json"):
+            (root / "weights" / "patches10" / f"resnet20_{part}{ending}").unlink(missing_ok=True)
+    (root / "README.md").write_text("before\n<!-- results -->\n<!-- /results -->\nafter\n")
+    out = root / "report"
+    (out / "figures").mkdir(parents=True)
+    (out / "figures" / "one.png").write_bytes(b"a picture")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(settings.PROFILES, "smoke", TINY)
+        for name, folder in (("ROOT", ""), ("WEIGHTS", "weights"), ("FIGURES", "figures")):
+            patch.setattr(settings, name, root / folder)
+        patch.setattr(report, "NOTEBOOKS", root / "notebooks")
+        run = pipeline.start(**PARAMETERS)
+        records = pipeline.static_table(run) + pipeline.aware_table(run)
+        # At another budget and another length: records that no cell of the tables is to be taken for.
+        records += pipeline.accuracy_against_eps(run, [4 / 255]) + pipeline.accuracy_against_steps(run, [2])
+        results = {"parameters": PARAMETERS, "data": run.data.provenance, "records": records}
+        (out / "results.json").write_text(json.dumps(results))
+        (out / "run.json").write_text(json.dumps({"notebooks": []}))
+        recording.record(out)
+        yield root
+
+
+@pytest.fixture
+def copy(tree, tmp_path, monkeypatch):
+    """A copy of that tree, to be spoiled."""
+    for name in ("weights", "figures"):
+        shutil.copytree(tree / name, tmp_path / name)
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(settings, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(pipeline, "_LOADED", {})
+    return tmp_path
+
+
+def test_a_run_is_recorded_whole(tree):
+    assert (tree / "figures" / "resnet20" / "one.png").read_bytes() == b"a picture"
+    results = tables.recorded_results()
+    assert list(results["runs"]) == ["resnet20"]
+    assert "ResNet-20" in (tree / "README.md").read_text()
+    for part in ("ae", "fine_tuned"):
+        card = classifiers.card_of(classifiers.shipped("patches10", f"resnet20_{part}"))
+        assert card["profile"] == "smoke" and card["history"]
+
+
+def test_what_is_recorded_holds(tree, capsys):
+    findings = recording.verify("resnet20", images=24)
+    assert len(findings) == 2 * (12 + 12) and all(f.holds for f in findings)
+    assert any("first 24 images, 0 differ" in f.what for f in findings)
+    assert main(["verify", "--images", "8"]) == 0
+    assert "all recorded results hold" in capsys.readouterr().out
+
+
+def test_the_shipped_networks_are_those_that_were_trained(tree):
+    trained, shipped = pipeline.start(**PARAMETERS), pipeline.start(**PARAMETERS, networks="shipped")
+    for part in (pipeline.autoencoder, pipeline.fine_tuned):
+        (one, history), (other, its_history) = part(trained), part(shipped)
+        assert one is not other and history == its_history
+        for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_number_that_is_off_by_a_point_is_found(copy, capsys):
+    results = tables.recorded_results()
+    cell = next(
+        r
+        for r in results["records"]
+        if (r["threat"], r["stage"], r["defense"], r["input"]) == ("static", "fine_tuned", "ae", "pgd")
+    )
+    cell["accuracy"] += 0.01
+    (copy / "figures" / "results.json").write_text(json.dumps(results))
+    assert main(["verify", "--images", "8"]) == 1
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith("FAIL")] == [
+        line for line in printed.splitlines() if "static/fine_tuned/ae/pgd: number" in line
+    ]
+    assert "1 of the recorded results do not hold" in printed
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet20_ae", "resnet20_fine_tuned"])
+def test_a_weight_file_with_a_wrong_byte_is_found(copy, capsys, name):
+    file = copy / "weights" / "patches10" / f"{name}.h5"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert main(["verify", "--images", "8"]) == 2
+    assert f"{name}.h5 is not the one its card describes" in capsys.readouterr().err
+
+
+def test_answers_that_the_networks_do_not_give_are_found(copy):
+    file = copy / "figures" / "resnet20" / "answers.npz"
+    with np.load(file) as stored:
+        answers = {name: stored[name] for name in stored.files}
+    spoiled = "static/initial/none/regular"
+    answers[spoiled] = ~answers[spoiled]
+    file.write_bytes(recording._packed(answers))
+    failed = {f.what.split(":")[0] for f in recording.verify("resnet20", images=24) if not f.holds}
+    assert failed == {spoiled}
+
+
+def test_networks_of_another_initial_classifier_are_refused(tree):
+    with pytest.raises(CourseError, match="belongs to another initial classifier"):
+        pipeline.autoencoder(pipeline.start(**{**PARAMETERS, "weights": "none"}, networks="shipped"))
+
+
+def test_a_report_that_is_not_of_this_tree_is_not_recorded(tree, tmp_path):
+    shutil.copytree(tree / "report", tmp_path / "report")
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    results["records"][0]["correct"] += 1
+    (tmp_path / "report" / "results.json").write_text(json.dumps(results))
+    with pytest.raises(CourseError, match="the report's number is not that of this tree's networks"):
+        recording.record(tmp_path / "report")
+
+
+def test_what_was_recorded_of_other_networks_stays():
+    def results(model, correct):
+        return {"parameters": {"model": model}, "data": {}, "records": [{"model": model, "correct": correct}]}
+
+    nothing = {"runs": {}, "records": []}
+    both = recording.merged(recording.merged(nothing, results("sepreresnet56", 1)), results("resnet20", 2))
+    assert list(both["runs"]) == ["resnet20", "sepreresnet56"]
+    again = recording.merged(both, results("resnet20", 3))
+    assert [(r["model"], r["correct"]) for r in again["records"]] == [("resnet20", 3), ("sepreresnet56", 1)]
+
+
+def test_a_network_that_is_not_recorded_is_named(tree, capsys):
+    assert main(["verify", "--model", "sepreresnet56"]) == 2
+    assert "no run of sepreresnet56 is recorded; recorded are: resnet20" in capsys.readouterr().err
