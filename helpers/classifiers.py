@@ -202,10 +202,16 @@ def _download_tf2cv(model: str, data: Data) -> Path:
         raise CourseError(f"tf2cv's weights are for CIFAR-10, not for {data.name}; choose WEIGHTS=course")
     from tf2cv.models.model_store import get_model_file
 
+    title = MODELS[model].title
     try:
         return Path(get_model_file(MODELS[model].tf2cv))
     except Exception as error:  # whatever requests, zipfile or tf2cv raise: the file could not be had
+        if "different hash" in str(error):
+            raise CourseError(
+                f"tf2cv's weights of {title} were downloaded, but their checksum is not the published one; try again, "
+                "or choose WEIGHTS=course"
+            ) from error
         raise CourseError(
-            f"tf2cv's weights of {MODELS[model].title} could not be downloaded ({type(error).__name__}); connect to "
-            "the network, or choose WEIGHTS=course"
+            f"tf2cv's weights of {title} could not be downloaded ({type(error).__name__}); connect to the network, or "
+            "choose WEIGHTS=course"
         ) from error
