@@ -12,7 +12,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m helpers
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
-.PHONY: help report test lab full weights bench record verify clean
+.PHONY: help report test lab full weights bench audit record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -36,6 +36,9 @@ weights: $(VENV)/installed ## train a base classifier (MODEL, DATASET, SEED) and
 
 bench: $(VENV)/installed-test ## measure speeds beside other libraries, write figures/benchmarks.json
 	$(RUN) bench --dataset "$(DATASET)" --model "$(MODEL)"
+
+audit: $(VENV)/installed ## switch the released code's departures on one at a time, write figures/audit.json
+	$(RUN) audit $(PARAMETERS)
 
 record: $(VENV)/installed ## copy the finished report's notebooks, figures and results into the tree
 	$(RUN) record

@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--out", type=Path, default=settings.FIGURES / "benchmarks.json")
     bench.set_defaults(do=_bench)
 
+    audit = commands.add_parser("audit", help="switch the released code's departures on, one at a time")
+    _add_parameters(audit)
+    audit.add_argument("--initial-only", action="store_true", help="the initial classifier only; trains nothing")
+    audit.add_argument("--out", type=Path, default=settings.FIGURES / "audit.json")
+    audit.set_defaults(do=_audit)
+
     lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
     lab.set_defaults(
         do=lambda _: subprocess.call([sys.executable, "-m", "jupyterlab", str(settings.ROOT / "notebooks")])
@@ -88,6 +94,13 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 def _report(options: argparse.Namespace) -> int:
     from . import report  # late: papermill takes a second, and a wrong word should not
 
+    whole = report.build(_parameters(options), options.out)
+    report.say(f"the report: {os.path.relpath(options.out)}/index.html")
+    return 0 if whole else 1
+
+
+def _parameters(options: argparse.Namespace) -> dict:
+    """What _add_parameters asks for, checked."""
     parameters = {
         "profile": options.profile,
         "dataset": options.dataset,
@@ -98,9 +111,7 @@ def _report(options: argparse.Namespace) -> int:
     }
     registry.check_model(options.model)
     settings.check_eps(parameters["eps"])
-    whole = report.build(parameters, options.out)
-    report.say(f"the report: {os.path.relpath(options.out)}/index.html")
-    return 0 if whole else 1
+    return parameters
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -134,11 +145,23 @@ def _bench(options: argparse.Namespace) -> None:
     for name, value in (("--rounds", options.rounds), ("--largest", options.largest)):
         if value < 1:
             raise CourseError(f"{name} is {value}; it must be at least 1")
-    from . import bench, datasets
+    from . import bench, datasets, tables
 
     results = bench.bench(datasets.load(options.dataset), options.model, options.rounds, options.largest)
     bench.write(results, options.out)
+    if options.out == settings.FIGURES / "benchmarks.json":
+        tables.write_between(settings.ROOT / "README.md", bench.README_MARKERS, bench.markdown(results))
     print(bench.table(results))
+
+
+def _audit(options: argparse.Namespace) -> None:
+    parameters = _parameters(options)
+    settings.profile(options.profile)
+    from . import audit, pipeline, tables
+
+    found = audit.audit(pipeline.start(**parameters), options.initial_only)
+    audit.write(found, options.out)
+    print(tables.audit_table(found).to_string())
 
 
 def _record(options: argparse.Namespace) -> None:

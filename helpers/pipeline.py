@@ -451,20 +451,28 @@ def static_answers(run: Run) -> list[Answers]:
     return [a for stage, classifier in stages(run).items() for a in _static_answers(run, stage, classifier)]
 
 
+def undefended_answers(run: Run) -> list[Answers]:
+    """The initial classifier's part of static_answers, which needs no training."""
+    return _answers_of(run, "initial", "none", run.classifier)
+
+
 def static_records(run: Run, stage: str, classifier: keras.Model) -> list[dict]:
     """One stage's six records of that table."""
     return [answers.record() for answers in _static_answers(run, stage, classifier)]
 
 
 def _static_answers(run: Run, stage: str, classifier: keras.Model) -> list[Answers]:
-    labels = run.split("test").labels
-    found = []
-    for defense, model in {"none": classifier, "ae": ae_module.defended(autoencoder(run)[0], classifier)}.items():
-        for kind in SOURCES:
-            images = inputs(run, "test", kind)
-            config = {**_assessed(run, model), "cell": [stage, defense, kind, "static"], "n": len(labels)}
-            correct = _cached_correct(config, partial(evaluation.is_correct, model, images, labels))
-            found.append(Answers(_fields(run, stage, defense, kind, "static"), correct))
+    pipeline = ae_module.defended(autoencoder(run)[0], classifier)
+    return _answers_of(run, stage, "none", classifier) + _answers_of(run, stage, "ae", pipeline)
+
+
+def _answers_of(run: Run, stage: str, defense: str, model: keras.Model) -> list[Answers]:
+    labels, found = run.split("test").labels, []
+    for kind in SOURCES:
+        images = inputs(run, "test", kind)
+        config = {**_assessed(run, model), "cell": [stage, defense, kind, "static"], "n": len(labels)}
+        correct = _cached_correct(config, partial(evaluation.is_correct, model, images, labels))
+        found.append(Answers(_fields(run, stage, defense, kind, "static"), correct))
     return found
 
 

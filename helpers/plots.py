@@ -166,3 +166,34 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
     axis.set_xticks(range(3), [text for _, text in rungs])
     axis.legend()
     return figure
+
+
+def audit_figure(audit: dict, title: str) -> Figure:
+    """What each departure from the protocol, and each other seed, does to each cell (audit.audit), in points.
+
+    Bold numbers are those whose 95% interval does not hold 0.
+    """
+    first, *rows = audit["rows"]
+    points = np.array([[d["points"] for d in row["differences"]] for row in rows])
+    figure, axis = plt.subplots(figsize=(1.9 + 0.62 * points.shape[1], 1.6 + 0.36 * len(rows)))
+    limit = max(5.0, np.abs(points).max())
+    sns.heatmap(
+        points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5,
+        cbar_kws={"label": "points of accuracy"},
+    )  # fmt: skip
+    for y, row in enumerate(rows):
+        for x, d in enumerate(row["differences"]):
+            sure = d["low"] > 0 or d["high"] < 0
+            axis.text(
+                x + 0.5, y + 0.5, f"{d['points']:+.1f}", ha="center", va="center", fontsize=8.5,
+                fontweight="bold" if sure else "normal", color="white" if abs(d["points"]) > 0.6 * limit else "black",
+            )  # fmt: skip
+    columns = [
+        f"{INPUT_TITLES[r['input']]}\n{STAGE_TITLES[r['stage']]}\n{DEFENSE_TITLES[r['defense']]}"
+        for r in first["records"]
+    ]
+    axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7.5, rotation=0)
+    axis.set_yticks(np.arange(len(rows)) + 0.5, [row["title"] for row in rows], fontsize=9, rotation=0)
+    axis.set_title(title)
+    axis.grid(False)
+    return figure

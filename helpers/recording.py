@@ -55,7 +55,7 @@ def record(folder: Path) -> None:
             write_atomically(notebook, nbformat.writes(_as_committed(notebook, executed)).encode())
     results = merged(tables.recorded_results(), found)
     write_atomically(settings.FIGURES / "results.json", json.dumps(results, indent=1).encode())
-    tables.write_readme(settings.ROOT / "README.md", results)
+    tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, tables.readme_table(results))
 
 
 def merged(results: dict, found: dict) -> dict:

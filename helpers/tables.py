@@ -122,6 +122,55 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
     return frame.sort_index(ascending=[False, False, True])
 
 
+def recorded_audit(model: str) -> dict | None:
+    """A network's part of figures/audit.json (audit.audit); None where there is none."""
+    file = settings.FIGURES / "audit.json"
+    return json.loads(file.read_text()).get(model) if file.is_file() else None
+
+
+def audit_table(audit: dict) -> pd.DataFrame:
+    """What each departure from the course's protocol, and each other seed, does to every cell: points and interval."""
+    rows = {}
+    for row in audit["rows"]:
+        for r, d in zip(row["records"], row["differences"], strict=True):
+            place = (row["title"], STAGE_TITLES[r["stage"]], DEFENSE_TITLES[r["defense"]])
+            change = f"{d['points']:+.1f} [{d['low']:+.1f}, {d['high']:+.1f}]"
+            text = percent(r) if row["kind"] == "course" else change
+            rows.setdefault(place, {})[INPUT_TITLES[r["input"]]] = text
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index = pd.MultiIndex.from_tuples(frame.index, names=["", "stage", "defense"])
+    return frame
+
+
+def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
+    """In words: the paper's number for a cell (input, stage, defense), the course's, and the departure that comes
+    nearest to the paper's."""
+    model, where = audit["parameters"]["model"], f"{INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}"
+    paper = PAPER[model][cell]
+    found = {row["title"]: cells(row["records"])[cell] for row in audit["rows"] if row["kind"] != "seed"}
+    best = min(found, key=lambda title: abs(100 * found[title]["accuracy"] - paper))
+    return (
+        f"{MODELS[model].title}, {where}, {DEFENSE_TITLES[cell[2]]}: the paper {paper:.2f}, the course "
+        f"{percent(next(iter(found.values())))}, nearest to the paper: {best} {percent(found[best])}."
+    )
+
+
+def beside_seeds(audit: dict) -> str:
+    """In words: which departures move some cell by more than another seed moves any, and which do not."""
+
+    def largest(row: dict) -> float:
+        return max(abs(d["points"]) for d in row["differences"])
+
+    spread = max(largest(row) for row in audit["rows"] if row["kind"] == "seed")
+    departures = [row for row in audit["rows"] if row["kind"] == "departure"]
+    more = [f"{row['title']} ({largest(row):.1f})" for row in departures if largest(row) > spread]
+    less = [f"{row['title']} ({largest(row):.1f})" for row in departures if largest(row) <= spread]
+    return (
+        f"Another seed moves a cell by up to {spread:.1f} points. Departures that move some cell further: "
+        f"{', '.join(more) or 'none'}. Departures that do not: {', '.join(less) or 'none'}."
+    )
+
+
 def readme_table(results: dict) -> str:
     """The results section of the README, as Markdown, from the recorded results (recorded_results)."""
     lines = [
@@ -155,10 +204,8 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
     return lines
 
 
-def write_readme(readme: Path, results: dict) -> None:
-    """Renew the README's results between its markers."""
-    text = readme.read_text()
-    head, _, rest = text.partition(README_MARKERS[0])
-    _, _, tail = rest.partition(README_MARKERS[1])
-    new = f"{head}{README_MARKERS[0]}\n{readme_table(results)}\n{README_MARKERS[1]}{tail}"
-    settings.write_atomically(readme, new.encode())
+def write_between(file: Path, markers: tuple[str, str], text: str) -> None:
+    """Renew what a text file has between two markers."""
+    head, _, rest = file.read_text().partition(markers[0])
+    _, _, tail = rest.partition(markers[1])
+    settings.write_atomically(file, f"{head}{markers[0]}\n{text}\n{markers[1]}{tail}".encode())

@@ -45,6 +45,34 @@ def test_no_proportion(correct, n):
         evaluation.wilson(correct, n)
 
 
+def test_paired_difference():
+    before = np.arange(100) < 60
+    after = (np.arange(100) >= 10) & (np.arange(100) < 90)  # loses 10, gains 30
+    points, low, high = evaluation.paired_difference(before, after)
+    assert points == pytest.approx(0.2) and low < 0.2 < high
+    # The formula of Agresti & Min, by hand: 30.5 and 10.5 of 102.
+    middle, half = 20 / 102, 1.959964 / 102 * sqrt(41 - 400 / 102)
+    assert (low, high) == pytest.approx((middle - half, middle + half))
+    assert evaluation.paired_difference(after, before)[0] == pytest.approx(-0.2)
+    low, high = evaluation.paired_difference(before, before)[1:]
+    assert low == pytest.approx(-high) and high > 0, "no change in a hundred images is no proof of none at all"
+    unpaired = evaluation.difference(*(evaluation.record(c, **FIELDS) for c in (before, after)))
+    assert unpaired[2] - unpaired[1] != pytest.approx(2 * half), "it is another interval than the unpaired one"
+    with pytest.raises(CourseError, match="no pairs"):
+        evaluation.paired_difference(before, after[:50])
+
+
+def test_the_paired_interval_covers_the_truth_19_times_in_20():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(2000):
+        u = rng.random(200)
+        before, after = u < 0.7, (u > 0.1) & (u < 0.85)  # 0.70 and 0.75
+        _, low, high = evaluation.paired_difference(before, after)
+        hits += low <= 0.05 <= high
+    assert 0.93 < hits / 2000 < 0.975
+
+
 def test_a_record():
     record = evaluation.record(np.array([True, False, True, True]), **FIELDS)
     assert {name: record[name] for name in FIELDS} == FIELDS
