@@ -75,9 +75,19 @@ def cnn():
 @pytest.fixture(scope="session")
 def resnet20():
     """tf2cv's ResNet-20 with the course's weights, or untrained where the course ships none. Not to be changed."""
+    return _tf2cv_network("resnet20")
+
+
+@pytest.fixture(scope="session")
+def sepreresnet56():
+    """The same of tf2cv's SEPreResNet-56."""
+    return _tf2cv_network("sepreresnet56")
+
+
+def _tf2cv_network(name: str) -> keras.Model:
     keras.utils.set_random_seed(0)
-    model = classifiers.build("resnet20", datasets.CIFAR_MEAN, datasets.CIFAR_STD)
-    if (file := classifiers.shipped("cifar10", "resnet20")).is_file():
+    model = classifiers.build(name, datasets.CIFAR_MEAN, datasets.CIFAR_STD)
+    if (file := classifiers.shipped("cifar10", name)).is_file():
         classifiers.load_weights(model, file)
     return model
 

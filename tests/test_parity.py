@@ -73,7 +73,7 @@ def share_that_agrees(ours, theirs):
 
 @pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
 @pytest.mark.parametrize("norm", attacks.NORMS)
-@pytest.mark.parametrize("network", ["cnn", "resnet20"])
+@pytest.mark.parametrize("network", ["cnn", "resnet20", "sepreresnet56"])
 def test_our_attacks_are_theirs(request, images, labels, network, norm, targeted):
     model = request.getfixturevalue(network)
     labels = ((labels + targeted) % 10)[:N]
