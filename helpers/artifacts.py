@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import io
 import json
 import os
 import shutil
@@ -100,6 +101,31 @@ def make_array(kind: str, config: dict, shape: tuple[int, ...], produce: Callabl
             np.save(file, array)
 
     return np.load(make(kind, config, ".npy", write), mmap_mode="r")
+
+
+def fill_in_parts(
+    kind: str,
+    config: dict,
+    out: np.ndarray,
+    size: int,
+    produce: Callable[[int, int], np.ndarray],
+    done: Callable[[int], None] = lambda rows: None,
+) -> None:
+    """Fill an array artifact in the making, ``size`` rows at a time; parts that an interrupted run made are kept.
+
+    Args:
+        produce: from the first row of a part and the row behind its last to the part, as out has it.
+        done: called with the number of rows of each part that is there.
+    """
+    folder = checkpoints(kind, config)
+    for first in range(0, len(out), size):
+        end, file = min(first + size, len(out)), folder / f"{first}.npy"
+        if not file.is_file():
+            buffer = io.BytesIO()
+            np.save(buffer, produce(first, end))
+            write_atomically(file, buffer.getvalue())
+        out[first:end] = np.load(file)
+        done(end - first)
 
 
 def make_json(kind: str, config: dict, produce: Callable[[], object]) -> object:

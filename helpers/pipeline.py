@@ -160,7 +160,7 @@ def inputs(run: Run, split: str, kind: str) -> np.ndarray:
     chosen = run.split(split)
     config = {**run.config(), "attack": kind, "split": split, "n": len(chosen), **_steps_of(kind)}
     return artifacts.make_array(
-        "attacks", config, chosen.pixels.shape, lambda out: _fill_attacked(run, chosen, kind, f"{kind}, {split}", out)
+        "attacks", config, chosen.pixels.shape, lambda out: _fill_attacked(run, chosen, kind, config, out)
     )
 
 
@@ -168,15 +168,15 @@ def _steps_of(kind: str) -> dict:
     return {"steps": STEPS, "step_size": STEP_SIZE} if kind == "pgd" else {"steps": 1}
 
 
-def _fill_attacked(run: Run, images: Split, kind: str, title: str, out: np.ndarray, chunk: int = 1024) -> None:
+def _fill_attacked(run: Run, images: Split, kind: str, config: dict, out: np.ndarray, size: int = 1024) -> None:
     target, loss = _for_attack(run.classifier, run.protocol.attack_normalises), run.protocol.attack_loss
-    with settings.progress(total=len(images), title=title) as bar:
-        for first in range(0, len(images), chunk):
-            part = Split(images.pixels[first : first + chunk], images.labels[first : first + chunk])
-            out[first : first + chunk] = artifacts.to_uint16(
-                attack(target, *part.take(), kind, run.eps, seed=run.seed + first, loss=loss)
-            )
-            bar.update(len(part))
+
+    def produce(first: int, end: int) -> np.ndarray:
+        part = Split(images.pixels[first:end], images.labels[first:end])
+        return artifacts.to_uint16(attack(target, *part.take(), kind, run.eps, seed=run.seed + first, loss=loss))
+
+    with settings.progress(total=len(images), title=f"{kind}, {config['split']}") as bar:
+        artifacts.fill_in_parts("attacks", config, out, size, produce, bar.update)
 
 
 _FOLDED: dict[tuple, keras.Model] = {}

@@ -293,3 +293,25 @@ def test_code_counts(version, old, new):
 def test_every_module_counts():
     assert artifacts.code_version(artifacts, settings) != artifacts.code_version(artifacts)
     assert artifacts.code_version(artifacts) == artifacts.code_version(artifacts)
+
+
+def test_the_parts_that_an_interrupted_run_made_are_kept(store):
+    config, made = {"n": 10}, []
+
+    def produce(first, end):
+        if first == 8 and len(made) < 3:
+            raise KeyboardInterrupt
+        made.append((first, end))
+        return np.full((end - first, 2), first, np.uint16)
+
+    def fill(out):
+        artifacts.fill_in_parts("parts", config, out, 4, produce)
+
+    with pytest.raises(KeyboardInterrupt):
+        artifacts.make_array("parts", config, (10, 2), fill)
+    assert made == [(0, 4), (4, 8)]
+    made.append("again")
+    array = artifacts.make_array("parts", config, (10, 2), fill)
+    assert made[3:] == [(8, 10)], "only what was missing is made"
+    np.testing.assert_array_equal(array[:, 0], [0] * 4 + [4] * 4 + [8] * 2)
+    assert not artifacts.checkpoints("parts", config).exists()

@@ -70,13 +70,8 @@ def test_imagenets_statistics_normalise_attack_and_assessment(run):
 def test_the_attacks_loss_is_handed_on(run, monkeypatch):
     losses = set()
     monkeypatch.setattr(attacks, "pgd", lambda m, x, y, *_, loss, **__: losses.add(loss) or x)
-    pipeline._fill_attacked(
-        replace(run, protocol=Protocol(attack_loss="of_softmax")),
-        run.split("test"),
-        "pgd",
-        "",
-        np.empty((16, 32, 32, 3)),
-    )
+    monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "loss")
+    pipeline.inputs(replace(run, protocol=Protocol(attack_loss="of_softmax")), "test", "pgd")
     assert losses == {"of_softmax"}
 
 
