@@ -44,7 +44,7 @@ STEP_SIZE, STEPS = 0.01, 10
 
 SOURCES = ("regular", "fgsm", "pgd")
 
-BASE_EPOCHS = {"cifar10": {"resnet20": 100, "sepreresnet56": 40}, "patches10": {"resnet20": 12, "sepreresnet56": 12}}
+BASE_EPOCHS = {"cifar10": {"resnet20": 100, "sepreresnet56": 50}, "patches10": {"resnet20": 12, "sepreresnet56": 12}}
 """How long ``make weights`` trains, fixed before the test images are looked at. A card tells how long its own weights
 were trained."""
 
