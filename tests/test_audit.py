@@ -154,20 +154,31 @@ def test_the_plateau_rule_sets_the_optimisers_rate(tmp_path, monkeypatch):
 
 
 def test_the_audit_has_a_row_for_each_departure_and_seed(found, run):
-    assert [row["variant"] for row in found["rows"]] == ["course", *FEW, "seed_1"]
+    assert [row["variant"] for row in found["rows"]] == ["course", *FEW, "seed_1", "attack_anew"]
     assert found["rows"][0]["records"] == pipeline.static_table(run)
     for row in found["rows"]:
         assert len(row["records"]) == len(row["differences"]) == 12
         for record, base, d in zip(row["records"], found["rows"][0]["records"], row["differences"], strict=True):
-            assert d["points"] == pytest.approx(100 * (record["accuracy"] - base["accuracy"]))
+            if record["n"] == base["n"]:
+                assert d["points"] == pytest.approx(100 * (record["accuracy"] - base["accuracy"]))
             assert d["low"] <= d["points"] <= d["high"] or abs(d["points"]) == 100
 
 
 def test_only_the_attacks_departures_move_the_undefended_numbers(found):
-    course, raw, clean, _ = (
+    course, raw, clean, *_ = (
         [r for r in row["records"] if (r["stage"], r["defense"]) == ("initial", "none")] for row in found["rows"]
     )
     assert clean == course and raw[0] == course[0] and raw[1:] != course[1:]
+
+
+def test_attacks_made_anew_are_compared_on_their_own_images(found, run):
+    last, static = found["rows"][-1], pipeline.static_answers(run)
+    aware = {a.cell: a for a in pipeline.aware_answers(run)}
+    k, cell = next((k, a) for k, a in enumerate(static) if a.cell == "static/fine_tuned/ae/pgd")
+    anew = aware["adaptive/fine_tuned/ae/pgd"]
+    assert last["records"][k] == anew.record() and last["records"][k]["n"] == 8
+    expected = 100 * (anew.correct.mean() - cell.correct[:8].mean())
+    assert last["differences"][k]["points"] == pytest.approx(expected)
 
 
 def test_an_audit_of_the_initial_classifier_trains_nothing(run, monkeypatch):
