@@ -641,8 +641,9 @@ def ship(run: Run) -> dict[str, np.ndarray]:
 def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> dict:
     """Train a base classifier on the training split and ship it: weights and card into weights/<dataset>/.
 
-    The recipe and its length are fixed beforehand; validation accuracy is recorded every epoch, the test images are
-    looked at once, at the end.
+    First by BASE_RECIPE, then on by AVERAGING_RECIPE. Recipes and lengths are fixed beforehand; validation accuracy is
+    recorded every epoch (in the second part, that of the averaged weights), the test images are looked at once, at the
+    end.
 
     Returns:
         The card.
@@ -676,6 +677,26 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
 
     classifier = classifiers.build(model, data.mean, data.std)
     history = _load_with_history(classifier, artifacts.make("base", config, ".npz", train))
+    averaging = {
+        **config,
+        "base": classifiers.weights_sha256(classifier),
+        "averaging": training.AVERAGING_RECIPE,
+    }
+
+    def go_on(path: Path) -> None:
+        network, average = classifiers.copied(classifier, precision), classifiers.copied(classifier)
+        images, labels = data.validation.take()
+        more = training.average_weights(
+            network,
+            average,
+            training.Samples([data.train.pixels], data.train.labels),
+            seed=seed + 1,
+            folder=artifacts.checkpoints("averaged", averaging),
+            watch=lambda: {"validation_accuracy": float(evaluation.is_correct(average, images, labels).mean())},
+        )
+        _save_with_history(average, more, path)
+
+    history += _load_with_history(classifier, artifacts.make("averaged", averaging, ".npz", go_on))
     file = classifiers.shipped(data.name, model)
     classifiers.save_weights(classifiers.network_of(classifier), file)
     scores = {
@@ -687,6 +708,7 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
         "network": f"tf2cv {registry.MODELS[model].tf2cv}",
         "parameters": int(sum(np.prod(w.shape) for w in classifier.trainable_weights)),
         **config,
+        "averaging": training.AVERAGING_RECIPE,
         "data": data.provenance,
         "trained_on": len(data.train),
         "scores": scores,

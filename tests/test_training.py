@@ -77,10 +77,10 @@ def test_sources_may_be_memory_mapped(tmp_path, samples):
 
 
 def test_seed_and_epoch_decide_a_pass(samples):
-    def one_pass(seed, epoch, augment=False):
+    def one_pass(seed, epoch, augment=None):
         return np.concatenate([images for images, _ in samples.batches(6, seed, epoch, augment)])
 
-    for augment in (False, True):
+    for augment in (None, training.crop_and_flip):
         first = one_pass(1, 2, augment)
         np.testing.assert_array_equal(first, one_pass(1, 2, augment))
         assert not np.array_equal(first, one_pass(1, 3, augment))
@@ -122,6 +122,72 @@ def test_augmentation_is_a_crop_of_the_padded_image_or_its_mirror_image():
         found.append(hits[0])
     assert {i for i, _, _ in found} == {j for _, j, _ in found} == set(range(5))
     assert 60 < sum(m == -1 for _, _, m in found) < 140
+
+
+def test_cutout_greys_a_square_and_nothing_else():
+    images = np.zeros((400, 8, 8, 3), np.float32)
+    cut = training.cut_out(images, np.random.default_rng(0), size=4)
+    areas = []
+    for image in cut:
+        rows, columns = np.nonzero((image == 0.5).all(2))
+        assert set(np.unique(image)) <= {0.0, 0.5}
+        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1), "it is a rectangle"
+        assert np.ptp(rows) < 4 and np.ptp(columns) < 4
+        areas.append(len(rows))
+    assert max(areas) == 16 and min(areas) == 4, "whole inside, cut at a corner"
+    assert not images.any()
+
+
+# ------------------------------------------------------------------------------------------------- averaging of weights
+
+
+def averaged(samples, folder, monkeypatch, stop_at=None):
+    """Four epochs of averaging; returns what the network's weights were after each, and the average."""
+    monkeypatch.setitem(training.AVERAGING_RECIPE, "epochs", 4)
+    monkeypatch.setitem(training.AVERAGING_RECIPE, "first_averaged", 2)
+    network, average, seen = tiny_network(), tiny_network(1), []
+
+    def watch():
+        seen.append(numbers(network.trainable_variables))
+        if len(seen) == stop_at:
+            raise Stopped
+        return {"norm": float(tf.norm(average.weights[0]))}
+
+    history = training.average_weights(network, average, samples, seed=3, folder=folder, watch=watch)
+    return seen, average, history
+
+
+def test_what_is_shipped_is_the_mean_over_the_epochs(samples, tmp_path, monkeypatch):
+    seen, average, history = averaged(samples, tmp_path, monkeypatch)
+    assert len(seen) == len(history) == 4
+    for mean, *values in zip(numbers(average.trainable_variables), *seen[1:], strict=True):
+        np.testing.assert_allclose(mean, np.mean(values, 0), rtol=1e-5, atol=1e-6)
+    assert any(not np.array_equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
+
+
+def test_its_batchnorm_statistics_are_of_its_own_activations(samples, tmp_path, monkeypatch):
+    """After the momentum has forgotten where it began, they are those of the averaged weights' convolution."""
+    monkeypatch.setattr(training, "STATISTICS_SIZE", len(samples))
+    monkeypatch.setattr(training, "crop_and_flip", lambda images, rng: images)
+    monkeypatch.setattr(training, "cut_out", lambda images, rng: images)
+    build = tiny_network(1)
+    assert build.layers[1].momentum == 0.99
+    _, average, _ = averaged(samples, tmp_path, monkeypatch)
+    images, _ = samples.read(np.arange(len(samples)))
+    true = average.layers[0](images).numpy().mean((0, 1, 2))
+    stored = average.layers[1].moving_mean.numpy()
+    # One pass an epoch of a single batch, each forgetting a hundredth: nearer than where it began, in every channel.
+    assert (np.abs(stored - true) < np.abs(true)).all()
+
+
+def test_averaging_stopped_and_started_again_ends_alike(samples, tmp_path, monkeypatch):
+    _, whole, history = averaged(samples, tmp_path / "whole", monkeypatch)
+    with pytest.raises(Stopped):
+        averaged(samples, tmp_path / "stopped", monkeypatch, stop_at=3)
+    _, resumed, again = averaged(samples, tmp_path / "stopped", monkeypatch)
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert without_times(history) == without_times(again)
 
 
 # ---------------------------------------------------------------------------------------------------------- schedules
@@ -204,7 +270,7 @@ def without_times(history):
     return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
 
 
-def three_epochs(samples, folder, stop_at=None, augment=True):
+def three_epochs(samples, folder, stop_at=None, augment=training.crop_and_flip):
     """Train the tiny network for three epochs of four steps; stop_at is a step's number."""
     network, optimizer = tiny_network(), keras.optimizers.SGD(training.OneCycle(0.1, 12), 0.9, nesterov=True)
     real = training.classifier_step(network, optimizer)
@@ -327,7 +393,7 @@ def test_fine_tunings_batches_and_rates(tmp_path, monkeypatch):
     """Batches of 256, and one fall from 1e-4 to 1e-5 over both phases."""
     seen, optimizers = [], []
 
-    def step_of(classifier, optimizer):
+    def step_of(classifier, optimizer, **_):
         optimizers.append(optimizer)
         return lambda images, labels: seen.append(len(images)) or tf.constant(1.0)
 
