@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import IPython.display
 import numpy as np
+import pandas as pd
 import pytest
 
-from helpers import artifacts, attacks, classifiers, sanity
+from helpers import artifacts, attacks, classifiers, pipeline, sanity, settings
 from helpers.adaptive import straight_through
 from helpers.backend import keras, tf
 from helpers.settings import CourseError
@@ -391,3 +393,37 @@ def test_bad_input_is_named_with_its_remedy(model, data, case):
     with pytest.raises(CourseError, match=message) as caught:
         sanity.sanity(**given)
     assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ a run of the course
+
+
+@pytest.fixture
+def run(monkeypatch):
+    tiny = replace(settings.PROFILES["smoke"], n_test=40, n_sanity=40)
+    monkeypatch.setitem(settings.PROFILES, "smoke", tiny)
+    return pipeline.start("patches10", "resnet20", "smoke")
+
+
+def test_a_runs_checks_are_computed_once_and_in_words(run, monkeypatch):
+    table = sanity.of_run(run, run.classifier, transfer="pgd")
+    assert not len(sanity.faults(table)), sanity.markdown(sanity.faults(table))
+    assert sanity.summary(table) == "22 checks passed, 0 failed, 4 were not run."
+    assert table.set_index("check").loc["end-to-end <= transfer", "bound"]
+    monkeypatch.setattr(sanity, "sanity", lambda *_, **__: pytest.fail("it was computed again"))
+    assert sanity.of_run(run, run.classifier, transfer="pgd").equals(table)
+
+
+def test_a_runs_weaker_images_are_found(run):
+    """Accuracy measured on FGSM's images is no bound for what PGD leaves."""
+    table = sanity.of_run(run, run.classifier, attacked="fgsm")
+    assert "fresh images" in set(sanity.faults(table)["check"])
+    assert "*fresh images*" in sanity.summary(table)
+
+
+def test_only_a_full_run_has_all_checks(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sanity, "sanity", lambda *_, quick, **__: asked.append(quick) or pd.DataFrame([{"check": "x"}]))
+    for name in ("quick", "full"):
+        sanity.of_run(replace(run, profile=replace(run.profile, name=name)), run.classifier)
+    assert asked == [True, False]
