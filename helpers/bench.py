@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import re
+import resource
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from . import attacks, autoencoder, classifiers, datasets, evaluation, folding, provenance, settings, training
 from .backend import keras, tf
+from .registry import MODELS
 from .settings import CourseError, progress
 
 EPS, STEP_SIZE, STEPS = settings.EPS, 0.01, 10
@@ -27,7 +34,12 @@ Contender = Callable[[], object]
 
 
 def bench(
-    data: datasets.Data, model: str = "resnet20", rounds: int = 5, largest: int = 10_000, batch: int = BATCH
+    data: datasets.Data,
+    model: str = "resnet20",
+    rounds: int = 5,
+    largest: int = 10_000,
+    batch: int = BATCH,
+    steps: int = 40,
 ) -> dict:
     """Measure everything; a few minutes on two cores.
 
@@ -35,6 +47,8 @@ def bench(
         data: its test images are attacked.
         rounds: how often each contender runs; at least 5 for numbers to be reported.
         largest: the largest n of the scaling curve.
+        batch: images of the compared attacks, all in one batch.
+        steps: of fine-tuning in each round.
 
     Returns:
         What benchmarks.json holds: environment, and ``attacks``, ``gradients``, ``scaling``, ``training``.
@@ -53,9 +67,10 @@ def bench(
         "rounds": rounds,
         "environment": provenance.environment(),
         **_gradients_and_attacks(classifier, images, labels, rounds),
+        "peak_mib": {name: _peak_mib_of(name, data.name, model, batch) for name in CONTENDERS},
         "bfloat16": _bfloat16(classifier, *data.test.take(min(largest, 1000))),
         "scaling": _scaling(classifier, data, largest),
-        "training": _training(data, model, rounds),
+        "training": _training(data, model, rounds, steps),
     }
 
 
@@ -63,23 +78,16 @@ def bench(
 
 
 def _gradients_and_attacks(classifier: keras.Model, images: np.ndarray, labels: np.ndarray, rounds: int) -> dict:
-    """Input gradients a second of three graphs, and PGD-10's images a second of four libraries."""
-    folded, rounded = folding.folded(classifier), folding.folded(classifier, "mixed_bfloat16")
+    """Input gradients a second of four graphs, and PGD-10's images a second of all contenders."""
     x, y = tf.constant(images), tf.constant(labels)
     gradients = {
         "tf2cv's graph": _gradient(_as_tf2cv_has_it(classifier), x, y),
         "padding inside the convolutions": _gradient(classifier, x, y),
-        "BatchNorm folded": _gradient(folded, x, y),
-        "BatchNorm folded, bfloat16": _gradient(rounded, x, y),
+        "BatchNorm folded": _gradient(folding.folded(classifier), x, y),
+        "BatchNorm folded, bfloat16": _gradient(folding.folded(classifier, "mixed_bfloat16"), x, y),
     }
-    paper = {"step_size": STEP_SIZE, "steps": STEPS, "random_start": False, "batch_size": len(images)}
-    contenders = {
-        "the course": lambda: attacks.pgd(folded, images, labels, EPS, **paper),
-        "the course, bfloat16": lambda: attacks.pgd(rounded, images, labels, EPS, **paper),
-        "the course, not folded": lambda: attacks.pgd(classifier, images, labels, EPS, **paper),
-        **{name: make(classifier, images, labels) for name, make in LIBRARIES.items()},
-    }
-    speeds, memory = _alternate({**gradients, **contenders}, len(images), rounds)
+    contenders = {name: make(classifier, images, labels) for name, make in CONTENDERS.items()}
+    speeds = _alternate({**gradients, **contenders}, len(images), rounds)
     limit = np.median(speeds["tf2cv's graph"])
     return {
         "gradients": {name: _summary(speeds[name]) for name in gradients},
@@ -87,11 +95,33 @@ def _gradients_and_attacks(classifier: keras.Model, images: np.ndarray, labels: 
             name: {
                 **_summary(speeds[name]),
                 "gradients_against_tf2cv": float(np.median(speeds[name]) * STEPS / limit),
-                "peak_mib": memory[name],
             }
             for name in contenders
         },
     }
+
+
+def _peak_mib_of(name: str, dataset: str, model: str, batch: int) -> int:
+    """The peak memory of a process of its own that loads the network and runs one contender once."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run_once, name, dataset, model, batch).result()
+
+
+def _run_once(name: str, dataset: str, model: str, batch: int) -> int:
+    data = datasets.load(dataset)
+    classifier, (images, labels) = classifiers.load(model, data), data.test.take(batch)
+    with suppress(OSError):  # Linux: forget the peak of reading the data
+        Path("/proc/self/clear_refs").write_text("5")
+    CONTENDERS[name](classifier, images, labels)()
+    return _peak_mib()
+
+
+def _peak_mib() -> int:
+    status = Path("/proc/self/status")
+    if status.is_file():  # on Linux getrusage's number may be that of the process that started this one
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) // 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _gradient(model: attacks.Model, x: tf.Tensor, y: tf.Tensor) -> Contender:
@@ -102,6 +132,22 @@ def _gradient(model: attacks.Model, x: tf.Tensor, y: tf.Tensor) -> Contender:
 def _as_tf2cv_has_it(classifier: keras.Model) -> keras.Model:
     """The classifier before the course touched it: tf2cv pads in a layer of its own."""
     return classifiers.copied(classifier, padding_inside=False)
+
+
+def _ours(target: Callable[[keras.Model], keras.Model]) -> Callable[..., Contender]:
+    """The course's PGD, aimed at what ``target`` makes of the classifier."""
+
+    def make(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) -> Contender:
+        model, size = target(classifier), len(images)
+        paper = {"step_size": STEP_SIZE, "steps": STEPS, "random_start": False, "batch_size": size}
+        return lambda: attacks.pgd(model, images, labels, EPS, **paper)
+
+    return make
+
+
+def _theirs(library: Callable[..., Contender]) -> Callable[..., Contender]:
+    """A library's PGD on tf2cv's network as its user gets it."""
+    return lambda classifier, images, labels: library(_as_tf2cv_has_it(classifier), images, labels)
 
 
 def _cleverhans(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) -> Contender:
@@ -143,6 +189,15 @@ def _foolbox(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) ->
 
 
 LIBRARIES = {"CleverHans": _cleverhans, "ART": _art, "Foolbox": _foolbox}
+
+CONTENDERS: dict[str, Callable[[keras.Model, np.ndarray, np.ndarray], Contender]] = {
+    "the course": _ours(folding.folded),
+    "the course, bfloat16": _ours(lambda classifier: folding.folded(classifier, "mixed_bfloat16")),
+    "the course, on tf2cv's graph": _ours(_as_tf2cv_has_it),
+    **{name: _theirs(library) for name, library in LIBRARIES.items()},
+    "CleverHans, on the course's graph": lambda *given: _cleverhans(folding.folded(given[0]), *given[1:]),
+}
+"""Who attacks what, by name. The last one tells what of the difference is the network's and what the loop's."""
 
 
 class _needed:
@@ -190,7 +245,7 @@ def _scaling(classifier: keras.Model, data: datasets.Data, largest: int) -> dict
 # --------------------------------------------------------------------------------------------------------- training
 
 
-def _training(data: datasets.Data, model: str, rounds: int, steps: int = 40) -> dict:
+def _training(data: datasets.Data, model: str, rounds: int, steps: int) -> dict:
     """Steps a second of the training loops (reading, mixing, progress and all) against the bare step on one batch."""
     return {
         "fine-tuning": _loop_against_step(*_fine_tuning(data, model), rounds, steps),
@@ -221,9 +276,10 @@ def _loop_against_step(step, samples: training.Samples, size: int, rounds: int, 
         float(loss)
 
     def loop() -> None:
-        training.one_epoch(step, itertools.islice(samples.batches(size, 0, 0), steps))
+        epochs = itertools.chain.from_iterable(samples.batches(size, 0, epoch) for epoch in itertools.count())
+        training.one_epoch(step, itertools.islice(epochs, steps))
 
-    speeds, _ = _alternate({"bare step": bare, "loop": loop}, steps, rounds)
+    speeds = _alternate({"bare step": bare, "loop": loop}, steps, rounds)
     share = float(np.median(speeds["loop"]) / np.median(speeds["bare step"]))
     return {name: _summary(speed) for name, speed in speeds.items()} | {"batch": size, "loop_against_step": share}
 
@@ -231,25 +287,19 @@ def _loop_against_step(step, samples: training.Samples, size: int, rounds: int, 
 # ------------------------------------------------------------------------------------------------------------ timing
 
 
-def _alternate(
-    contenders: dict[str, Contender], items: int, rounds: int
-) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Run all contenders in turn, ``rounds`` times after a warm-up: items a second, and peak memory in MiB."""
-    import psutil
-
+def _alternate(contenders: dict[str, Contender], items: int, rounds: int) -> dict[str, list[float]]:
+    """Run all contenders in turn, ``rounds`` times after a warm-up: items a second."""
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    memory = dict.fromkeys(contenders, 0)
     with progress(total=(rounds + 1) * len(contenders), title="bench") as bar:
         for number in range(rounds + 1):
             for name, run in contenders.items():
                 start = time.perf_counter()
                 run()
                 seconds = time.perf_counter() - start
-                memory[name] = max(memory[name], psutil.Process().memory_info().rss // 2**20)
                 if number:  # the first round traces and compiles
                     speeds[name].append(items / seconds)
                 bar.update()
-    return speeds, memory
+    return speeds
 
 
 def _summary(speeds: list[float]) -> dict:
@@ -268,6 +318,40 @@ def write(results: dict, file: Path) -> None:
     settings.write_atomically(file, json.dumps(results, indent=1).encode())
 
 
+def markdown(results: dict) -> str:
+    """What the README shows of the results."""
+    speeds = {**results["gradients"], **results["attacks"]}
+    limit = speeds["tf2cv's graph"]["median_per_second"]
+    ours = speeds["the course"]["median_per_second"]
+    machine = results["environment"]["machine"]
+    lines = [
+        f"{MODELS[results['model']].title}, {results['dataset']}, batch {results['batch']}, float32 unless said "
+        f"otherwise, medians of {results['rounds']} alternating rounds on {machine}. Only the ratios carry over to "
+        "another machine.",
+        "",
+        "| PGD-10 | images/s | the course against it | peak MiB |",
+        "|---|---|---|---|",
+    ]
+    for name, speed in results["attacks"].items():
+        ratio = ours / speed["median_per_second"]
+        lines.append(f"| {name} | {speed['median_per_second']:.1f} | {ratio:.2f}x | {results['peak_mib'][name]:,} |")
+    lines += ["", "| input gradients | images/s | against the tf2cv graph |", "|---|---|---|"]
+    for name, speed in results["gradients"].items():
+        lines.append(f"| {name} | {speed['median_per_second']:.0f} | {speed['median_per_second'] / limit:.2f}x |")
+    exact, rounded = (100 * results["bfloat16"][p]["accuracy"] for p in ("float32", "mixed_bfloat16"))
+    tuning = results["training"]["fine-tuning"]
+    lines += [
+        "",
+        f"PGD-10 made in float32 leaves {exact:.1f}%, made in bfloat16 {rounded:.1f}% (both assessed in float32, "
+        f"n = {results['bfloat16']['float32']['n']:,}). Fine-tuning runs at "
+        f"{100 * tuning['loop_against_step']:.0f}% of the speed of its bare training step.",
+    ]
+    return "\n".join(lines)
+
+
+README_MARKERS = ("<!-- speed -->", "<!-- /speed -->")
+
+
 def table(results: dict) -> str:
     """The results as text."""
     limit = results["gradients"]["tf2cv's graph"]["median_per_second"]
@@ -278,7 +362,7 @@ def table(results: dict) -> str:
     lines.append(f"\n{'PGD-10':34} {'images/s':>9}  {'the course against it':>23}  {'MiB':>6}")
     for name, speed in results["attacks"].items():
         ratio = ours / speed["median_per_second"]
-        lines.append(f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {speed['peak_mib']:6,}")
+        lines.append(f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {results['peak_mib'][name]:6,}")
     share = results["attacks"]["the course"]["gradients_against_tf2cv"]
     lines.append(f"\nPGD-10's gradients against the tf2cv graph's raw gradients: {share:.2f}x")
     for name, scores in results["bfloat16"].items():
