@@ -147,7 +147,11 @@ def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
     nearest to the paper's."""
     model, where = audit["parameters"]["model"], f"{INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}"
     paper = PAPER[model][cell]
-    found = {row["title"]: cells(row["records"])[cell] for row in audit["rows"] if row["kind"] != "seed"}
+    found = {
+        row["title"]: next(r for r in row["records"] if (r["input"], r["stage"], r["defense"]) == cell)
+        for row in audit["rows"]
+        if row["kind"] != "seed"
+    }
     best = min(found, key=lambda title: abs(100 * found[title]["accuracy"] - paper))
     return (
         f"{MODELS[model].title}, {where}, {DEFENSE_TITLES[cell[2]]}: the paper {paper:.2f}, the course "

@@ -163,7 +163,7 @@ def test_resnet20_on_cifar10(resnet20, cifar10):
         return attacks.pgd(lambda x: network(x, training=False), images, labels, eps)
 
     table = sanity.sanity(resnet20, images, labels, EPS, attack=without_normalisation, quick=True)
-    assert {"follows gradient", "margin loss", "worst case"} <= failed(table)
+    assert {"follows gradient", "margin loss"} <= failed(table)
 
 
 # --------------------------------------------------------------------------------------------------- planted faults
