@@ -2,7 +2,8 @@
 
 In a graph TensorFlow may round differently from one program to another; where a gradient is all but zero its sign then
 flips, and PGD goes another way from there. So what must agree to the last bit is compared in eager mode, where the
-same arithmetic gives the same result, and the graph that the course uses is held to that except for a stray image.
+same arithmetic gives the same result, and the graph that the course uses is held to that except for a stray image (or,
+in l2, to within a fraction of eps).
 """
 
 from __future__ import annotations
@@ -66,9 +67,17 @@ def our_pgd(model, images, labels, targeted, norm):
     )  # fmt: skip
 
 
-def share_that_agrees(ours, theirs):
-    """Of the images, how many are the same within 1e-6."""
-    return (np.abs(ours - theirs).reshape(len(ours), -1).max(1) <= 1e-6).mean()
+def assert_alike(ours, theirs, norm, strays):
+    """The same up to what rounding makes of ten steps.
+
+    In linf a flipped sign sends an image elsewhere: all but so many images are the same within 1e-6. In l2 a rounding
+    stays one, if a magnified one: no image is further from its twin than a fiftieth of eps, and most by far less.
+    """
+    if norm == "linf":
+        assert (np.abs(ours - theirs).reshape(len(ours), -1).max(1) > 1e-6).sum() <= strays
+    else:
+        apart = np.linalg.norm((ours - theirs).reshape(len(ours), -1), axis=1) / EPS["l2"]
+        assert apart.max() < 0.02 and np.median(apart) < 0.001
 
 
 @pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
@@ -78,7 +87,7 @@ def test_our_attacks_are_theirs(request, images, labels, network, norm, targeted
     model = request.getfixturevalue(network)
     labels = ((labels + targeted) % 10)[:N]
     case = model, images[:N], labels, targeted, norm
-    most = 0.5 if network == "sepreresnet56" else 0.75  # three times as deep, it rounds more often
+    strays = 4 if network == "sepreresnet56" else 2  # three times as deep, it rounds more often
     with eagerly():
         fgsm, pgd = our_fgsm(*case), our_pgd(*case)
         np.testing.assert_array_equal(fgsm, cleverhans_fgsm(*case))
@@ -89,8 +98,8 @@ def test_our_attacks_are_theirs(request, images, labels, network, norm, targeted
         np.testing.assert_allclose(pgd, arts_pgd, rtol=0, atol=1e-6)
     else:  # ART divides by lengths in other words, whose rounding ten steps may magnify
         np.testing.assert_allclose(fgsm, arts_fgsm, rtol=0, atol=1e-6)
-        assert share_that_agrees(pgd, arts_pgd) >= most
+        assert_alike(pgd, arts_pgd, norm, strays)
     assert (pgd != fgsm).mean() > 0.1  # the comparison is not of an attack that does nothing
-    assert share_that_agrees(our_fgsm(*case), fgsm) >= most
-    assert share_that_agrees(our_pgd(*case), pgd) >= most
-    assert share_that_agrees(our_pgd(*case), cleverhans_pgd(*case)) >= most  # theirs as a graph, too
+    assert_alike(our_fgsm(*case), fgsm, norm, strays)
+    assert_alike(our_pgd(*case), pgd, norm, strays)
+    assert_alike(our_pgd(*case), cleverhans_pgd(*case), norm, strays)  # theirs as a graph, too
