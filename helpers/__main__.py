@@ -49,6 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument("--epochs", type=int, help="instead of the recipe's own number")
     weights.set_defaults(do=_weights)
 
+    robust = commands.add_parser("robust", help="train a network adversarially and ship it in weights/")
+    robust.add_argument("recipe", help="single_step, madry, joint, few_images or collapsing")
+    robust.add_argument("--dataset", default="cifar10")
+    robust.add_argument("--model", default="resnet20")
+    robust.add_argument("--seed", default="0", help="a whole number")
+    robust.set_defaults(do=_robust)
+
     bench = commands.add_parser("bench", help="measure speeds, write figures/benchmarks.json")
     bench.add_argument("--dataset", default="auto", help="cifar10, patches10 or auto")
     bench.add_argument("--model", default="resnet20")
@@ -138,6 +145,19 @@ def _weights(options: argparse.Namespace) -> None:
     card = pipeline.train_base(options.dataset, options.model, options.seed, options.epochs)
     for split, score in card["scores"].items():
         print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
+
+
+def _robust(options: argparse.Namespace) -> None:
+    registry.check_model(options.model)
+    from . import pipeline, robust
+
+    robust.recipe_of(options.recipe)
+    card = robust.make(pipeline.start(options.dataset, options.model, seed=_seed(options.seed)), options.recipe)
+    best = card["history"][card["kept_epoch"] - 1]
+    print(
+        f"epoch {card['kept_epoch']} of {len(card['history'])} kept: on {robust.WATCHED} validation images "
+        f"{100 * best['clean']:.1f}% clean, {100 * best['pgd']:.1f}% under PGD; {card['minutes']:.0f} minutes"
+    )
 
 
 def _bench(options: argparse.Namespace) -> None:
