@@ -169,7 +169,7 @@ def _steps_of(kind: str) -> dict:
 
 
 def _fill_attacked(run: Run, images: Split, kind: str, config: dict, out: np.ndarray, size: int = 1024) -> None:
-    target, loss = _for_attack(run.classifier, run.protocol.attack_normalises), run.protocol.attack_loss
+    target, loss = for_attack(run.classifier, run.protocol.attack_normalises), run.protocol.attack_loss
 
     def produce(first: int, end: int) -> np.ndarray:
         part = Split(images.pixels[first:end], images.labels[first:end])
@@ -182,7 +182,7 @@ def _fill_attacked(run: Run, images: Split, kind: str, config: dict, out: np.nda
 _FOLDED: dict[tuple, keras.Model] = {}
 
 
-def _for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
+def for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
     """The same function, faster to differentiate; one copy a process, so that its graphs are traced once.
 
     Not ``normalised`` it is another function: the network as if its normalisation were not there.
@@ -533,10 +533,10 @@ def attacked_answers(
         if kind == "noise":
             images = attacks.random_signs(images, eps, run.seed)
         elif kind == "fgsm":
-            images = attacks.fgsm(_for_attack(target), images, labels, eps)
+            images = attacks.fgsm(for_attack(target), images, labels, eps)
         elif kind == "pgd":
             images = attacks.pgd(
-                _for_attack(target), images, labels, eps, step_size=step_size, steps=steps, seed=run.seed
+                for_attack(target), images, labels, eps, step_size=step_size, steps=steps, seed=run.seed
             )
         out[:] = artifacts.to_uint16(images)
 

@@ -83,12 +83,20 @@ def accuracy_curve(records: list[dict], x: str, xlabel: str, title: str, scale: 
         axis.plot(xs, accuracy, marker=MARKERS[kind], color=COLORS[kind], label=INPUT_TITLES[kind])
         axis.fill_between(xs, low, high, color=COLORS[kind], alpha=0.2, linewidth=0)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.axhline(10, color="#666666", linestyle=":", linewidth=1)
-    axis.text(axis.get_xlim()[1], 11, "guessing", ha="right", va="bottom", fontsize=9, color="#666666")
+    _guessing(axis)
     axis.set(xlabel=xlabel, ylabel="accuracy (%)", ylim=(0, 101), title=title)
     if len(axis.get_lines()) > 2:
         axis.legend()
     return figure
+
+
+def _guessing(axis) -> None:
+    """The accuracy of one class in ten, named outside the axes, where no point lies."""
+    axis.axhline(10, color="#666666", linestyle=":", linewidth=1)
+    axis.annotate(
+        "guessing", (1, 10), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+        fontsize=9, color="#666666",
+    )  # fmt: skip
 
 
 def training_curve(history: list[dict], series: dict[str, str], ylabel: str, title: str, log: bool = False) -> Figure:
@@ -159,8 +167,7 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
         error = np.abs([[100 * r["ci_low"] for r in found], [100 * r["ci_high"] for r in found]] - values)
         axis.errorbar(np.arange(3) + offset, values, yerr=error, fmt=marker, capsize=3,
             label=f"{STAGE_TITLES[stage]} + AE")  # fmt: skip
-    axis.axhline(10, color="#666666", linestyle=":", linewidth=1)
-    axis.text(2.45, 11, "guessing", ha="right", va="bottom", fontsize=9, color="#666666")
+    _guessing(axis)
     axis.set(xlim=(-0.5, 2.5), ylim=(-2, 101), ylabel="accuracy under PGD (%)", title=title)
     axis.set_xlabel("what the attacker knows")
     axis.set_xticks(range(3), [text for _, text in rungs])
