@@ -49,8 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument("--epochs", type=int, help="instead of the recipe's own number")
     weights.set_defaults(do=_weights)
 
-    robust = commands.add_parser("robust", help="train a network adversarially and ship it in weights/")
-    robust.add_argument("recipe", help="single_step, madry, joint, few_images or collapsing")
+    robust = commands.add_parser("robust", help="train a hardened network and ship it in weights/")
+    robust.add_argument(
+        "recipe", help="single_step, madry, joint, noise_25, noise_50, denoiser_25, few_images or collapsing"
+    )
     robust.add_argument("--dataset", default="cifar10")
     robust.add_argument("--model", default="resnet20")
     robust.add_argument("--seed", default="0", help="a whole number")
@@ -74,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     lab.set_defaults(
         do=lambda _: subprocess.call([sys.executable, "-m", "jupyterlab", str(settings.ROOT / "notebooks")])
     )
+
+    exercises = commands.add_parser("exercises", help="write notebooks/exercises/ from notebooks/solutions/")
+    exercises.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
+    exercises.set_defaults(do=_exercises)
 
     record = commands.add_parser("record", help="copy a finished report into notebooks/ and figures/")
     record.add_argument("--out", type=Path, default=settings.ROOT / "report")
@@ -149,14 +155,16 @@ def _weights(options: argparse.Namespace) -> None:
 
 def _robust(options: argparse.Namespace) -> None:
     registry.check_model(options.model)
-    from . import pipeline, robust
+    from . import hardened, pipeline
 
-    robust.recipe_of(options.recipe)
-    card = robust.make(pipeline.start(options.dataset, options.model, seed=_seed(options.seed)), options.recipe)
-    best = card["history"][card["kept_epoch"] - 1]
+    hardened.recipe_of(options.recipe)
+    card = hardened.make(pipeline.start(options.dataset, options.model, seed=_seed(options.seed)), options.recipe)
+    epoch = card.get("kept_epoch", len(card["history"]))
+    scores = {name: card["history"][epoch - 1].get(name) for name in ("clean", "pgd", "noisy")}
+    found = ", ".join(f"{name} {100 * score:.1f}%" for name, score in scores.items() if score is not None)
     print(
-        f"epoch {card['kept_epoch']} of {len(card['history'])} kept: on {robust.WATCHED} validation images "
-        f"{100 * best['clean']:.1f}% clean, {100 * best['pgd']:.1f}% under PGD; {card['minutes']:.0f} minutes"
+        f"epoch {epoch} of {len(card['history'])}, {hardened.WATCHED} validation images: {found}; "
+        f"{card['minutes']:.0f} minutes"
     )
 
 
@@ -182,6 +190,20 @@ def _audit(options: argparse.Namespace) -> None:
     found = audit.audit(pipeline.start(**parameters), options.initial_only)
     audit.write(found, options.out)
     print(tables.audit_table(found).to_string())
+
+
+def _exercises(options: argparse.Namespace) -> int:
+    from . import exercise_notebooks
+
+    if options.check:
+        outdated = exercise_notebooks.outdated()
+        for name in outdated:
+            print(f"notebooks/exercises/{name} is not what its solution gives; write it with 'make exercises'")
+        return 1 if outdated else 0
+    changed = exercise_notebooks.write()
+    print(*(f"notebooks/exercises/{name}" for name in changed), sep="\n", end="\n" if changed else "")
+    print(f"{len(changed)} changed, {len(exercise_notebooks.solutions()) - len(changed)} as they were")
+    return 0
 
 
 def _record(options: argparse.Namespace) -> None:

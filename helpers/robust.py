@@ -1,33 +1,23 @@
 """Adversarial training: a classifier, or autoencoder and classifier together, trained on attacks against itself.
 
-    run = pipeline.start(profile="quick")
-    model, autoencoder, card = network(run, "single_step")       # from weights/, put there by make(run, ...)
-
 The attack is made anew for every batch, on the network as it stands (Madry et al. 2018, "Towards deep learning models
 resistant to adversarial attacks"). What is kept is the epoch whose accuracy under PGD is best on validation images.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from . import artifacts, attacks, classifiers, datasets, evaluation, pipeline, provenance, settings, training
-from . import autoencoder as ae_module
+from . import attacks, training
 from .backend import keras, tf
-from .datasets import Split
-from .pipeline import STEP_SIZE, STEPS, Run
-from .settings import CourseError
 
 BATCH = 128
 MOMENTUM = 0.9
-WATCHED = 500
-"""Validation images that are attacked after every epoch."""
 
 
 @dataclass(frozen=True)
@@ -54,50 +44,6 @@ class Recipe:
     weight_decay: float = 2e-4
     with_autoencoder: bool = False
     images: int | None = None
-
-
-RECIPES = {
-    "single_step": Recipe(
-        "single-step adversarial training",
-        "Wong, Rice & Kolter 2020, Fast is better than free",
-        steps=1,
-        step_size=10 / 255,
-        epochs=30,
-    ),
-    "madry": Recipe(
-        "PGD adversarial training",
-        "Madry et al. 2018, Towards deep learning models resistant to adversarial attacks",
-        steps=7,
-        step_size=2 / 255,
-        epochs=10,
-    ),
-    "joint": Recipe(
-        "autoencoder and classifier trained together",
-        "the paper's pipeline, trained as Madry et al. 2018 train a classifier",
-        steps=1,
-        step_size=10 / 255,
-        epochs=20,
-        with_autoencoder=True,
-    ),
-    "few_images": Recipe(
-        "single-step adversarial training on 2,000 images",
-        "Rice, Wong & Kolter 2020, Overfitting in adversarially robust deep learning",
-        steps=1,
-        step_size=10 / 255,
-        epochs=60,
-        images=2000,
-    ),
-    "collapsing": Recipe(
-        "single step from the image itself, too long",
-        "Wong, Rice & Kolter 2020, on catastrophic overfitting",
-        steps=1,
-        step_size=16 / 255,
-        epochs=30,
-        random_start=False,
-        images=5000,
-    ),
-}
-"""By name. The first three are for use, the others show how such training fails."""
 
 
 class Collapsed(Exception):
@@ -217,186 +163,7 @@ def train(
     return seen
 
 
-# --------------------------------------------------------------------------------------------- the course's networks
-
-
 def joined(autoencoder: keras.Model, classifier: keras.Model) -> keras.Model:
     """Both as one model to be trained: unlike autoencoder.defended, it leaves BatchNorm's mode to the caller."""
     images = keras.Input((32, 32, 3))
     return keras.Model(images, classifier(autoencoder(images)), name=f"ae_{classifier.name}")
-
-
-def make(run: Run, name: str) -> dict:
-    """Train one of the course's robust networks, from the initial classifier on, and ship it in weights/.
-
-    All of the training split is used (or what the recipe says); the epoch is chosen on validation images; no test image
-    is looked at.
-
-    Args:
-        run: gives data, classifier, budget and seed, and, to begin with, its autoencoder.
-        name: a key of RECIPES.
-
-    Returns:
-        The card. Networks that only show a failure have a card and no weights.
-    """
-    recipe = recipe_of(name)
-    autoencoder = pipeline.autoencoder(run)[0] if recipe.with_autoencoder else None
-    data, precision = run.data, settings.training_precision()
-    chosen = data.train.head(recipe.images or len(data.train))
-    config = {
-        "data": data.sha256,
-        "model": run.model,
-        "initial": classifiers.weights_sha256(run.classifier),
-        "autoencoder": classifiers.weights_sha256(autoencoder) if autoencoder else None,
-        "recipe": asdict(recipe),
-        "eps": run.eps,
-        "seed": run.seed,
-        "n": len(chosen),
-        "precision": precision,
-    }
-
-    def train_it(path: Path) -> None:
-        keras.utils.set_random_seed(run.seed)
-        classifier, front = classifiers.copied(run.classifier, precision), None
-        if autoencoder:
-            front = ae_module.build()
-            front.set_weights(autoencoder.get_weights())
-        history = train(
-            joined(front, classifier) if front else classifier,
-            training.Samples([chosen.pixels], chosen.labels),
-            recipe,
-            eps=run.eps,
-            seed=run.seed,
-            folder=artifacts.checkpoints("robust", config),
-            watch=_watch(run, classifier, front, chosen),
-        )
-        weights = classifier.get_weights() + (front.get_weights() if front else [])
-        with open(path, "wb") as file:
-            np.savez(file, *weights, history=np.array(json.dumps(history)))
-
-    with np.load(artifacts.make("robust", config, ".npz", train_it)) as stored:
-        history = json.loads(str(stored["history"]))
-        weights = [stored[f"arr_{k}"] for k in range(len(stored.files) - 1)]
-    classifier, front = classifiers.copied(run.classifier), ae_module.build() if autoencoder else None
-    count = len(classifier.get_weights())
-    classifier.set_weights(weights[:count])
-    if front:
-        front.set_weights(weights[count:])
-    return _ship(run, name, recipe, classifier, front, {**config, "data": data.provenance}, history)
-
-
-def _watch(
-    run: Run, classifier: keras.Model, autoencoder: keras.Model | None, chosen: Split
-) -> Callable[[], dict[str, float]]:
-    """Measures accuracy on validation images as they are and under the paper's PGD, and on training images under it."""
-    assessed = classifiers.copied(classifier)  # in float32; one copy, so that the attack is traced once
-    model = _defended(autoencoder, assessed)
-
-    def under_pgd(split: Split) -> float:
-        images, labels = split.take()
-        moved = attacks.pgd(model, images, labels, run.eps, step_size=STEP_SIZE, steps=STEPS, seed=run.seed)
-        return float(evaluation.is_correct(model, moved, labels).mean())
-
-    def watch() -> dict[str, float]:
-        assessed.set_weights(classifier.get_weights())
-        held_out = run.data.validation.head(WATCHED)
-        return {
-            "clean": float(evaluation.is_correct(model, *held_out.take()).mean()),
-            "pgd": under_pgd(held_out),
-            "training_pgd": under_pgd(chosen.head(WATCHED // 2)),
-        }
-
-    return watch
-
-
-def _defended(autoencoder: keras.Model | None, classifier: keras.Model) -> keras.Model:
-    return ae_module.defended(autoencoder, classifier) if autoencoder else classifier
-
-
-def _ship(
-    run: Run, name: str, recipe: Recipe, classifier: keras.Model, autoencoder: keras.Model | None, about: dict,
-    history: list[dict],
-) -> dict:  # fmt: skip
-    card = {
-        "part": name,
-        "title": recipe.title,
-        "source": recipe.source,
-        **about,
-        "initial_sha256": about["initial"],
-        "minutes": round(sum(record["seconds"] for record in history) / 60, 1),
-        "kept_epoch": max(history, key=lambda record: record["pgd"])["epoch"],
-        "commit": provenance.commit(),
-        "history": history,
-    }
-    file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
-    if recipe.images is None:
-        classifiers.save_weights(classifiers.network_of(classifier), file)
-        card["weights_sha256"] = classifiers.weights_sha256(classifier)
-        card["file_sha256"] = datasets.sha256_of(file)
-        card["parameters"] = _parameters(classifier)
-        if autoencoder:
-            front = _front(file)
-            classifiers.save_weights(autoencoder, front)
-            card["autoencoder_sha256"] = datasets.sha256_of(front)
-            card["parameters"] += _parameters(autoencoder)
-    settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
-    return card
-
-
-def _parameters(model: keras.Model) -> int:
-    return int(sum(np.prod(weight.shape) for weight in model.trainable_weights))
-
-
-def _front(file: Path) -> Path:
-    """Where the autoencoder of a pair is, whose classifier is in ``file``."""
-    return file.with_name(f"{file.stem}_ae.h5")
-
-
-def network(run: Run, name: str) -> tuple[keras.Model, keras.Model | None, dict]:
-    """A robust network that the course ships.
-
-    Returns:
-        The model to assess (a classifier, or the defense of one), its autoencoder (None for a classifier alone), and
-        its card, whose ``history`` has an entry for each epoch: loss, ``clean`` and ``pgd`` (accuracy of validation
-        images), ``training_pgd``, seconds.
-
-    Raises:
-        CourseError: there is no such recipe; the weights are not there, damaged, or of another initial classifier.
-    """
-    recipe, file = recipe_of(name), classifiers.shipped(run.data.name, f"{run.model}_{name}")
-    if recipe.images is not None:
-        raise CourseError(f"{name} only shows how training fails; its history is in card(run, {name!r})")
-    about = classifiers.card_of(file)
-    classifier = classifiers.copied(run.classifier)
-    classifiers.load_weights(classifier, file)
-    if not recipe.with_autoencoder:
-        return classifier, None, about
-    autoencoder = ae_module.build()
-    if not _front(file).is_file() or datasets.sha256_of(_front(file)) != about["autoencoder_sha256"]:
-        raise CourseError(f"weights/{run.data.name}/{_front(file).name} is missing or damaged (git checkout weights)")
-    autoencoder.load_weights(str(_front(file)))
-    return ae_module.defended(autoencoder, classifier), autoencoder, about
-
-
-def card(run: Run, name: str) -> dict:
-    """What is recorded of a training: its recipe and history, also where no weights are shipped.
-
-    Raises:
-        CourseError: there is no such recipe or no record of it.
-    """
-    recipe_of(name)
-    file = classifiers.shipped(run.data.name, f"{run.model}_{name}").with_suffix(".json")
-    if not file.is_file():
-        raise CourseError(f"weights/{run.data.name}/{file.name} is not there; make it: python -m helpers robust {name}")
-    return json.loads(file.read_text())
-
-
-def recipe_of(name: str) -> Recipe:
-    """The recipe of that name.
-
-    Raises:
-        CourseError: there is none.
-    """
-    if name not in RECIPES:
-        raise CourseError(f"unknown recipe {name!r}; choose one of {', '.join(RECIPES)}")
-    return RECIPES[name]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest, norm
@@ -19,7 +20,9 @@ from scipy.stats import binomtest, norm
 from .attacks import Model, check_batch, check_count, check_seed, logits_of
 from .backend import keras, tf
 from .settings import CourseError, progress
-from .training import Step
+from .training import Decay, OneCycle, Samples, Step, crop_and_flip, run
+
+BATCH = 128
 
 ABSTAIN = -1
 """The prediction where the samples do not tell which class leads."""
@@ -136,6 +139,83 @@ def check_sigma(sigma: float) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network learns to see through noise.
+
+    Attributes:
+        title: as tables name it.
+        source: whose method it is.
+        sigma: the noise's standard deviation, in units of [0, 1].
+        epochs: of SGD for a classifier (one cycle up to ``rate``), of Adam for a denoiser (from ``rate`` to a tenth).
+        stability_epochs: a denoiser's further epochs on the stability loss; None where a classifier is trained.
+    """
+
+    title: str
+    source: str
+    sigma: float
+    epochs: int
+    rate: float
+    stability_epochs: int | None = None
+
+
+def train_on_noise(
+    classifier: keras.Model, samples: Samples, recipe: Recipe, *, seed: int, folder: Path, watch=dict
+) -> list[dict]:
+    """Train a classifier on noisy images; the last epoch's weights stay. Arguments and history as for training.run."""
+    size = min(BATCH, len(samples))
+    schedule = OneCycle(recipe.rate, recipe.epochs * (len(samples) // size))
+    optimizer = keras.optimizers.SGD(schedule, 0.9, nesterov=True)
+    return run(
+        noisy_classifier_step(classifier, optimizer, recipe.sigma, seed),
+        samples,
+        epochs=recipe.epochs,
+        batch_size=size,
+        seed=seed,
+        state={"model": classifier, "optimizer": optimizer},
+        folder=folder,
+        title=f"{classifier.name}: {recipe.title}",
+        augment=crop_and_flip,
+        watch=watch,
+    )
+
+
+def train_denoiser(
+    denoiser: keras.Model,
+    classifier: keras.Model,
+    samples: Samples,
+    recipe: Recipe,
+    *,
+    seed: int,
+    folder: Path,
+    watch=dict,
+) -> list[dict]:
+    """Train a denoiser on the squared error, then on the stability of the classifier behind it, which stays as it is
+    (Salman et al. 2020, section 3: "STAB+MSE"). Arguments and history as for training.run; each record has its loss's
+    name under ``phase``."""
+    history, size = [], min(BATCH, len(samples))
+    for phase, epochs, first in (
+        ("mse", recipe.epochs, recipe.rate),
+        ("stability", recipe.stability_epochs, recipe.rate / 10),
+    ):
+        steps = epochs * (len(samples) // size)
+        optimizer = keras.optimizers.Adam(Decay(first, first / 10, steps))
+        part = run(
+            denoiser_step(denoiser, optimizer, recipe.sigma, seed, classifier if phase == "stability" else None),
+            samples,
+            epochs=epochs,
+            batch_size=size,
+            seed=seed,
+            state={"model": denoiser, "optimizer": optimizer},
+            folder=folder / phase,
+            title=f"{recipe.title}, {phase}",
+            augment=crop_and_flip,
+            watch=watch,
+        )
+        history += [{**record, "phase": phase} for record in part]
+    return history
 
 
 def noisy(images: tf.Tensor, sigma: float, seed: int, number: tf.Tensor) -> tf.Tensor:

@@ -1,17 +1,14 @@
 """Adversarial training, on a network that trains in milliseconds; shipping and loading, on an untrained ResNet-20."""
 
-import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import tiny_network
 
-from helpers import attacks, autoencoder, classifiers, pipeline, robust, settings, training
+from helpers import attacks, robust, training
 from helpers.backend import keras, tf
-from helpers.robust import RECIPES, Recipe
-from helpers.settings import CourseError
+from helpers.robust import Recipe
 
 EPS = 8 / 255
 SHORT = Recipe("short", "none", steps=1, step_size=10 / 255, epochs=3, peak_rate=0.05)
@@ -131,47 +128,3 @@ def test_it_makes_a_network_harder_to_fool(tmp_path, monkeypatch):
     attacked = right_under_attack(replace(SHORT, step_size=eps))
     plain = right_under_attack(replace(SHORT, title="plain", steps=0, random_start=False))
     assert attacked > 0.8 and plain < 0.5
-
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    """A weights folder of the test's own, a run on little data, and recipes that take a moment."""
-    shutil.copytree(settings.WEIGHTS / "patches10", tmp_path / "weights" / "patches10")
-    monkeypatch.setattr(settings, "WEIGHTS", tmp_path / "weights")
-    monkeypatch.setattr(robust, "WATCHED", 12)
-    quick = {name: replace(recipe, epochs=1, images=None) for name, recipe in RECIPES.items()}
-    monkeypatch.setattr(robust, "RECIPES", quick)
-    run = pipeline.start("patches10", "resnet20", "smoke")
-    few = replace(run.data, train=run.data.train.head(256))  # two steps: the first has rate 0
-    keras.utils.set_random_seed(3)
-    autoencoders = autoencoder.build(), []
-    monkeypatch.setattr(pipeline, "autoencoder", lambda _: autoencoders)
-    return replace(run, data=few)
-
-
-def test_a_pair_is_shipped_and_loaded_as_it_was_trained(tree):
-    card = robust.make(tree, "joint")
-    model, front, about = robust.network(tree, "joint")
-    assert about == json.loads(json.dumps(card))
-    assert card["parameters"] == 272_474 + 3_795
-    assert [set(record) for record in card["history"]] == [{"epoch", "loss", "seconds", "clean", "pgd", "training_pgd"}]
-    images = tree.data.test.take(8)[0]
-    expected = classifiers.network_of(next(layer for layer in model.layers if layer.name == "resnet20"))
-    assert classifiers.weights_sha256(front) != classifiers.weights_sha256(pipeline.autoencoder(tree)[0])  # it learned
-    assert classifiers.weights_sha256(expected) != classifiers.weights_sha256(tree.classifier)
-    behind = classifiers.copied(tree.classifier)
-    behind.set_weights(next(layer for layer in model.layers if layer.name == "resnet20").get_weights())
-    np.testing.assert_allclose(model(images), behind(front(images)), atol=1e-5)
-    file = settings.WEIGHTS / "patches10" / "resnet20_joint_ae.h5"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CourseError, match=r"resnet20_joint_ae.h5 is missing or damaged"):
-        robust.network(tree, "joint")
-
-
-def test_networks_that_are_not_there_are_named(tree):
-    with pytest.raises(CourseError, match="unknown recipe 'trades'; choose one of single_step"):
-        robust.network(tree, "trades")
-    with pytest.raises(CourseError, match="resnet20_madry"):
-        robust.network(tree, "madry")
-    with pytest.raises(CourseError, match="python -m helpers robust madry"):
-        robust.card(tree, "madry")
