@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from . import apgd, artifacts, attacks, classifiers, evaluation, pipeline, registry, settings, square, worst_case
 from . import autoencoder as ae_module
 from .backend import keras
 from .pipeline import STEP_SIZE, STEPS, Answers, Run
 from .settings import CourseError
+from .tables import STAGE_TITLES, percent
 from .training import to_float
 
 MANY_STEPS = 100
@@ -218,3 +220,18 @@ def other_network(run: Run) -> keras.Model | None:
 def exceptions(answers: dict[str, Answers], stronger: str, weaker: str) -> int:
     """How many images the stronger attacker leaves standing though the weaker one broke them."""
     return int((answers[stronger].correct & ~answers[weaker].correct).sum())
+
+
+def titled(answers: dict[str, Answers]) -> dict[str, dict]:
+    """The rungs' records, by title."""
+    return {RUNGS[name].title: found.record() for name, found in answers.items()}
+
+
+def table(answers: dict[str, dict[str, Answers]]) -> pd.DataFrame:
+    """Rungs in rows, with what the attacker knows; accuracy and interval of each stage in columns."""
+    rows = {}
+    for stage, found in answers.items():
+        for name, one in found.items():
+            row = rows.setdefault(RUNGS[name].title, {"the attacker knows": RUNGS[name].knows})
+            row[STAGE_TITLES[stage]] = percent(one.record())
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("attack")

@@ -44,6 +44,9 @@ STEP_SIZE, STEPS = 0.01, 10
 
 SOURCES = ("regular", "fgsm", "pgd")
 
+PARTS = "ae", "fine_tuned"
+"""What a run trains and ``make record`` ships."""
+
 BASE_EPOCHS = {"cifar10": {"resnet20": 100, "sepreresnet56": 50}, "patches10": {"resnet20": 12, "sepreresnet56": 12}}
 """How long ``make weights`` trains, fixed before the test images are looked at. A card tells how long its own weights
 were trained."""
@@ -54,7 +57,8 @@ class Run:
     """What every step is given: data, the initial classifier, and the run's parameters.
 
     Attributes:
-        networks: where autoencoder and fine-tuned classifier come from: ``trained`` by this run, or ``shipped``.
+        networks: where autoencoder and fine-tuned classifier come from: ``trained`` by this run, or ``shipped`` with
+            the course.
         protocol: see there; departures are for the audit.
     """
 
@@ -119,6 +123,10 @@ def start(
 ) -> Run:
     """Begin a run: check the parameters, load the data and the initial classifier, fix the seeds.
 
+    Args:
+        networks: trained, shipped (Run), or ``auto``: shipped where the course ships what a run of these parameters
+            would train, but never in a full run, which makes what is shipped.
+
     Raises:
         CourseError: any of the parameters is not what it can be.
     """
@@ -126,13 +134,25 @@ def start(
     registry.check_model(model)
     settings.check_eps(eps)
     settings.check_seed(seed)
-    if networks not in ("trained", "shipped"):
-        raise CourseError(f"unknown networks {networks!r}; choose trained or shipped")
+    if networks not in ("trained", "shipped", "auto"):
+        raise CourseError(f"unknown networks {networks!r}; choose trained, shipped or auto")
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     data = datasets.load(dataset)
-    classifier = classifiers.load(model, data, weights)
-    return Run(data, classifier, model, chosen, int(seed), float(eps), weights, networks)
+    run = Run(data, classifiers.load(model, data, weights), model, chosen, int(seed), float(eps), weights, networks)
+    if networks == "auto":
+        run = replace(run, networks="shipped" if _ships_for(run) else "trained")
+    return run
+
+
+def _ships_for(run: Run) -> bool:
+    """Whether weights/ has an autoencoder and a fine-tuned classifier for this run's initial classifier and budget."""
+    cards = [classifiers.shipped(run.data.name, f"{run.model}_{part}").with_suffix(".json") for part in PARTS]
+    if run.profile.name == "full" or not all(card.is_file() for card in cards):
+        return False
+    initial = classifiers.weights_sha256(run.classifier)
+    found = [json.loads(card.read_text()) for card in cards]
+    return all(card["initial_sha256"] == initial and abs(card["eps"] - run.eps) < 1e-9 for card in found)
 
 
 def departing(run: Run, protocol: Protocol) -> Run:

@@ -175,6 +175,57 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
     return figure
 
 
+def ladder_figure(rungs: dict[str, dict[str, dict]], clean: dict[str, dict], title: str) -> Figure:
+    """Accuracy under attackers who know more and more, from top to bottom, with 95% intervals.
+
+    Args:
+        rungs: by stage's title, and by rung's title in order, records (ladder.titled).
+        clean: by stage's title, the record of the unchanged images: a dashed line.
+    """
+    names = list(next(iter(rungs.values())))
+    figure, axis = plt.subplots(figsize=(7.6, 0.9 + 0.42 * len(names)))
+    rows = np.arange(len(names))[::-1]
+    shifts = np.linspace(0.14, -0.14, len(rungs)) if len(rungs) > 1 else [0.0]
+    for (stage, found), shift, marker, color in zip(rungs.items(), shifts, "os^D", PALETTE, strict=False):
+        values, error = _with_error([found[name] for name in names])
+        axis.errorbar(values, rows + shift, xerr=error, fmt=marker, color=color, capsize=3, label=stage)
+        axis.axvline(100 * clean[stage]["accuracy"], color=color, linestyle="--", linewidth=1)
+    axis.axvline(10, color="#666666", linestyle=":", linewidth=1)
+    axis.text(10.6, rows[0] + 0.5, "guessing", va="center", fontsize=9, color="#666666")
+    axis.set(xlim=(-3, 103), ylim=(-0.6, len(names) - 0.2), xlabel="accuracy (%); dashed: no attack", title=title)
+    axis.set_yticks(rows, names)
+    if len(rungs) > 1:
+        axis.legend()
+    return figure
+
+
+def _with_error(records: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracies in percent, and how far the intervals reach down and up, as errorbar takes them."""
+    values = np.array([100 * r["accuracy"] for r in records])
+    ends = np.array([[100 * r["ci_low"] for r in records], [100 * r["ci_high"] for r in records]])
+    return values, np.maximum(0, [values - ends[0], ends[1] - values])
+
+
+def budgets_figure(curves: dict[str, list[dict]], title: str) -> Figure:
+    """Accuracy against the budget, a line for each attacker, with the 95% interval shaded.
+
+    Args:
+        curves: by attacker's title, records.
+    """
+    figure, axis = plt.subplots(figsize=(7.6, 3.8))
+    for (name, records), marker, color in zip(curves.items(), "^osD", PALETTE, strict=False):
+        points = sorted(records, key=lambda r: r["eps"])
+        budgets = [255 * r["eps"] for r in points]
+        values, (below, above) = _with_error(points)
+        axis.plot(budgets, values, marker=marker, color=color, label=name)
+        axis.fill_between(budgets, values - below, values + above, color=color, alpha=0.2, linewidth=0)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    _guessing(axis)
+    axis.set(xlabel="eps (grey levels of 255)", ylabel="accuracy (%)", ylim=(0, 101), title=title)
+    figure.legend(loc="outside right center")
+    return figure
+
+
 def audit_figure(audit: dict, title: str) -> Figure:
     """What each departure from the protocol, and each other seed, does to each cell (audit.audit), in points.
 
