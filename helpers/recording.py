@@ -90,12 +90,7 @@ def _packed(answers: dict[str, np.ndarray]) -> bytes:
 
 def _by_cell(records: list[dict], eps: float) -> dict[str, dict]:
     """Records by the name under which answers.npz has their images; without those of other budgets and lengths."""
-    steps = {"fgsm": 1, "pgd": pipeline.STEPS}
-    return {
-        pipeline.Answers(r, np.empty(0)).cell: r
-        for r in records
-        if r["eps"] in (0, eps) and r["steps"] == steps.get(r["input"], 0)
-    }
+    return {pipeline.Answers(r, np.empty(0)).cell: r for r in tables.of_the_paper(records, eps)}
 
 
 def _check_counts(records: dict[str, dict], answers: dict[str, np.ndarray]) -> None:

@@ -175,7 +175,7 @@ def render(info: dict, data: datasets.Data, records: list[dict], figures: list[d
     import jinja2
 
     model = info["parameters"]["model"]
-    here = [r for r in records if r["model"] == model]
+    here = [r for r in tables.of_the_paper(records, info["parameters"]["eps"]) if r["model"] == model]
     static = [r for r in here if r["threat"] == "static"]
     aware = [r for r in here if r["threat"] != "static" and r["defense"] == "ae"]
     templates = jinja2.Environment(

@@ -60,6 +60,17 @@ def comparable(dataset: str, eps: float) -> bool:
     return dataset == "cifar10" and abs(eps - settings.EPS) < 1e-9
 
 
+def of_the_paper(records: list[dict], eps: float) -> list[dict]:
+    """Of a run's records those that its tables are made of: the paper's inputs and steps, at the run's budget. The
+    others belong to curves and to the notebooks behind 05."""
+    steps = {"regular": 0, "noise": 0, "fgsm": 1, "pgd": 10}
+    return [
+        r
+        for r in records
+        if r["eps"] in (0, eps) and steps.get(r["input"]) == r["steps"] and r["threat"] in THREAT_TITLES
+    ]
+
+
 def cells(records: list[dict], threat: str = "static") -> dict[tuple[str, str, str], dict]:
     """Records by (input, stage, defense)."""
     return {(r["input"], r["stage"], r["defense"]): r for r in records if r["threat"] == threat}
@@ -82,7 +93,7 @@ def recorded(model: str, dataset: str = "cifar10") -> list[dict]:
     """The static records of the recorded full run; none until one is recorded."""
     return [
         r
-        for r in recorded_results()["records"]
+        for r in of_the_paper(recorded_results()["records"], settings.EPS)
         if (r["model"], r["dataset"], r["profile"], r["threat"]) == (model, dataset, "full", "static")
     ]
 
@@ -190,7 +201,7 @@ def readme_table(results: dict) -> str:
 
 
 def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[str]:
-    ours = [r for r in records if r["model"] == model]
+    ours = [r for r in of_the_paper(records, parameters["eps"]) if r["model"] == model]
     static, adaptive = cells(ours), cells(ours, "adaptive")
     n = {r["n"] for r in static.values()}.pop()
     aware = {f"{r['n']:,}" for r in adaptive.values()}

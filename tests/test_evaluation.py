@@ -10,7 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from helpers import evaluation
+from helpers import evaluation, tables
 from helpers.backend import tf
 from helpers.settings import CourseError
 
@@ -153,3 +153,20 @@ def test_difference_is_newcombes():
     """Newcombe 1998, table II, example (a): 56 of 70 against 48 of 80, by method 10."""
     a, b = (evaluation.proportion(np.arange(n) < k) for k, n in ((48, 80), (56, 70)))
     np.testing.assert_allclose(evaluation.difference(a, b), (0.2, 0.0524, 0.3339), atol=5e-5)
+
+
+def test_what_the_ladder_measured_is_not_taken_for_a_cell_of_the_tables():
+    base = dict(dataset="cifar10", profile="full", model="resnet20", stage="initial", defense="ae", seed=0)
+    correct = np.ones(4, bool)
+    own = evaluation.record(correct, **base, input="pgd", threat="adaptive", eps=8 / 255, steps=10)
+    others = [
+        evaluation.record(~correct, **base, **fields)
+        for fields in (
+            {"input": "pgd", "threat": "adaptive", "eps": 8 / 255, "steps": 100},
+            {"input": "pgd", "threat": "adaptive", "eps": 4 / 255, "steps": 10},
+            {"input": "pgd", "threat": "transfer", "eps": 8 / 255, "steps": 10},
+            {"input": "square", "threat": "black_box", "eps": 8 / 255, "steps": 200},
+            {"input": "worst_case", "threat": "adaptive", "eps": 8 / 255, "steps": 80},
+        )
+    ]
+    assert tables.of_the_paper([*others, own, *others], 8 / 255) == [own]
