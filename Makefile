@@ -12,7 +12,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m helpers
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
-.PHONY: help report test lab full weights bench audit record verify clean
+.PHONY: help report test lab full weights bench audit exercises record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -39,6 +39,9 @@ bench: $(VENV)/installed-test ## measure speeds beside other libraries, write fi
 
 audit: $(VENV)/installed ## switch the released code's departures on one at a time, write figures/audit.json
 	$(RUN) audit $(PARAMETERS)
+
+exercises: $(VENV)/installed ## write the student notebooks (notebooks/exercises) from notebooks/solutions
+	$(RUN) exercises
 
 record: $(VENV)/installed ## copy the finished report's notebooks, figures and results into the tree
 	$(RUN) record

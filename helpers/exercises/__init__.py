@@ -1,0 +1,57 @@
+"""Checks of the exercises: each says in words whether an answer is right, what is wrong with it, or that it is not
+done yet, and none stops the notebook.
+
+    from helpers.exercises import check_fgsm
+    check_fgsm(fgsm)
+
+A module holds the checks of one notebook; verdict has what they share, toys the networks that they try answers on. To
+add a notebook's exercises, write such a module, name it here, and write notebooks/solutions/NN_*.ipynb (see
+helpers.exercise_notebooks).
+"""
+
+from __future__ import annotations
+
+from . import attacking, denoising, results, starting, toys, tuning
+from .attacking import (
+    check_attack_the_sure,
+    check_fgsm,
+    check_grey_levels,
+    check_project,
+    check_reach,
+    check_targeted_pgd,
+    sure_classifier,
+)
+from .denoising import (
+    check_blur,
+    check_build,
+    check_defense,
+    check_denoising_loss,
+    check_parameters,
+    smooth_images,
+)
+from .results import (
+    EVALUATIONS,
+    check_attack_through,
+    check_evaluation,
+    check_threats,
+    check_without_gradient,
+    check_worst_case,
+)
+from .starting import CARD, check_card, check_interval, check_needed, check_to_unit
+from .tuning import check_balance, check_counts, check_fair_epochs, check_mixed_batch, check_phases
+from .verdict import NOT_DONE, RIGHT, WRONG, Check, Verdict
+
+MODULES = (starting, attacking, denoising, tuning, results)
+CHECKS: dict[str, Check] = {
+    name: value for module in MODULES for name, value in vars(module).items() if isinstance(value, Check)
+}
+"""All checks, by name, in the order of the exercises."""
+
+__all__ = [
+    "CARD", "CHECKS", "EVALUATIONS", "NOT_DONE", "RIGHT", "WRONG", "Check", "Verdict",
+    "check_attack_the_sure", "check_attack_through", "check_balance", "check_blur", "check_build", "check_card",
+    "check_counts", "check_defense", "check_denoising_loss", "check_evaluation", "check_fair_epochs", "check_fgsm",
+    "check_grey_levels", "check_interval", "check_mixed_batch", "check_needed", "check_parameters", "check_phases",
+    "check_project", "check_reach", "check_targeted_pgd", "check_threats", "check_to_unit", "check_without_gradient",
+    "check_worst_case", "smooth_images", "sure_classifier", "toys",
+]  # fmt: skip

@@ -1,0 +1,229 @@
+"""Checks of notebook 02's exercises: parameters, the autoencoder and its loss, a blur, and another denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from .. import autoencoder as ae_module
+from ..backend import keras, tf
+from . import toys
+from .verdict import Wrong, as_array, as_number, ask, check, hint_for, untouched
+
+
+@check("02.1", "write parameters(kernel, inputs, outputs)")
+def check_parameters(parameters: Callable) -> str:
+    """Accepts a function that counts the weights of a convolution with square kernels and a bias."""
+    for kernel, inputs, outputs in ((5, 8, 4), (3, 3, 16), (3, 16, 8), (1, 7, 2)):
+        call = "parameters(kernel, inputs, outputs)"
+        found = as_number(ask(parameters, kernel, inputs, outputs, call=call), "your number")
+        truth = kernel * kernel * inputs * outputs + outputs
+        if found == truth:
+            continue
+        hints = {
+            truth - outputs: "the biases are missing, one for each output channel",
+            truth - outputs + 1: "there is a bias for each output channel, not one for the layer",
+            truth - outputs + inputs: "there is a bias for each output channel, not for each input channel",
+            kernel * kernel * outputs + outputs: "each output channel has a kernel for each input channel",
+            kernel * inputs * outputs + outputs: "a kernel is square: it has kernel times kernel weights",
+            outputs * (32 - kernel + 1) ** 2: "the weights do not depend on the size of the image",
+        }
+        hint = hints.get(found, "count the weights of one kernel, then the kernels, then the biases")
+        raise Wrong(
+            f"a {kernel}x{kernel} convolution from {inputs} to {outputs} channels has {truth:,} parameters, not "
+            f"{found:,.0f}; {hint}"
+        )
+    total = sum(int(layer.count_params()) for layer in ae_module.build().layers)
+    return f"right for every layer; those of Table 1 sum to {total:,}"
+
+
+@check("02.2", "write build(waist)")
+def check_build(build: Callable) -> str:
+    """Accepts a function that builds the paper's autoencoder with another number of channels at its waist."""
+    for waist in (8, 3, 64):
+        model = ask(build, waist, call="build(waist)")
+        if not isinstance(model, keras.Model) or not model.built:
+            raise Wrong(
+                f"build({waist}) should return a Keras model that knows its input, but gave {type(model).__name__}"
+            )
+        if model.input_shape[1:] != (32, 32, 3):
+            raise Wrong(f"the model takes {model.input_shape[1:]}; images are (32, 32, 3)")
+        if model.output_shape[1:] != (32, 32, 3):
+            raise Wrong(
+                f"the model returns {model.output_shape[1:]}; an image (32, 32, 3) must come out: check the strides, "
+                "padding='same' and the last layer's channels"
+            )
+        rng = np.random.default_rng(0)
+        out = np.asarray(model(tf.constant(rng.normal(0, 30, (2, 32, 32, 3)), tf.float32), training=False))
+        if out.min() < 0 or out.max() > 1:
+            raise Wrong(
+                f"values from {out.min():.3g} to {out.max():.3g} came out; an image lies in [0, 1] whatever goes in: "
+                "end with a sigmoid"
+            )
+        shapes = [layer.output_shape[1:] for layer in model.layers if isinstance(layer.output_shape, tuple)]
+        narrow = min(shapes, key=np.prod)
+        if (8, 8, waist) not in shapes:
+            raise Wrong(
+                f"for waist = {waist} no layer has the shape {(8, 8, waist)}; the narrowest is {narrow}. Two strides "
+                "of 2 lead from 32 to 8, and the second has `waist` channels"
+            )
+        if np.prod(narrow) < 64 * waist and waist < 64:
+            raise Wrong(f"for waist = {waist} a layer {narrow} is narrower than the waist {(8, 8, waist)}")
+        _check_count(model, waist)
+    return "three waists, three autoencoders, each with the parameters it should have"
+
+
+def _check_count(model: keras.Model, waist: int) -> None:
+    truth = 448 + (144 * waist + waist) + (72 * waist + 8) + 1168 + 435
+    found = int(model.count_params())
+    if found != truth:
+        raise Wrong(
+            f"for waist = {waist} the model has {found:,} parameters and should have {truth:,}; the channels are 16, "
+            "waist, 8, 16 and 3, all kernels 3x3"
+        )
+
+
+@check("02.3", "write denoising_loss(autoencoder, attacked, originals)")
+def check_denoising_loss(denoising_loss: Callable) -> str:
+    """Accepts a function that returns the mean squared error between autoencoder(attacked) and the originals."""
+    model = _toy_autoencoder()
+    originals = toys.images(6)
+    attacked = np.clip(originals + np.random.default_rng(3).uniform(-0.2, 0.2, originals.shape), 0, 1)
+    x, y = tf.constant(attacked, tf.float32), tf.constant(originals)
+    with untouched(model), tf.GradientTape() as tape:
+        answer = ask(denoising_loss, model, x, y, call="denoising_loss(autoencoder, attacked, originals)")
+    found = as_array(answer, "the loss")
+    if found.size != 1:
+        raise Wrong(f"the loss should be one number, but has the shape {found.shape}; take the mean over everything")
+    found, out, back = float(found.reshape(())), model(x).numpy(), model(y).numpy()
+    truth = np.mean((out - originals) ** 2)
+    if not np.isclose(found, truth, rtol=1e-4):
+        hints = (
+            (np.mean((out - attacked) ** 2), "the target is the attacked image: that teaches to keep the attack"),
+            (np.mean((back - attacked) ** 2), "input and target are swapped: that teaches to attack"),
+            (np.mean((back - originals) ** 2), "the input is the original: that autoencoder never sees an attack"),
+            (np.mean((attacked - originals) ** 2), "the autoencoder does not come into it"),
+            (np.sum((out - originals) ** 2), "that is the sum; divide by the number of values"),
+            (
+                np.sum((out - originals) ** 2) / len(out),
+                "that is the sum over an image; divide by its 3,072 values too",
+            ),
+            (np.mean(np.abs(out - originals)), "that is the absolute error; square it"),
+            (np.sqrt(truth), "that is the root; the loss is the mean square itself"),
+            (-truth, "the sign is turned: minimised, it drives the output away from the original"),
+        )
+        hint = hint_for(
+            found, hints, "square the difference of output and original, and take the mean of all values", 1e-4
+        )
+        raise Wrong(f"the loss is {found:.5g} and should be {truth:.5g}; {hint}")
+    gradients = tape.gradient(answer, model.trainable_variables) if tf.is_tensor(answer) else [None]
+    if any(g is None for g in gradients):
+        raise Wrong(
+            "the number is right, but has no gradient with respect to the weights, so nothing could be learned from "
+            "it; stay in TensorFlow: no .numpy(), no predict"
+        )
+    return f"the loss is {found:.4f}, as it should be, and has a gradient to train with"
+
+
+@cache
+def _toy_autoencoder() -> keras.Model:
+    model = ae_module.build()
+    rng = np.random.default_rng(4)
+    model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    return model
+
+
+@check("02.4", "write blur(images, sigma)")
+def check_blur(blur: Callable) -> str:
+    """Accepts a Gaussian blur of each image and channel by itself; any border that keeps a grey image grey."""
+    grey = np.full((2, 32, 32, 3), 0.6, np.float32)
+    images = toys.images(3)
+    for sigma in (2.0, 1.0):
+        flat = as_array(ask(blur, grey, sigma, call="blur(images, sigma)"), "your images", grey.shape)
+        if not np.allclose(flat[:, 12:20, 12:20], 0.6, atol=0.01):
+            raise Wrong(
+                f"a grey image of 0.6 became {flat[0, 16, 16, 0]:.3f} in its middle; the weights of the kernel must "
+                "sum to 1"
+            )
+        if not np.allclose(flat, 0.6, atol=0.01):
+            raise Wrong(
+                f"a grey image of 0.6 became {flat.min():.3f} at its edge; beyond the edge repeat or mirror the image, "
+                "do not take zeros"
+            )
+        found = as_array(ask(blur, images, sigma, call="blur(images, sigma)"), "your images", images.shape)
+        inner = np.s_[:, 11:21, 11:21]
+        found, original = found[inner], images[inner]
+
+        def like(*sigmas: float, at=inner) -> np.ndarray:
+            return gaussian_filter(images.astype(np.float64), sigmas, mode="nearest", truncate=5)[at]
+
+        truth = like(0, sigma, sigma, 0)
+        # A kernel that is cut off at 3 sigma, or sampled another way, differs a little.
+        tolerance = 0.1 * np.abs(truth - truth.mean()).mean()
+        if np.abs(found - truth).mean() <= tolerance:
+            continue
+        hints = (
+            (original, "nothing was blurred"),
+            (like(sigma, sigma, sigma, sigma), "images and channels were mixed; blur along height and width only"),
+            (like(0, sigma, sigma, sigma), "the colours were mixed; blur each channel by itself"),
+            (like(sigma, sigma, sigma, 0), "the images were mixed with each other; blur each by itself"),
+            (like(0, sigma, 0, 0), "only the columns were blurred; blur along the rows too"),
+            (like(0, 0, sigma, 0), "only the rows were blurred; blur along the columns too"),
+            (like(0, sigma**0.5, sigma**0.5, 0), "sigma was taken for the variance; it is the standard deviation"),
+        )
+        off = {hint: np.abs(found - other).mean() for other, hint in hints}
+        hint = min(off, key=off.get)
+        if off[hint] > tolerance:
+            width = "too little" if found.std() > truth.std() else "too much"
+            hint = f"with sigma = {sigma:g} it is blurred {width}"
+        raise Wrong(f"the values are off by {np.abs(found - truth).mean():.3f} on average; {hint}")
+    return "each channel of each image is blurred by itself, and grey stays grey to the edge"
+
+
+# -------------------------------------------------------------------------------------------------------- open problem
+
+
+def smooth_images(n: int = 16) -> np.ndarray:
+    """Soft random pictures, most of whose content is coarse, as photographs' is: float32 [n, 32, 32, 3] in [0, 1]."""
+    noise = np.random.default_rng(5).normal(0, 1, (n, 32, 32, 3))
+    soft = gaussian_filter(noise, (0, 4, 4, 0)) * 10 + gaussian_filter(noise, (0, 1.5, 1.5, 0)) * 0.6
+    soft = (soft - soft.min((1, 2, 3), keepdims=True)) / np.ptp(soft, (1, 2, 3), keepdims=True)
+    return soft.astype(np.float32)
+
+
+@check("02.5", "write defense(images)")
+def check_defense(defense: Callable) -> str:
+    """Accepts a transformation of images that removes most of a fine perturbation and keeps most of a soft picture."""
+    images = smooth_images()
+    rng = np.random.default_rng(6)
+    attacked = np.clip(images + rng.choice([-8 / 255, 8 / 255], images.shape), 0, 1).astype(np.float32)
+
+    def of(x: np.ndarray) -> np.ndarray:
+        return as_array(ask(defense, tf.constant(x), call="defense(images)"), "your images", x.shape)
+
+    clean, after = of(images), of(attacked)
+    low, high = min(clean.min(), after.min()), max(clean.max(), after.max())
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise Wrong(f"your images leave [0, 1]: they run from {low:.3f} to {high:.3f}")
+    alone = of(images[:1])
+    if np.abs(alone - clean[:1]).max() > 1e-3:
+        raise Wrong(
+            f"an image comes out otherwise alone than among others, by {np.abs(alone - clean[:1]).max():.3f}: the "
+            "defense is random, or mixes the images of a batch; such a defense needs another attack (see notebook 05)"
+        )
+    lost = np.mean((clean - images) ** 2) / np.mean((images - images.mean((1, 2), keepdims=True)) ** 2)
+    if lost > 0.1:
+        raise Wrong(f"{100 * lost:.0f}% of the unattacked picture's variance is lost, and 10% may be; keep more of it")
+    through = np.linalg.norm(after - clean) / np.linalg.norm(attacked - images)
+    if through > 0.7:
+        raise Wrong(
+            f"{100 * through:.0f}% of the perturbation's length comes through, and at most 70% should; what tells it "
+            "from the picture?"
+        )
+    return (
+        f"{100 * through:.0f}% of a fine perturbation comes through, {100 * lost:.1f}% of the picture is lost; whether "
+        "it helps the classifier, and against whom, the rubric asks"
+    )

@@ -1,0 +1,270 @@
+"""Checks of notebook 05's exercises: who knows what, the worst case, an attack through the autoencoder, a broken
+evaluation, and a defense without a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from .. import attacks
+from .. import autoencoder as ae_module
+from ..backend import keras, tf
+from ..settings import CourseError
+from . import toys
+from .verdict import Wrong, as_array, as_attacked, as_number, as_tensors, ask, check, hint_for, untouched
+
+EPS = 8 / 255
+SMALL = 0.5 / 255
+"""A budget at which PGD breaks some of toys.network's images and not others."""
+layers = keras.layers
+
+EVALUATIONS = {
+    "A": "The fine-tuned classifier behind its autoencoder, on images made against the initial classifier.",
+    "B": "The fine-tuned classifier behind its autoencoder, on images made against the fine-tuned classifier alone.",
+    "C": "The fine-tuned classifier behind its autoencoder, on images made through both.",
+    "D": "A classifier whose input is rounded to 8 levels. The attack rounds as well, and takes the rounding for the "
+    "identity where it differentiates.",
+}
+THREATS = {"A": "static", "B": "grey_box", "C": "adaptive", "D": "adaptive"}
+
+
+@check("05.1", "name the threat of each evaluation: static, grey_box or adaptive")
+def check_threats(threats: object) -> str:
+    """Accepts a dict from A, B, C, D (EVALUATIONS) to the attacker's knowledge."""
+    if not isinstance(threats, dict):
+        raise Wrong(f"a dict from A to D is asked for, but the answer is a {type(threats).__name__}")
+    if missing := [name for name in THREATS if name not in threats]:
+        raise Wrong(f"evaluation {missing[0]} is missing")
+    why = {
+        "A": "for which network were the images made, and which one is assessed?",
+        "B": "what does this attacker know, and what of the defense is left out of the gradient?",
+        "C": "what of the defense does this attacker not know?",
+        "D": "does the attacker know of the rounding?",
+    }
+    for name, truth in THREATS.items():
+        said = str(threats[name]).strip().lower().replace("-", "_").replace(" ", "_").replace("gray", "grey")
+        if said not in ("static", "grey_box", "adaptive"):
+            raise Wrong(f"evaluation {name} is {threats[name]!r}; choose static, grey_box or adaptive")
+        if said != truth:
+            raise Wrong(f"evaluation {name} is not {said}: {why[name]}")
+    return "A and B are transfer attacks; only C and D are facts about the defense"
+
+
+@check("05.2", "write worst_case(correct)")
+def check_worst_case(worst_case: Callable) -> str:
+    """Accepts a function from answers under several attacks, booleans [attacks, n], to the worst-case accuracy."""
+    rng = np.random.default_rng(0)
+    for chances, n in (((0.9, 0.6, 0.7), 40), ((0.5, 0.5), 30), ((0.8, 0.8, 0.8, 0.3), 50)):
+        correct = rng.random((len(chances), n)) < np.array(chances)[:, None]
+        found = as_number(ask(worst_case, correct, call="worst_case(correct)"), "your accuracy")
+        truth = correct.all(0).mean()
+        if np.isclose(found, truth, atol=1e-6):
+            continue
+        each = correct.mean(1)
+        hints = (
+            (each.min(), "that is the strongest attack alone; another one may break images that it leaves"),
+            (each.mean(), "that is the mean over the attacks; an attacker takes the one that works"),
+            (correct.any(0).mean(), "that counts an image if any attack leaves it; all must"),
+            (each.prod(), "that would hold if the attacks were independent; look at each image"),
+            (1 - truth, "that is the share that is broken"),
+            (100 * truth, "give it in [0, 1]"),
+            (correct.all(0).sum(), "that is a number of images"),
+            (correct.all(1).mean(), "the images are along the second axis"),
+        )
+        hint = hint_for(found, hints, "an image counts only if it is classified correctly under every attack")
+        raise Wrong(
+            f"{len(chances)} attacks that leave {_list(each)} give {truth:.3f}, and you say {found:.3f}; {hint}"
+        )
+    return "an image counts only if every attack leaves it standing"
+
+
+def _list(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+# ------------------------------------------------------------------------------------ an attack through the autoencoder
+
+
+@cache
+def toy_defense() -> tuple[keras.Model, keras.Model, np.ndarray, np.ndarray]:
+    """An autoencoder (which averages 2x2 blocks), a classifier that looks at fine and at coarse detail, images float32
+    [16, 32, 32, 3] in [0, 1], and the classes that the two together give them.
+
+    The classifier's gradient is fine detail, which the autoencoder removes: an attack on the classifier alone does
+    nothing behind it, one through both breaks every image.
+    """
+    autoencoder = keras.Sequential(
+        [keras.Input((32, 32, 3)), layers.AveragePooling2D(2), layers.UpSampling2D(2)], name="toy_autoencoder"
+    )
+    classifier = keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)], name="toy_classifier")
+    rng = np.random.default_rng(7)
+    coarse = rng.normal(0, 0.15, (16, 16, 3, 10)).repeat(2, 0).repeat(2, 1)
+    checkers = np.indices((32, 32)).sum(0) % 2 * 2 - 1
+    fine = rng.normal(0, 2.0, (16, 16, 3, 10)).repeat(2, 0).repeat(2, 1) * checkers[:, :, None, None]
+    images = rng.uniform(0.15, 0.85, (16, 16, 16, 3)).repeat(2, 1).repeat(2, 2)
+    images = (images + rng.uniform(-0.05, 0.05, images.shape)).astype(np.float32)
+    kernel = (coarse + fine).reshape(-1, 10)
+    bias = -(np.asarray(autoencoder(images)).reshape(16, -1) @ kernel).mean(0)
+    classifier.set_weights([kernel, bias])
+    return autoencoder, classifier, images, _behind(autoencoder, classifier, images)
+
+
+def _behind(autoencoder: keras.Model, classifier: keras.Model, images: np.ndarray) -> np.ndarray:
+    return np.asarray(classifier(autoencoder(tf.constant(images, tf.float32)))).argmax(1).astype(np.int32)
+
+
+THROUGH = "attack_through(autoencoder, classifier, images, labels, eps)"
+
+
+@check("05.3", f"write {THROUGH}")
+def check_attack_through(attack_through: Callable) -> str:
+    """Accepts any attack within the rules that breaks the pipeline of autoencoder and classifier."""
+    autoencoder, classifier, images, labels = toy_defense()
+    with untouched(classifier):
+        answer = ask(attack_through, autoencoder, classifier, *as_tensors(images, labels), EPS, call=THROUGH)
+    moved = as_array(answer, "your images", images.shape)
+    through = np.asarray(autoencoder(tf.constant(moved, tf.float32)))
+    distance = np.abs(moved - images).max()
+    if distance > EPS + 1e-5 and np.abs(moved - through).max() < 1e-3:
+        raise Wrong(
+            f"a value moved by {distance:.3f}, but eps is {EPS:.3f}; you return what comes out of the autoencoder, "
+            "and the attacker hands in what goes into it"
+        )
+    moved = as_attacked(moved, images, EPS)
+    if distance < 0.1 * EPS:
+        raise Wrong(f"no value moved by more than {distance:.2g}, but eps is {EPS:.3f}")
+    standing = int(np.sum(_behind(autoencoder, classifier, moved) == labels))
+    if standing > 2:
+        alone = np.asarray(classifier(tf.constant(moved, tf.float32))).argmax(1)
+        before = np.asarray(autoencoder(tf.constant(images)))
+        fine = np.abs(through - before).mean() / np.abs(moved - images).mean()
+        hint = "compare with helpers: pgd(defended(autoencoder, classifier), ...)"
+        if fine < 0.3:
+            own = int(np.sum(alone == np.asarray(classifier(tf.constant(images))).argmax(1)))
+            hint = (
+                f"only {100 * fine:.0f}% of your change comes through the autoencoder, and without it {own} of "
+                f"{len(images)} answers stay: you attacked the classifier alone; differentiate through both"
+            )
+        elif _loss(autoencoder, classifier, moved, labels) < _loss(autoencoder, classifier, images, labels):
+            hint = "the loss of the true classes fell: go up"
+        raise Wrong(f"behind the autoencoder {standing} of {len(images)} images still stand; {hint}")
+    return f"{len(images) - standing} of {len(images)} images are broken through the autoencoder, within eps and [0, 1]"
+
+
+def _loss(autoencoder, classifier, images, labels) -> float:
+    return float(toys.losses(ae_module.defended(autoencoder, classifier), images, labels).mean())
+
+
+# ------------------------------------------------------------------------------------------------ a broken evaluation
+
+EVALUATE = "evaluate(classifier, images, labels, eps)"
+
+
+@check("05.4", f"mend {EVALUATE}: four mistakes are planted")
+def check_evaluation(evaluate: Callable) -> str:
+    """Accepts an evaluation by PGD that returns (attacked images, accuracy) without the four mistakes that notebook
+    05's exercise plants: eps in the wrong unit, BatchNorm in training mode, a loss on clipped probabilities, and labels
+    of another batch."""
+    images = toys.images()  # more than one batch of 16
+    model, faults = toys.network(), []
+    labels = toys.answers(model, images)
+    before = model.get_weights()
+    moved, accuracy = _evaluated(evaluate, model, images, labels, SMALL)
+    changed = any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    model.set_weights(before)
+    distance = np.abs(moved - images).max()
+    as_attacked(moved, images, SMALL)  # no mistake that was planted
+    if changed:
+        faults.append("the network is another after the evaluation than before it: its BatchNorm statistics moved")
+    if distance < 0.9 * SMALL:
+        faults.append(f"no value moved by more than {distance:.2g}, and eps is {SMALL:.2g}")
+    # A network without BatchNorm, so that each mistake shows by itself.
+    answers = toys.answers(toys.linear(), images)
+    plain, _ = _evaluated(evaluate, toys.linear(), images, answers, EPS)
+    rose = toys.losses(toys.linear(), plain, answers) > toys.losses(toys.linear(), images, answers)
+    if rose.mean() < 0.9:
+        first, others = 100 * rose[:16].mean(), 100 * rose[16:].mean()
+        faults.append(
+            f"the loss of the true class rises for {first:.0f}% of the first batch's images, and for {others:.0f}% of "
+            "the others"
+        )
+    answers = toys.answers(toys.linear(20.0), images)
+    sure, _ = _evaluated(evaluate, toys.linear(20.0), images, answers, EPS)
+    still = np.mean(np.abs(sure - images).max((1, 2, 3)) == 0)
+    if still > 0.1:
+        faults.append(
+            f"of a classifier that is very sure, {100 * still:.0f}% of the images do not move at all: their loss has "
+            "no gradient"
+        )
+    if faults:
+        listed = "".join(f"\n- {fault}" for fault in faults)
+        raise Wrong(f"of the four mistakes {len(faults)} {'is' if len(faults) == 1 else 'are'} still there:{listed}")
+    right = np.mean(toys.answers(model, moved) == labels)
+    if abs(accuracy - right) > 0.011:
+        raise Wrong(f"you report {accuracy:.3f}, but {right:.3f} of the attacked images are classified correctly")
+    return "all four are mended; each of them made the classifier look more robust than it is, or changed it"
+
+
+def _evaluated(evaluate: Callable, model: keras.Model, images, labels, eps: float) -> tuple[np.ndarray, float]:
+    answer = ask(evaluate, model, images.copy(), labels.copy(), eps, call=EVALUATE)
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        raise Wrong(f"a pair (attacked images, accuracy) should come back, but {type(answer).__name__} did")
+    accuracy = as_number(answer[1], "the accuracy")
+    if not 0 <= accuracy <= 1:
+        raise Wrong(f"the accuracy is {accuracy:g}; give it in [0, 1]")
+    return as_array(answer[0], "the attacked images", images.shape), accuracy
+
+
+# -------------------------------------------------------------------------------------------------------- open problem
+
+
+@check("05.5", "write defense(images) and attack(model, images, labels, eps)")
+def check_without_gradient(defense: Callable, attack: Callable) -> str:
+    """Accepts a defense that stops PGD and keeps the classifier's answers, and an attack that breaks it."""
+    classifier, images = toys.network(), toys.images()
+    labels = toys.answers(classifier, images)
+
+    def defended(x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        out = ask(defense, tf.convert_to_tensor(x, tf.float32), call="defense(images)")
+        if not tf.is_tensor(out):
+            out = tf.constant(as_array(out, "the defended images", x.shape), tf.float32)
+        return classifier(tf.cast(out, tf.float32), training=False)
+
+    def standing(x: np.ndarray) -> int:
+        return int(np.sum(np.asarray(defended(tf.constant(x, tf.float32))).argmax(1) == labels))
+
+    clean, n = standing(images), len(images)
+    if clean < 0.7 * n:
+        raise Wrong(
+            f"behind your defense {clean} of {n} unattacked images keep their class; keep at least {0.7 * n:.0f}"
+        )
+    try:
+        stopped = standing(_plain_pgd(defended, images, labels))
+    except (CourseError, LookupError):  # it has no gradient at all
+        stopped = clean
+    if stopped < 0.7 * clean:
+        raise Wrong(
+            f"PGD straight through your defense leaves {stopped} of {clean} images, so there is nothing to get around; "
+            "stop its gradient: round, look up, sort into bins"
+        )
+    with untouched(classifier):
+        answer = ask(attack, defended, *as_tensors(images, labels), EPS, call="attack(model, images, labels, eps)")
+    left = standing(as_attacked(answer, images, EPS))
+    if left > 0.3 * clean:
+        raise Wrong(
+            f"your attack leaves {left} of {clean} images, and PGD leaves {stopped}; leave at most {0.3 * clean:.0f}: "
+            "give the defense another gradient (adaptive.straight_through), or use none (square)"
+        )
+    return f"PGD leaves {stopped} of {clean} images, your attack {left}: the defense hid its gradient and nothing more"
+
+
+def _plain_pgd(model: Callable, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """PGD as anyone would run it; step by step, since a student's defense need not run in a graph."""
+    eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        return attacks.pgd(model, images, labels, EPS)
+    finally:
+        tf.config.run_functions_eagerly(eager)

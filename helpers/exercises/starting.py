@@ -1,0 +1,144 @@
+"""Checks of notebook 00's exercises: images in [0, 1], the Wilson interval, how many images it takes, threat models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..evaluation import wilson
+from .verdict import Wrong, as_array, as_number, ask, check, hint_for
+
+
+@check("00.1", "write to_unit(pixels), the images as float32 in [0, 1]")
+def check_to_unit(to_unit: Callable) -> str:
+    """Accepts a function from uint8 images [n, h, w, 3] to the same as floats, k/255 each."""
+    pixels = np.random.default_rng(0).integers(40, 200, (3, 4, 4, 3)).astype(np.uint8)
+    pixels[0, 0, 0], pixels[1, 0, 0] = 0, 255
+    before = pixels.copy()
+    answer = ask(to_unit, pixels, call="to_unit(pixels)")
+    if not np.array_equal(pixels, before):
+        raise Wrong("your function changes the pixels that it is given; return new images instead")
+    images = as_array(answer, "your images", pixels.shape)
+    kind = getattr(answer, "dtype", None)
+    if kind is not None and "float" not in str(kind):
+        raise Wrong(f"your images are {kind}, in which nothing between 0 and 1 can be written; return float32")
+    truth = pixels / 255
+    low, high = images.min(), images.max()
+    if np.allclose(images, truth, atol=1e-6):
+        return "0 is 0, 255 is 1, and everything between is in its place"
+    if high > 2:
+        raise Wrong(f"your images run from {low:.4g} to {high:.4g}; divide by the largest value that a pixel can have")
+    if low < -1e-6:
+        raise Wrong(f"your smallest value is {low:.3f}; leave normalisation to the classifier, whose first layer it is")
+    if len(np.unique(images.round(6))) <= 2:
+        raise Wrong("only 0 and 1 are left; a division of whole numbers has rounded everything else away")
+    if abs(high - 1) > 1e-6:
+        raise Wrong(f"a pixel of 255 became {high:.5f} and should be 1; there are 256 levels, but the largest is 255")
+    k = tuple(np.argwhere(np.abs(images - truth) > 1e-6)[0])
+    raise Wrong(
+        f"a pixel of {pixels[k]} became {images[k]:.4f} and should be {truth[k]:.4f}; every image is divided by the "
+        "same number, whatever is in it"
+    )
+
+
+@check("00.2", "write interval(correct, n), the Wilson 95% interval")
+def check_interval(interval: Callable) -> str:
+    """Accepts a function from counts to the limits (low, high) of Wilson's 95% interval, in [0, 1]."""
+    for correct, n in ((0, 20), (20, 20), (3, 20), (911, 1000), (9230, 10000)):
+        answer = ask(interval, correct, n, call="interval(correct, n)")
+        limits = as_array(answer, "the interval").reshape(-1)
+        if limits.shape != (2,):
+            raise Wrong(f"an interval has two limits, but {limits.size} came back")
+        low, high = limits
+        seen = f"for {correct} of {n} your interval is {low:.4f} to {high:.4f}"
+        truth = wilson(correct, n)
+        if np.allclose(limits, truth, atol=1e-3):
+            continue
+        if np.allclose(limits[::-1], truth, atol=1e-3):
+            raise Wrong(f"{seen}; give the lower limit first")
+        if high > 1.5:
+            raise Wrong(f"{seen}; give proportions in [0, 1], not percent or counts")
+        if high - low < 1e-9:
+            raise Wrong(f"{seen}, as if {n} images made certain; that is Wald's interval, and Wilson's is another")
+        if low < -1e-9 or high > 1 + 1e-9:
+            raise Wrong(f"{seen}, outside [0, 1]; that is Wald's interval, and Wilson's stays inside")
+        ratio = (high - low) / (truth[1] - truth[0])
+        if abs(ratio - 1) > 0.05:
+            narrow = "narrow" if ratio < 1 else "wide"
+            raise Wrong(f"{seen}: {ratio:.2f} times as wide as it should be, too {narrow}; for 95%, z is 1.96")
+        raise Wrong(f"{seen}; its middle is not correct/n, but is drawn towards 1/2: look at the formula's first term")
+    return "it agrees with the course's for few and many images, and stays inside [0, 1] where all or none are correct"
+
+
+@check("00.3", "set predicted before you compute, and then needed")
+def check_needed(predicted: object, needed: object) -> str:
+    """Accepts a guess, and how many images it takes for a 95% interval of 0.5 points either way at 91%."""
+    guess, found = as_number(predicted, "predicted"), as_number(needed, "needed")
+    if guess <= 0 or guess != guess // 1:
+        raise Wrong(f"you predicted {guess:g} images; a guess is a whole number of images, and any will do")
+    truth = 1.96**2 * 0.91 * 0.09 / 0.005**2
+    ratio = found / truth
+    if abs(ratio - 1) > 0.03:
+        hints = (
+            (4.0, "the interval reaches 0.5 points to either side; it is 1 point wide, not 0.5"),
+            (0.25 / (0.91 * 0.09), "that is the worst case of 50%, but the accuracy is 91%"),
+            ((1.645 / 1.96) ** 2, "that is for 90%; for 95%, z is 1.96"),
+            (1 / 1.96**2, "that is one standard deviation; for 95% it takes 1.96 of them"),
+            (1e-4, "0.5 points are 0.005, not 0.5"),
+            (0.005, "the width falls with the square root of n: square 1.96/0.005"),
+        )
+        otherwise = "compute an interval at 91% for some n, and go up or down from there"
+        hint = hint_for(ratio, hints, otherwise, 0.05)
+        raise Wrong(
+            f"with {found:,.0f} images the interval is {100 * _half_width(found):.2g} points either way; {hint}"
+        )
+    times = max(guess / truth, truth / guess)
+    surprise = "a good guess" if times < 1.5 else f"the guess was off by a factor of {times:.3g}"
+    return f"about {truth:,.0f} images, more than CIFAR-10's test set has; {surprise}"
+
+
+def _half_width(n: float) -> float:
+    return 1.96 * (0.91 * 0.09 / n) ** 0.5 if n > 0 else float("inf")
+
+
+# -------------------------------------------------------------------------------------------------------- open problem
+
+CARD = {
+    "knows": "what the attacker knows of the filter",
+    "knowledge": "static, grey-box or adaptive",
+    "may_do": "what the attacker may change, and what not",
+    "budget": "how much of it: a number with its unit",
+    "goal": "when the attack has succeeded",
+    "n": "on how many mails it is to be measured",
+}
+
+
+@check("00.4", "fill in every field of the card")
+def check_card(card: object) -> str:
+    """Accepts a threat-model card: a dict with CARD's fields. Whether it is a good one, the rubric asks."""
+    if not isinstance(card, dict):
+        raise Wrong(f"the card should be a dict, but is a {type(card).__name__}")
+    if missing := [field for field in CARD if field not in card]:
+        raise Wrong(f"the card lacks {missing[0]!r}: {CARD[missing[0]]}")
+    for field in ("knows", "may_do", "budget", "goal"):
+        text = card[field]
+        if not isinstance(text, str) or len(text.split()) < 3:
+            raise Wrong(f"{field!r} is {text!r}; say in a few words {CARD[field]}")
+    texts = [card[field].strip().lower() for field in ("knows", "may_do", "budget", "goal")]
+    if len(set(texts)) < 4:
+        raise Wrong("two fields say the same; each answers a question of its own")
+    knowledge = (
+        str(card["knowledge"]).strip().lower().replace("_", "-").replace("gray", "grey").replace("grey box", "grey-box")
+    )
+    if knowledge not in ("static", "grey-box", "adaptive"):
+        raise Wrong(f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive")
+    if not any(letter.isdigit() for letter in card["budget"]):
+        raise Wrong(f"'budget' is {card['budget']!r}, without a number; a budget that is not counted limits nobody")
+    n = as_number(card["n"], "'n'")
+    if n < 1 or n != n // 1:
+        raise Wrong(f"'n' is {n:g}; it must be a whole number of mails")
+    if n < 100:
+        low, high = wilson(round(0.9 * n), int(n))
+        raise Wrong(f"with n = {n:.0f}, 90% has an interval of {100 * low:.0f} to {100 * high:.0f}%; take at least 100")
+    return f"all fields are filled in ({knowledge}, n = {n:,.0f}); now hold the card against the rubric"

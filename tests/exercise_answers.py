@@ -1,0 +1,948 @@
+"""Answers to the exercises, right and wrong: what tests/test_exercises.py puts to the checks.
+
+RIGHT and WRONG map a check's name to its answers by title; an answer is the tuple of what the check is called with. In
+WRONG a word of the message follows that names the fault. Each wrong answer is a mistake that somebody makes.
+
+``python tests/exercise_answers.py`` prints what the checks say to the wrong answers, as a Markdown table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, median_filter
+
+from helpers import adaptive, attacks, evaluation, losses
+from helpers import autoencoder as ae_module
+from helpers.backend import keras, tf
+from helpers.exercises import toys
+from helpers.square import square
+
+RIGHT: dict[str, dict[str, tuple]] = {}
+WRONG: dict[str, dict[str, tuple[tuple, str]]] = {}
+
+
+def one(**answers) -> dict[str, tuple]:
+    """Titles and single answers, as RIGHT has them."""
+    return {title.replace("_", " "): (answer,) for title, answer in answers.items()}
+
+
+# ------------------------------------------------------------------------------------------------------ notebook 00
+
+RIGHT["check_to_unit"] = one(
+    float32=lambda pixels: pixels.astype(np.float32) / 255,
+    float64=lambda pixels: pixels / 255,
+    tensorflow=lambda pixels: tf.cast(pixels, tf.float32) / 255,
+    convert=lambda pixels: tf.image.convert_image_dtype(pixels, tf.float32),
+    times=lambda pixels: np.float32(1 / 255) * pixels,
+    half=lambda pixels: [[[[int(v) / 255 for v in p] for p in row] for row in image] for image in pixels],
+)
+WRONG["check_to_unit"] = {
+    "undivided": ((lambda pixels: pixels.astype(np.float32),), "run from 0 to 255"),
+    "by 256": ((lambda pixels: pixels / 256,), "the largest is 255"),
+    "whole numbers": ((lambda pixels: pixels // 255,), "uint8"),
+    "whole numbers as float": ((lambda pixels: (pixels // 255).astype(np.float32),), "only 0 and 1 are left"),
+    "normalised": ((lambda pixels: pixels / 255 - 0.47,), "leave normalisation to the classifier"),
+    "to [-1, 1]": ((lambda pixels: pixels / 127.5 - 1,), "leave normalisation"),
+    "back to uint8": ((lambda pixels: (pixels / 255).astype(np.uint8),), "return float32"),
+    "stretched": (
+        (lambda p: (p - p.min((1, 2, 3), keepdims=True)) / np.ptp(p, (1, 2, 3), keepdims=True).astype(float),),
+        "the same number",
+    ),
+    "channels first": ((lambda pixels: pixels.transpose(0, 3, 1, 2) / 255,), "shape"),
+    "in place": ((lambda pixels: np.floor_divide(pixels, 255, out=pixels) / 1,), "changes the pixels"),
+}
+
+
+def wilson(z=1.96, scale=1.0, wald=False, center=True, turned=False):
+    """Wilson's interval by its formula, or with an argument another."""
+
+    def interval(correct, n):
+        p = correct / n
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n) if center else p
+        with np.errstate(invalid="ignore"):  # of a proportion above 1, by one of the mistakes
+            half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        if wald:
+            middle, half = p, z * np.sqrt(p * (1 - p) / n)
+        limits = scale * (middle - half), scale * (middle + half)
+        return limits[::-1] if turned else limits
+
+    return interval
+
+
+RIGHT["check_interval"] = one(
+    formula=wilson(),
+    exact_z=wilson(1.959963984540054),
+    helpers=lambda correct, n: evaluation.wilson(correct, n),
+    array=lambda correct, n: np.array(wilson()(correct, n), np.float32),
+    tensor=lambda correct, n: tf.constant(wilson()(correct, n)),
+)
+WRONG["check_interval"] = {
+    "Wald": ((wilson(wald=True),), "Wald's interval"),
+    "Wald, clipped": ((lambda c, n: tuple(np.clip(wilson(wald=True)(c, n), 0, 1)),), "made certain"),
+    "90%": ((wilson(1.645),), "z is 1.96"),
+    "z left out": ((wilson(1.0),), "too narrow"),
+    "percent": ((wilson(scale=100.0),), "not percent"),
+    "upper limit first": ((wilson(turned=True),), "lower limit first"),
+    "about correct/n": ((wilson(center=False),), "outside [0, 1]"),
+    "half width only": ((lambda c, n: 0.02,), "two limits"),
+    "correct and n swapped": ((lambda c, n: wilson()(n, max(c, 1)),), "or infinite"),
+}
+
+NEEDED = 1.96**2 * 0.91 * 0.09 / 0.005**2
+RIGHT["check_needed"] = {
+    "formula": (5000, NEEDED),
+    "rounded up": (20_000, 12_586),
+    "by trial": (100, 12_500),
+    "NumPy": (np.int64(12_000), np.float32(NEEDED)),
+}
+WRONG["check_needed"] = {
+    "half the width": ((1000, 4 * NEEDED), "to either side"),
+    "worst case": ((1000, 1.96**2 * 0.25 / 0.005**2), "worst case of 50%"),
+    "90%": ((1000, 1.645**2 * 0.91 * 0.09 / 0.005**2), "for 95%"),
+    "z left out": ((1000, 0.91 * 0.09 / 0.005**2), "1.96 of them"),
+    "points": ((1000, 1.96**2 * 0.91 * 0.09 / 0.5**2), "0.005, not 0.5"),
+    "not squared": ((1000, 1.96**2 * 0.91 * 0.09 / 0.005), "square"),
+    "a thousand": ((1000, 1000), "1.8 points either way"),
+    "predicted a share": ((0.5, NEEDED), "any will do"),
+    "nothing": ((1000, 0), "compute an interval"),
+}
+
+SPAM = {
+    "knows": "the filter and its weights, not that links are opened",
+    "knowledge": "grey-box",
+    "may_do": "add words to the mail, and remove none",
+    "budget": "at most 20 added words per mail",
+    "goal": "the mail is delivered to the inbox",
+    "n": 500,
+}
+RIGHT["check_card"] = one(
+    filled=SPAM,
+    adaptive=SPAM | {"knowledge": "Adaptive", "n": np.int64(1000)},
+    other_spelling=SPAM | {"knowledge": "gray box", "n": 500.0},
+    more_fields=SPAM | {"remarks": "mails of one week"},
+)
+WRONG["check_card"] = {
+    "a field missing": (({k: v for k, v in SPAM.items() if k != "goal"},), "lacks 'goal'"),
+    "one word": ((SPAM | {"knows": "everything"},), "say in a few words"),
+    "no such knowledge": ((SPAM | {"knowledge": "black-box"},), "choose static"),
+    "budget without number": ((SPAM | {"budget": "only a few words"},), "without a number"),
+    "no mails": ((SPAM | {"n": 0},), "whole number of mails"),
+    "few mails": ((SPAM | {"n": 10},), "take at least 100"),
+    "n in words": ((SPAM | {"n": "many"},), "one number"),
+    "copied": ((SPAM | {"goal": SPAM["may_do"]},), "two fields say the same"),
+    "a text": (("the attacker knows all",), "should be a dict"),
+}
+
+# ------------------------------------------------------------------------------------------------------ notebook 01
+
+RIGHT["check_grey_levels"] = one(
+    numpy=lambda attacked, images: 255 * np.abs(attacked - images).max(axis=(1, 2, 3)),
+    tensorflow=lambda attacked, images: 255 * tf.reduce_max(tf.abs(attacked - images), axis=[1, 2, 3]),
+    a_list=lambda attacked, images: [255 * float(np.abs(a - x).max()) for a, x in zip(attacked, images, strict=True)],
+    float64=lambda attacked, images: np.abs(np.float64(attacked) - images).reshape(len(images), -1).max(1) * 255,
+    kept_axes=lambda attacked, images: 255 * np.abs(attacked - images).max(axis=(1, 2, 3), keepdims=True),
+    both_sides=lambda a, x: 255 * np.maximum((a - x).max((1, 2, 3)), (x - a).max((1, 2, 3))),
+)
+WRONG["check_grey_levels"] = {
+    "of the whole batch": ((lambda a, x: 255 * np.abs(a - x).max(),), "one number"),
+    "not in grey levels": ((lambda a, x: np.abs(a - x).max((1, 2, 3)),), "multiply by 255"),
+    "upwards only": ((lambda a, x: 255 * (a - x).max((1, 2, 3)),), "downwards"),
+    "mean": ((lambda a, x: 255 * np.abs(a - x).mean((1, 2, 3)),), "neither a mean"),
+    "length": ((lambda a, x: 255 * np.linalg.norm((a - x).reshape(len(x), -1), axis=1),), "nor a length"),
+    "of each channel": ((lambda a, x: 255 * np.abs(a - x).max((1, 2)),), "axes 1 to 3"),
+    "raises": ((lambda a, x: a - y,), "NameError: name 'y' is not defined"),  # noqa: F821
+    "other arguments": ((lambda a: a,), "called as grey_levels(attacked, images)"),
+    "not the function": ((3.0,), "give the function"),
+}
+
+
+def mean_loss(labels, logits):
+    return tf.reduce_mean(losses.cross_entropy(labels, logits))
+
+
+def on_probabilities(labels, logits):
+    """Keras's default, which takes logits for probabilities."""
+    return keras.losses.SparseCategoricalCrossentropy()(labels, logits)
+
+
+def softmax_first(labels, logits):
+    return keras.losses.sparse_categorical_crossentropy(labels, tf.identity(tf.nn.softmax(logits)))
+
+
+def softmax_twice(labels, logits):
+    return losses.cross_entropy(labels, tf.nn.softmax(logits))
+
+
+def with_one_hot(labels, logits):
+    return tf.nn.softmax_cross_entropy_with_logits(tf.one_hot(labels, 10), logits)
+
+
+def keras_on_logits(labels, logits):
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
+
+
+def gradient_of(model, images, labels, loss=losses.cross_entropy, training=False):
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        total = tf.reduce_sum(loss(labels, model(images, training=training)))
+    return tape.gradient(total, images)
+
+
+def fgsm(loss=losses.cross_entropy, training=False, direction=tf.sign, clip=(0, 1), scale=1.0, of=None, aim=None):
+    """FGSM, or with an argument a wrong one."""
+
+    def attack(model, images, labels, eps):
+        labels = labels if aim is None else aim(model, images, labels)
+        step = direction(gradient_of(model, images, labels, loss, training))
+        moved = (images if of is None else of(images)) + scale * eps * step
+        return moved if clip is None else tf.clip_by_value(moved, *clip)
+
+    return attack
+
+
+def fgsm_in_numpy(model, images, labels, eps):
+    x = tf.Variable(np.array(images))
+    with tf.GradientTape() as tape:
+        loss = losses.cross_entropy(labels, model(x))
+    return np.clip(x.numpy().astype(np.float64) + eps * np.sign(tape.gradient(loss, x).numpy()), 0.0, 1.0)
+
+
+RIGHT["check_fgsm"] = one(
+    as_in_the_notebook=fgsm(),
+    helpers=lambda model, images, labels, eps: attacks.fgsm(model, images, labels, eps),
+    compiled=tf.function(fgsm()),
+    numpy_float64=fgsm_in_numpy,
+    batch_mean=fgsm(mean_loss),  # the sign does not see the factor
+    one_hot=fgsm(with_one_hot),
+    keras_from_logits=fgsm(keras_on_logits),
+    other_names_and_options=lambda f, x, y, e=8 / 255, verbose=False: fgsm()(f, x, y, e),
+)
+WRONG["check_fgsm"] = {
+    "no clip": ((fgsm(clip=None),), "the largest is 1.031"),
+    "clipped to -1": ((fgsm(clip=(-1, 1)),), "the smallest is -0.031"),
+    "wrong sign": ((fgsm(scale=-1.0),), "downhill"),
+    "eps in pixels": ((fgsm(scale=255.0),), "in [0, 1] already"),
+    "eps divided twice": ((fgsm(scale=1 / 255),), "a second time"),
+    "half a step": ((fgsm(scale=0.5),), "too short"),
+    "no sign": ((fgsm(direction=lambda g: g / tf.reduce_max(tf.abs(g))),), "take the sign"),
+    "Keras takes logits for probabilities": ((fgsm(on_probabilities),), "from_logits=True"),
+    "softmax first": ((fgsm(softmax_first),), "without a softmax"),
+    "softmax twice": ((fgsm(softmax_twice),), "twice"),
+    "labels swapped for answers": (
+        (fgsm(aim=lambda model, x, y: tf.cast(tf.argmax(model(x), 1), tf.int32)),),
+        "not from the label",
+    ),
+    "labels in another order": ((fgsm(aim=lambda model, x, y: y[::-1]),), "compare your loss, labels"),
+    "gradient of the batch's mean": (
+        (fgsm(direction=lambda g: tf.sign(tf.reduce_mean(g, 0, keepdims=True)) * tf.ones_like(g)),),
+        "move alike",
+    ),
+    "BatchNorm in training mode": ((fgsm(training=True),), "training=False"),
+    "the noise alone": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "direction"),
+    "one image": ((lambda m, x, y, eps: fgsm()(m, x, y, eps)[0],), "shape"),
+    "NaN": ((lambda m, x, y, eps: x / 0 * 0,), "NaN"),
+    "returns a text": ((lambda m, x, y, eps: "done",), "should be numbers"),
+}
+
+
+def project(moved, images, eps):
+    return tf.clip_by_value(tf.clip_by_value(moved, images - eps, images + eps), 0, 1)
+
+
+def in_l2(moved, images, eps):
+    change = np.array(moved) - np.array(images)
+    length = np.linalg.norm(change.reshape(len(change), -1), axis=1)[:, None, None, None]
+    return np.clip(images + change * np.minimum(1, eps / length), 0, 1)
+
+
+def shrunk(moved, images, eps):
+    change = np.array(moved) - np.array(images)
+    return np.clip(images + change * np.minimum(1, eps / np.abs(change).max((1, 2, 3), keepdims=True)), 0, 1)
+
+
+def rejected(moved, images, eps):
+    """What is outside goes back to the original."""
+    inside = (np.abs(moved - images) <= eps) & (np.array(moved) >= 0) & (np.array(moved) <= 1)
+    return np.where(inside, moved, images)
+
+
+RIGHT["check_project"] = one(
+    as_in_the_notebook=project,
+    numpy=lambda moved, images, eps: np.clip(np.clip(moved, images - eps, images + eps), 0, 1),
+    range_first=lambda moved, images, eps: images + np.clip(np.clip(moved, 0, 1) - images, -eps, eps),
+    change_clipped=lambda moved, images, eps: np.clip(images + np.clip(moved - images, -eps, eps), 0, 1),
+    limits=lambda moved, images, eps: tf.clip_by_value(moved, tf.maximum(images - eps, 0), tf.minimum(images + eps, 1)),
+    helpers=lambda moved, images, eps: attacks.project(moved, images, eps, "linf"),
+    float64=lambda moved, images, eps: np.float64(project(moved, images, eps)),
+)
+WRONG["check_project"] = {
+    "to [0, 1] only": ((lambda moved, images, eps: tf.clip_by_value(moved, 0, 1),), "images - eps"),
+    "to the ball only": (
+        (lambda moved, images, eps: tf.clip_by_value(moved, images - eps, images + eps),),
+        "the largest is 1.0",
+    ),
+    "about zero": ((lambda moved, images, eps: tf.clip_by_value(moved, -eps, eps),), "within eps of 0"),
+    "eps in pixels": ((lambda moved, images, eps: project(moved, images, eps * 255),), "away from the original"),
+    "eps divided twice": ((lambda moved, images, eps: project(moved, images, eps / 255),), "a second time"),
+    "in l2": ((in_l2,), "do not shrink"),
+    "shrunk": ((shrunk,), "do not shrink"),
+    "arguments swapped": ((lambda moved, images, eps: project(images, moved, eps),), "moves only what is outside"),
+    "the originals": ((lambda moved, images, eps: images,), "the originals came back"),
+    "rejected": ((rejected,), "on its edge"),
+    "upwards only": ((lambda moved, images, eps: np.clip(np.minimum(moved, images + eps), 0, 1),), "images - eps"),
+}
+
+
+def targeted(
+    sign=-1.0, about="originals", clip=True, loss=losses.cross_entropy, fresh=True, steps_taken=None, start=None,
+    length=None, aim=None, training=False, start_anew=False,
+):  # fmt: skip
+    """Targeted PGD without random start, or with an argument a wrong one."""
+
+    def attack(model, images, targets, eps, step_size, steps):
+        targets = targets if aim is None else aim(model, images, targets)
+        x, first = images if start is None else start(images, eps), None
+        for _ in range(steps if steps_taken is None else steps_taken):
+            gradient = gradient_of(model, x, targets, loss, training) if fresh or first is None else first
+            first = gradient
+            before = images if about == "originals" else x
+            x = (images if start_anew else x) + sign * (step_size if length is None else length) * tf.sign(gradient)
+            if about:
+                x = tf.clip_by_value(x, before - eps, before + eps)
+            if clip:
+                x = tf.clip_by_value(x, 0, 1)
+        return x
+
+    return attack
+
+
+def uniform_start(images, eps):
+    return tf.clip_by_value(images + np.random.default_rng().uniform(-eps, eps, images.shape).astype("float32"), 0, 1)
+
+
+RIGHT["check_targeted_pgd"] = one(
+    as_in_the_notebook=targeted(),
+    helpers=lambda model, images, targets, eps, step_size, steps: attacks.pgd(
+        model, images, targets, eps, step_size=step_size, steps=steps, random_start=False, targeted=True
+    ),
+    batch_mean=targeted(loss=mean_loss),
+    one_hot=targeted(loss=with_one_hot),
+    float64=lambda *arguments: np.float64(targeted()(*arguments)),
+    uphill_on_the_negative=targeted(sign=1.0, loss=lambda y, z: -losses.cross_entropy(y, z)),
+)
+WRONG["check_targeted_pgd"] = {
+    "uphill": ((targeted(sign=1.0),), "should fall"),
+    "away from the answers": (
+        (targeted(sign=1.0, aim=lambda model, x, t: tf.cast(tf.argmax(model(x), 1), tf.int32)),),
+        "go towards the target",
+    ),
+    "no projection": ((targeted(about=None),), "a value moved by 0.100, but eps is 0.031; go back"),
+    "projects about the last step": ((targeted(about="last"),), "back into the ball"),
+    "no clip": ((targeted(clip=False),), "you"),
+    "one gradient": ((targeted(fresh=False),), "repeats the first"),
+    "starts anew": ((targeted(start_anew=True),), "where the last step ended"),
+    "one step": ((targeted(steps_taken=1),), "where one step leads"),
+    "no steps": ((targeted(steps_taken=0),), "moved nothing"),
+    "always ten steps": ((targeted(steps_taken=10),), "one step of 0.010 moved"),
+    "steps of eps": ((targeted(length=8 / 255),), "step_size, not eps"),
+    "random start": ((targeted(start=uniform_start),), "start from the images themselves"),
+    "softmax twice": ((targeted(loss=softmax_twice),), "twice"),
+    "BatchNorm in training mode": ((targeted(training=True),), "training=False"),
+    "eps in pixels": (
+        (lambda m, x, t, eps, a, n: targeted()(m, x, t, eps, 255 * a, n),),
+        "step_size",
+    ),
+}
+
+RIGHT["check_reach"] = {
+    "both": ((2.55, 2.55)),
+    "rounded": ((2.5, 2.55)),
+    "NumPy": ((np.float32(2.55), np.float64(2.5500001))),
+    "tensor": ((2.55, tf.constant(2.5500002))),
+}
+WRONG["check_reach"] = {
+    "predicted the budget": ((8, 2.55), "what bounds the change"),
+    "predicted one step": ((0.255, 2.55), "predicted 0.26"),
+    "predicted in [0, 1]": ((0.01, 2.55), "predicted 0.01"),
+    "predicted with the start": ((10.55, 2.55), "the budget of 8, or the steps"),
+    "measured with a random start": ((2.55, 8.0), "random_start=False"),
+    "measured in [0, 1]": ((2.55, 0.01), "multiply it by 255"),
+    "measured a mean": ((2.55, 2.1), "the largest change"),
+    "measured an array": ((2.55, np.full(4, 2.55)), "there are 4"),
+    "a text": (("2.55 grey levels", 2.55), "one number"),
+}
+
+
+def pgd_on_the_true_class(model, images, labels, eps):
+    return attacks.pgd(model, images, labels, eps)
+
+
+def colder(model, images, labels, eps):
+    return attacks.pgd(lambda x: model(x, training=False) / 3000, images, labels, eps)
+
+
+RIGHT["check_attack_the_sure"] = one(
+    margin=lambda model, images, labels, eps: attacks.pgd(model, images, labels, eps, loss="margin"),
+    dlr=lambda model, images, labels, eps: attacks.pgd(model, images, labels, eps, loss="dlr"),
+    temperature=colder,
+    one_step_of_the_margin=lambda model, images, labels, eps: attacks.fgsm(model, images, labels, eps, loss="margin"),
+    by_hand=fgsm(lambda labels, logits: -tf.gather(logits, labels, batch_dims=1)),
+)
+WRONG["check_attack_the_sure"] = {
+    "PGD": ((pgd_on_the_true_class,), "exactly zero"),
+    "more steps": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=30, restarts=2),), "still stand"),
+    "FGSM": ((fgsm(),), "24 did not move"),
+    "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
+    "few queries": ((lambda m, x, y, eps: square(m, x, y, eps / 8, queries=2),), "still stand"),
+    "twice the budget": ((lambda m, x, y, eps: attacks.pgd(m, x, y, 2 * eps, loss="margin"),), "eps is 0.031"),
+    "another image": ((lambda m, x, y, eps: np.zeros_like(x),), "a value moved by 1.000"),
+    "the network is changed": (
+        (lambda m, x, y, eps: (m.set_weights([0 * w for w in m.get_weights()]), x)[1],),
+        "changed the network",
+    ),
+}
+
+# ------------------------------------------------------------------------------------------------------ notebook 02
+
+RIGHT["check_parameters"] = one(
+    formula=lambda kernel, inputs, outputs: kernel**2 * inputs * outputs + outputs,
+    factored=lambda k, i, o: o * (k * k * i + 1),
+    numpy=lambda k, i, o: np.prod([k, k, i, o]) + np.int64(o),
+    by_keras=lambda k, i, o: keras.Sequential([keras.Input((32, 32, i)), keras.layers.Conv2D(o, k)]).count_params(),
+)
+WRONG["check_parameters"] = {
+    "no bias": ((lambda k, i, o: k * k * i * o,), "biases are missing"),
+    "one bias": ((lambda k, i, o: k * k * i * o + 1,), "not one for the layer"),
+    "bias for inputs": ((lambda k, i, o: k * k * i * o + i,), "not for each input"),
+    "no input channels": ((lambda k, i, o: k * k * o + o,), "for each input channel"),
+    "kernel not squared": ((lambda k, i, o: k * i * o + o,), "a kernel is square"),
+    "values of the image": ((lambda k, i, o: o * (32 - k + 1) ** 2,), "size of the image"),
+    "only the kernel": ((lambda k, i, o: k * k,), "count the weights of one kernel"),
+}
+
+
+def autoencoder(
+    last="sigmoid", strides=(2, 2), channels=(16, None, 8, 16), padding="same", out=3, by=None, scale=False
+):  # fmt: skip
+    """The function that builds the paper's autoencoder, or with an argument another one."""
+
+    def build(waist):
+        layers, relu = keras.layers, {"padding": padding, "activation": "relu"}
+        a, b, c, d = (waist if n is None else n for n in channels)
+        up = [
+            [layers.Conv2DTranspose(n, 3, strides=s, **relu)]
+            if by is None
+            else [layers.UpSampling2D(s), layers.Conv2D(n, 3, **relu)]
+            for n, s in ((c, strides[1]), (d, strides[0]))
+        ]
+        return keras.Sequential(
+            [
+                keras.Input((32, 32, 3)),
+                layers.Conv2D(a, 3, strides=strides[0], **relu),
+                layers.Conv2D(b, 3, strides=strides[1], **relu),
+                *up[0],
+                *up[1],
+                layers.Conv2D(out, 3, padding="same", activation=last),
+                *([layers.Lambda(lambda x: (x + 1) / 2)] if scale else []),
+            ]
+        )
+
+    return build
+
+
+def functional(waist):
+    layers, relu = keras.layers, {"padding": "same", "activation": "relu", "strides": 2}
+    images = x = keras.Input((32, 32, 3))
+    for layer in (
+        layers.Conv2D(16, 3, **relu),
+        layers.Conv2D(waist, 3, **relu),
+        layers.Conv2DTranspose(8, 3, **relu),
+        layers.Conv2DTranspose(16, 3, **relu),
+        layers.Conv2D(3, 3, padding="same"),
+    ):
+        x = layer(x)
+    return keras.Model(images, tf.sigmoid(x))
+
+
+RIGHT["check_build"] = one(
+    as_in_the_notebook=autoencoder(),
+    functional=functional,
+    upsampling=autoencoder(by="upsampling"),
+    tanh_scaled=autoencoder("tanh", scale=True),
+    hard_sigmoid=autoencoder("hard_sigmoid"),
+)
+WRONG["check_build"] = {
+    "no sigmoid": ((autoencoder(None),), "end with a sigmoid"),
+    "ReLU at the end": ((autoencoder("relu"),), "end with a sigmoid"),
+    "tanh": ((autoencoder("tanh"),), "an image lies in [0, 1]"),
+    "waist ignored": ((autoencoder(channels=(16, 8, 8, 16)),), "for waist = 3 no layer"),
+    "waist in the first layer": ((autoencoder(channels=(None, 8, 8, 16)),), "the channels are 16"),
+    "waist everywhere": ((autoencoder(channels=(16, None, None, 16)),), "for waist = 3 the model has"),
+    "one stride": ((autoencoder(strides=(2, 1)),), "Two strides of 2"),
+    "no padding": ((autoencoder(padding="valid"),), "padding='same'"),
+    "one channel out": ((autoencoder(out=1),), "(32, 32, 1)"),
+    "encoder only": (
+        (lambda waist: keras.Sequential([keras.Input((32, 32, 3)), *autoencoder()(waist).layers[:2]]),),
+        "(8, 8, 8)",
+    ),
+    "a list": ((lambda waist: [16, waist, 8, 16, 3],), "should return a Keras model"),
+}
+
+
+def denoising(loss=lambda a, b: tf.reduce_mean(tf.square(a - b)), of=lambda ae, x, y: (ae(x), y)):
+    return lambda autoencoder, attacked, originals: loss(*of(autoencoder, attacked, originals))
+
+
+RIGHT["check_denoising_loss"] = one(
+    as_in_the_notebook=denoising(),
+    keras_loss=denoising(lambda a, b: keras.losses.MeanSquaredError()(b, a)),
+    mean_of_means=denoising(lambda a, b: tf.reduce_mean(keras.losses.mse(b, a))),
+    norm=denoising(lambda a, b: tf.norm(a - b) ** 2 / tf.cast(tf.size(a), tf.float32)),
+    in_training_mode=denoising(of=lambda ae, x, y: (ae(x, training=True), y)),
+    compiled=tf.function(denoising()),
+)
+WRONG["check_denoising_loss"] = {
+    "target attacked": ((denoising(of=lambda ae, x, y: (ae(x), x)),), "keep the attack"),
+    "swapped": ((denoising(of=lambda ae, x, y: (ae(y), x)),), "teaches to attack"),
+    "clean to clean": ((denoising(of=lambda ae, x, y: (ae(y), y)),), "never sees an attack"),
+    "without the autoencoder": ((denoising(of=lambda ae, x, y: (x, y)),), "does not come into it"),
+    "sum": ((denoising(lambda a, b: tf.reduce_sum((a - b) ** 2)),), "that is the sum"),
+    "sum over an image": (
+        (denoising(lambda a, b: tf.reduce_mean(tf.reduce_sum((a - b) ** 2, [1, 2, 3]))),),
+        "sum over an image",
+    ),
+    "absolute": ((denoising(lambda a, b: tf.reduce_mean(tf.abs(a - b))),), "absolute error"),
+    "root": ((denoising(lambda a, b: tf.sqrt(tf.reduce_mean((a - b) ** 2))),), "that is the root"),
+    "negative": ((denoising(lambda a, b: -tf.reduce_mean((a - b) ** 2)),), "the sign is turned"),
+    "by pixel": ((denoising(lambda a, b: keras.losses.mse(b, a)),), "one number"),
+    "NumPy": ((denoising(lambda a, b: np.mean((np.array(a) - np.array(b)) ** 2)),), "has no gradient"),
+}
+
+
+def gaussian(sigmas=lambda s: (0, s, s, 0), mode="nearest"):
+    return lambda images, sigma: gaussian_filter(np.asarray(images), sigmas(sigma), mode=mode)
+
+
+def by_convolution(images, sigma, padding="SYMMETRIC", normalised=True, reach=3):
+    radius = int(reach * sigma + 0.5)
+    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    weights = weights / (weights.sum() if normalised else weights.max())
+    kernel = np.outer(weights, weights)[:, :, None, None].repeat(3, 2).astype(np.float32)
+    rim = [[0, 0], [radius, radius], [radius, radius], [0, 0]]
+    return tf.nn.depthwise_conv2d(tf.pad(images, rim, padding), kernel, [1, 1, 1, 1], "VALID")
+
+
+RIGHT["check_blur"] = one(
+    scipy=gaussian(),
+    reflected=gaussian(mode="reflect"),
+    mirrored=gaussian(mode="mirror"),
+    tensorflow=by_convolution,
+    cut_at_four_sigma=lambda images, sigma: by_convolution(images, sigma, reach=4),
+    float64=lambda images, sigma: gaussian()(np.float64(images), sigma),
+)
+WRONG["check_blur"] = {
+    "one sigma for all axes": ((gaussian(lambda s: s),), "images and channels were mixed"),
+    "over channels": ((gaussian(lambda s: (0, s, s, s)),), "colours were mixed"),
+    "over images": ((gaussian(lambda s: (s, s, s, 0)),), "mixed with each other"),
+    "columns only": ((gaussian(lambda s: (0, s, 0, 0)),), "only the columns"),
+    "rows only": ((gaussian(lambda s: (0, 0, s, 0)),), "only the rows"),
+    "variance": ((gaussian(lambda s: (0, s**0.5, s**0.5, 0)),), "standard deviation"),
+    "twice": ((gaussian(lambda s: (0, 2 * s, 2 * s, 0)),), "too much"),
+    "dark edge": ((gaussian(mode="constant"),), "at its edge"),
+    "weights not normalised": (
+        (lambda images, sigma: by_convolution(images, sigma, normalised=False),),
+        "must sum to 1",
+    ),
+    "nothing": ((lambda images, sigma: images,), "nothing was blurred"),
+}
+
+RIGHT["check_defense"] = one(
+    blur=lambda images: gaussian()(images, 1.0),
+    blur_in_tensorflow=lambda images: by_convolution(images, 1.0),
+    average=lambda images: tf.nn.avg_pool2d(
+        tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC"), 3, 1, "VALID"
+    ),
+    median=lambda images: median_filter(np.array(images), (1, 3, 3, 1)),
+)
+WRONG["check_defense"] = {
+    "nothing": ((lambda images: images,), "100% of the perturbation"),
+    "grey": ((lambda images: 0 * images + 0.5,), "variance is lost"),
+    "blurred away": ((lambda images: gaussian()(images, 6.0),), "variance is lost"),
+    "rounding": ((lambda images: tf.round(images * 31) / 31,), "comes through"),
+    "noise": (
+        (lambda x: np.clip(np.array(x) + np.random.default_rng().normal(0, 0.05, x.shape), 0, 1),),
+        "the defense is random",
+    ),
+    "mean of the batch": ((lambda images: 0 * images + tf.reduce_mean(images, 0, keepdims=True),), "mixes the images"),
+    "sharpened": ((lambda images: 2 * images - by_convolution(images, 1.0),), "leave [0, 1]"),
+    "another size": ((lambda images: tf.nn.avg_pool2d(images, 2, 2, "VALID"),), "shape"),
+}
+
+# ------------------------------------------------------------------------------------------------------ notebook 04
+
+RIGHT["check_counts"] = one(
+    as_in_the_notebook=lambda rows, n, sources: np.bincount(rows // n, minlength=sources),
+    histogram=lambda rows, n, sources: np.histogram(rows, np.arange(sources + 1) * n)[0],
+    a_list=lambda rows, n, sources: [sum(k * n <= r < (k + 1) * n for r in rows) for k in range(sources)],
+    divmod=lambda rows, n, sources: tf.math.bincount(tf.cast(rows // n, tf.int32), minlength=sources),
+)
+WRONG["check_counts"] = {
+    "modulo": ((lambda rows, n, sources: np.bincount(rows % sources, minlength=sources),), "divide, and drop"),
+    "of rows": ((lambda rows, n, sources: np.bincount(rows % n, minlength=sources),), "each source has one"),
+    "empty sources dropped": (
+        (lambda rows, n, sources: np.unique(rows // n, return_counts=True)[1],),
+        "also where it is 0",
+    ),
+    "shares": ((lambda rows, n, s: np.bincount(rows // n, minlength=s) / len(rows),), "counts are asked for"),
+    "from 1": ((lambda rows, n, s: np.bincount(np.maximum(rows - 1, 0) // n, minlength=s),), "one after another"),
+    "divided by sources": (
+        (lambda rows, n, s: np.bincount(np.minimum(rows // s, s - 1), minlength=s),),
+        "divide, and drop the rest",
+    ),
+    "some twice": ((lambda rows, n, s: 2 * np.bincount(rows // n, minlength=s),), "sum to 128"),
+}
+
+
+def balanced(gained=lambda b, a: a & ~b, lost=lambda b, a: b & ~a, points=None):
+    points = points or (lambda b, a, g, f: 100 * (g - f) / len(b))
+
+    def balance(before, after):
+        g, f = int(gained(before, after).sum()), int(lost(before, after).sum())
+        return g, f, points(before, after, g, f)
+
+    return balance
+
+
+RIGHT["check_balance"] = one(
+    as_in_the_notebook=balanced(),
+    from_means=balanced(points=lambda b, a, g, f: 100 * (a.mean() - b.mean())),
+    array=lambda b, a: np.array(balanced()(b, a)),
+    comparisons=balanced(lambda b, a: a > b, lambda b, a: b > a),
+)
+WRONG["check_balance"] = {
+    "swapped": ((balanced(lambda b, a: b & ~a, lambda b, a: a & ~b),), "gained is what was wrong before"),
+    "all that are right": ((balanced(lambda b, a: a, lambda b, a: b),), "all that were right"),
+    "net only": (
+        (lambda b, a: (max(a.sum() - b.sum(), 0), max(b.sum() - a.sum(), 0), 100 * (a.mean() - b.mean())),),
+        "count both directions",
+    ),
+    "a fraction": ((balanced(points=lambda b, a, g, f: (g - f) / len(b)),), "a hundredth"),
+    "of the changed": ((balanced(points=lambda b, a, g, f: 100 * (g - f) / max(g + f, 1)),), "those that changed"),
+    "of the right": ((balanced(points=lambda b, a, g, f: 100 * (g - f) / b.sum()),), "those that were right"),
+    "wrong sign": ((balanced(points=lambda b, a, g, f: 100 * (f - g) / len(b)),), "a gain is positive"),
+    "images": ((balanced(points=lambda b, a, g, f: g - f),), "a number of images"),
+    "two numbers": ((lambda b, a: balanced()(b, a)[:2],), "three numbers"),
+}
+
+
+def mixed(sources, labels, size, rng):
+    rows = rng.permutation(len(sources) * len(labels))[:size]
+    which, row = np.divmod(rows, len(labels))
+    return np.stack([sources[k][i] for k, i in zip(which, row, strict=True)]), labels[row]
+
+
+def concatenated(sources, labels, size, rng):
+    images, truth = np.concatenate(sources), np.tile(labels, len(sources))
+    rows = rng.choice(len(images), size, replace=False)
+    return tf.constant(images[rows]), tf.constant(truth[rows])
+
+
+def shuffled_apart(sources, labels, size, rng):
+    images, truth = np.concatenate(sources), np.tile(labels, len(sources))
+    return rng.permutation(images)[:size], rng.permutation(truth)[:size]
+
+
+def repeated_labels(sources, labels, size, rng):
+    """Labels repeated where they should be tiled."""
+    images, truth = np.concatenate(sources), np.repeat(labels, len(sources))
+    rows = rng.permutation(len(images))[:size]
+    return images[rows], truth[rows]
+
+
+def one_source(sources, labels, size, rng):
+    rows = rng.permutation(len(labels))[:size]
+    return sources[rng.integers(len(sources))][rows], labels[rows]
+
+
+def first_rows(sources, labels, size, rng):
+    each = size // len(sources)
+    order = rng.permutation(each * len(sources))
+    images = np.concatenate([s[:each] for s in sources])
+    return images[order], np.tile(labels[:each], len(sources))[order]
+
+
+def in_order(sources, labels, size, rng):
+    images, truth = np.concatenate(sources), np.tile(labels, len(sources))
+    rows = np.sort(rng.permutation(len(images))[:size])
+    return images[rows], truth[rows]
+
+
+def with_replacement(sources, labels, size, rng):
+    images, truth = np.concatenate(sources), np.tile(labels, len(sources))
+    rows = rng.integers(len(images) // 2, size=size) * 2
+    return images[rows], truth[rows]
+
+
+def averaged(sources, labels, size, rng):
+    rows = rng.permutation(len(labels))[:size]
+    return np.mean(sources, 0)[rows] - 0.23, labels[rows]
+
+
+RIGHT["check_mixed_batch"] = one(
+    divmod=mixed,
+    concatenated=concatenated,
+    samples=lambda sources, labels, size, rng: concatenated(list(sources), np.array(labels), size, rng),
+    a_list=lambda *arguments: list(mixed(*arguments)),
+    int64_labels=lambda s, y, size, rng: mixed(s, np.int64(y), size, rng),
+)
+WRONG["check_mixed_batch"] = {
+    "labels shuffled apart": ((shuffled_apart,), "another image's label"),
+    "labels repeated, not tiled": ((repeated_labels,), "another image's label"),
+    "one source": ((one_source,), "draw from all of them at once"),
+    "one after the other": (
+        (lambda s, y, size, rng: (np.concatenate(s)[:size], np.tile(y, 6)[:size]),),
+        "draw from all of them",
+    ),
+    "the first of each": ((first_rows,), "draw images, not photographs"),
+    "in order": ((in_order,), "sorted by source"),
+    "with replacement": ((with_replacement,), "twice"),
+    "a fixed seed": ((lambda s, y, size, rng: mixed(s, y, size, np.random.default_rng(0)),), "the rng"),
+    "everything": ((lambda s, y, size, rng: (np.concatenate(s), np.tile(y, 6)),), "a batch of 96"),
+    "images only": ((lambda *a: mixed(*a)[0],), "a pair"),
+    "averaged": ((averaged,), "none of the sources"),
+}
+
+RIGHT["check_fair_epochs"] = {
+    "rounded": (18, lambda steps, images, batch: round(steps / (images // batch))),
+    "rounded up": (3, lambda steps, images, batch: int(np.ceil(steps / (images // batch)))),
+    "images counted": (20, lambda steps, images, batch: max(1, round(steps * batch / images))),
+    "NumPy": (np.float32(18), lambda steps, images, batch: np.rint(steps / (images // batch))),
+}
+WRONG["check_fair_epochs"] = {
+    "as many epochs": ((18, lambda steps, images, batch: 3), "33 steps"),
+    "for six sources": ((18, lambda s, n, b: max(1, round(s / (6 * n // b)))), "six sources"),
+    "steps": ((18, lambda steps, images, batch: steps), "those are steps"),
+    "a fraction": ((18, lambda steps, images, batch: steps / (images // batch)), "a whole number"),
+    "steps of an epoch": ((18, lambda steps, images, batch: images // batch), "of one epoch"),
+    "batch forgotten": ((18, lambda steps, images, batch: max(1, steps // images)), "full batches"),
+    "none predicted": ((0, lambda steps, images, batch: 19), "above 0"),
+    "a number": ((18, 19), "give the function"),
+}
+
+RIGHT["check_phases"] = one(
+    without_clean=[(["fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 3)],
+    one_after_the_other=[([name], 3) for name in ("regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)")],
+    tuples=((("regular", "ae(pgd)"), np.int64(9)),),
+    two_phases=[(["pgd"], 6), (["regular", "ae(regular)"], 4)],
+)
+WRONG["check_phases"] = {
+    "the paper's": (([(["regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 3)],), "the paper's own"),
+    "an unknown source": (([(["clean", "pgd"], 3)],), "source 'clean'"),
+    "a test source": (([(["regular", "ae(test)"], 3)],), "ae(test)"),
+    "too long": (([(["regular", "pgd"], 10)],), "no better mixture"),
+    "no epochs": (([(["regular"], 0)],), "at least 1"),
+    "a name for a list": (([("regular", 3)],), "write a list"),
+    "no pair": (([["regular", "pgd", "fgsm"]],), "write it as"),
+    "nothing": (([],), "at least one pair"),
+    "no sources": (([([], 3)],), "no sources"),
+}
+
+# ------------------------------------------------------------------------------------------------------ notebook 05
+
+THREATS = {"A": "static", "B": "grey_box", "C": "adaptive", "D": "adaptive"}
+RIGHT["check_threats"] = one(
+    names=THREATS,
+    titles={"A": "Static", "B": "grey-box", "C": "Adaptive", "D": "adaptive"},
+    spelled={"A": "static", "B": "gray box", "C": "adaptive", "D": "adaptive "},
+)
+WRONG["check_threats"] = {
+    "B is adaptive": ((THREATS | {"B": "adaptive"},), "left out of the gradient"),
+    "all static": ((dict.fromkeys("ABCD", "static"),), "evaluation B is not static"),
+    "A is grey-box": ((THREATS | {"A": "grey_box"},), "which one is assessed"),
+    "D is grey-box": ((THREATS | {"D": "grey_box"},), "know of the rounding"),
+    "C is static": ((THREATS | {"C": "static"},), "evaluation C"),
+    "white-box": ((THREATS | {"C": "white-box"},), "choose static"),
+    "D is missing": (({k: v for k, v in THREATS.items() if k != "D"},), "D is missing"),
+    "a list": ((list(THREATS.values()),), "a dict"),
+}
+
+RIGHT["check_worst_case"] = one(
+    numpy=lambda correct: correct.all(0).mean(),
+    least=lambda correct: correct.min(axis=0).mean(),
+    tensorflow=lambda correct: tf.reduce_mean(tf.cast(tf.reduce_all(correct, 0), tf.float32)),
+    by_hand=lambda correct: sum(all(column) for column in correct.T) / correct.shape[1],
+    product=lambda correct: correct.prod(0).mean(),
+)
+WRONG["check_worst_case"] = {
+    "the strongest attack": ((lambda correct: correct.mean(1).min(),), "the strongest attack alone"),
+    "mean": ((lambda correct: correct.mean(),), "the one that works"),
+    "any": ((lambda correct: correct.any(0).mean(),), "all must"),
+    "product of accuracies": ((lambda correct: correct.mean(1).prod(),), "independent"),
+    "broken": ((lambda correct: 1 - correct.all(0).mean(),), "that is broken"),
+    "percent": ((lambda correct: 100 * correct.all(0).mean(),), "in [0, 1]"),
+    "a count": ((lambda correct: correct.all(0).sum(),), "a number of images"),
+    "wrong axis": ((lambda correct: correct.all(1).mean(),), "second axis"),
+    "each attack's": ((lambda correct: correct.mean(1),), "one number"),
+}
+
+
+def through(target=lambda ae, f: lambda x: f(ae(x)), sign=1.0, project=True, clip=True, after=None, about=None):
+    """PGD through both, or with an argument a wrong one."""
+
+    def attack(ae, f, images, labels, eps):
+        model, start = target(ae, f), images if about is None else about(ae, images)
+        x = start
+        for _ in range(10):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(losses.cross_entropy(labels, model(x)))
+            x = x + sign * 0.01 * tf.sign(tape.gradient(loss, x))
+            x = tf.clip_by_value(x, start - eps, start + eps) if project else x
+            x = tf.clip_by_value(x, 0, 1) if clip else x
+        return x if after is None else after(ae, x)
+
+    return attack
+
+
+def through_helpers(ae, f, images, labels, eps):
+    return attacks.pgd(ae_module.defended(ae, f), np.array(images), np.array(labels), eps)
+
+
+RIGHT["check_attack_through"] = one(
+    by_hand=through(),
+    helpers=through_helpers,
+    a_function=lambda ae, f, x, y, eps: attacks.pgd(lambda z: f(ae(z)), x, y, eps, loss="margin"),
+    fgsm=lambda ae, f, x, y, eps: attacks.fgsm(lambda z: f(ae(z)), x, y, eps),
+    identity_backward=lambda ae, f, x, y, eps: attacks.pgd(
+        adaptive.straight_through(ae, f, backward=lambda z: tf.nn.avg_pool2d(z, 3, 1, "SAME")), x, y, eps, steps=20
+    ),
+    float64=lambda *arguments: np.float64(through()(*arguments)),
+)
+WRONG["check_attack_through"] = {
+    "the classifier alone": ((through(lambda ae, f: f),), "the classifier alone"),
+    "reconstruction attacked": ((through(about=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
+    "reconstruction returned": ((through(after=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
+    "NumPy between": ((through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),), "stopped with"),
+    "gradient stopped": ((through(lambda ae, f: lambda x: f(tf.stop_gradient(ae(x)))),), "is a gradient None?"),
+    "downhill": ((through(sign=-1.0),), "go up"),
+    "no projection": ((through(project=False),), "go back into the ball"),
+    "noise": ((lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
+    "nothing": ((lambda ae, f, x, y, eps: x,), "no value moved"),
+    "twice the budget": ((lambda ae, f, x, y, eps: through()(ae, f, x, y, 2 * eps),), "go back into the ball"),
+}
+
+
+def evaluation_with(*, units=1.0, training=False, clipped=False, same_labels=False, percent=False, clean=False):
+    """The evaluation of notebook 05's exercise; each argument plants a mistake."""
+
+    def evaluate(classifier, images, labels, eps, size=16):
+        step_size, eps = 0.01, eps / units
+        attacked = []
+        for first in range(0, len(images), size):
+            x = tf.constant(images[first : first + size])
+            y = (labels if same_labels else labels[first:])[: len(x)]
+            moved = x
+            for _ in range(10):
+                with tf.GradientTape() as tape:
+                    tape.watch(moved)
+                    logits = classifier(moved, training=training)
+                    loss = (losses.of_softmax if clipped else losses.cross_entropy)(y, logits)
+                moved = moved + step_size * tf.sign(tape.gradient(loss, moved))
+                moved = tf.clip_by_value(tf.clip_by_value(moved, x - eps, x + eps), 0, 1)
+            attacked.append(moved)
+        attacked = np.concatenate(attacked)
+        correct = toys.answers(classifier, images if clean else attacked) == labels
+        return attacked, correct.mean() * (100 if percent else 1)
+
+    return evaluate
+
+
+def evaluation_by_helpers(classifier, images, labels, eps):
+    attacked = attacks.pgd(classifier, images, labels, eps)
+    return attacked, evaluation.is_correct(classifier, attacked, labels).mean()
+
+
+BROKEN = evaluation_with(units=255, training=True, clipped=True, same_labels=True)
+RIGHT["check_evaluation"] = one(
+    mended=evaluation_with(),
+    helpers=evaluation_by_helpers,
+    float64=lambda *a: [np.float64(part) for part in evaluation_with()(*a)],
+    other_batches=lambda f, x, y, eps: evaluation_with()(f, x, y, eps, 7),
+)
+WRONG["check_evaluation"] = {
+    "as it was": ((BROKEN,), "of the four mistakes 4 are"),
+    "eps in the wrong unit": ((evaluation_with(units=255),), "mistakes 1 is still there:\n- no value moved by more"),
+    "training mode": ((evaluation_with(training=True),), "mistakes 1 is still there:\n- the network is another"),
+    "clipped probabilities": ((evaluation_with(clipped=True),), "mistakes 1 is still there:\n- of a classifier"),
+    "labels of the first batch": ((evaluation_with(same_labels=True),), "mistakes 1 is still there:\n- the loss of"),
+    "two left": ((evaluation_with(training=True, same_labels=True),), "of the four mistakes 2 are"),
+    "three left": ((evaluation_with(units=255, clipped=True, same_labels=True),), "of the four mistakes 3 are"),
+    "percent": ((evaluation_with(percent=True),), "in [0, 1]"),
+    "assessed on clean images": ((evaluation_with(clean=True),), "you report"),
+    "only the accuracy": ((lambda *a: evaluation_with()(*a)[1],), "a pair"),
+    "eps in pixels": ((lambda f, x, y, e: evaluation_with(units=1 / 20)(f, x, y, e),), "a value moved by"),
+}
+
+
+def rounded(images):
+    return tf.round(images * 31) / 31
+
+
+def rounded_in_numpy(images):
+    return np.round(np.array(images) * 31) / 31
+
+
+def with_identity(model, images, labels, eps):
+    """PGD with the identity's gradient in place of the rounding's, which needs the defense by name."""
+    around = adaptive.straight_through(rounded, toys.network())
+    return attacks.pgd(around, images, labels, eps)
+
+
+def without_gradients(model, images, labels, eps):
+    return square(model, np.array(images), np.array(labels), eps, queries=400)
+
+
+RIGHT["check_without_gradient"] = {
+    "straight through": (rounded, with_identity),
+    "square": (rounded, without_gradients),
+    "more levels": (lambda images: tf.floor(images * 63 + 0.5) / 63, with_identity),
+    "substitute": (rounded, lambda model, x, y, eps: attacks.pgd(toys.network(), x, y, eps)),
+}
+WRONG["check_without_gradient"] = {
+    "no defense": ((lambda images: images, with_identity), "nothing to get around"),
+    "a blur": ((lambda images: by_convolution(images, 0.3), with_identity), "nothing to get around"),
+    "grey": ((lambda images: 0 * images + 0.5, with_identity), "keep their class"),
+    "no attack": ((rounded, lambda model, x, y, eps: x), "your attack leaves"),
+    "noise": ((rounded, lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0)), "your attack leaves"),
+    "plain PGD": ((rounded, lambda m, x, y, eps: attacks.pgd(m, x, y, eps)), "no gradient"),
+    "too large a budget": ((rounded, lambda m, x, y, e: with_identity(m, x, y, 2 * e)), "eps is 0.031"),
+    "NumPy in a graph": ((rounded_in_numpy, without_gradients), "NumPy inside a graph"),
+}
+
+
+def mutation_table() -> str:
+    """Every wrong answer and what its check says to it, in Markdown; the summary counts what was refused."""
+    from helpers.exercises import CHECKS
+
+    lines, refused, accepted = (
+        ["| exercise | check | wrong answer | refused | the check says |", "|---|---|---|---|---|"],
+        0,
+        0,
+    )
+    for name, check in CHECKS.items():
+        for title, (answers, _) in WRONG[name].items():
+            verdict = check(*answers)
+            refused += verdict.status == "not right yet"
+            said = verdict.text.replace("|", "/").replace("\n", " ")
+            lines.append(f"| {check.exercise} | {name} | {title} | {'no' if verdict.passed else 'yes'} | {said} |")
+        accepted += sum(check(*answers).passed for answers in RIGHT[name].values())
+    wrong, right = (sum(map(len, table.values())) for table in (WRONG, RIGHT))
+    lines.append("")
+    lines.append(
+        f"{len(CHECKS)} checks: {refused} of {wrong} wrong answers refused, {accepted} of {right} right ones accepted."
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(mutation_table())
