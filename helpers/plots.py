@@ -226,6 +226,63 @@ def budgets_figure(curves: dict[str, list[dict]], title: str) -> Figure:
     return figure
 
 
+def certified_figure(
+    curves: dict[str, list[dict]], published: dict[str, dict[float, float]], eps: float, title: str
+) -> Figure:
+    """Certified accuracy against the l2 radius; the upper axis has the linf budget that such a ball contains.
+
+    Args:
+        curves: by title, records whose eps is the radius; the 95% interval is shaded.
+        published: by source, percent by radius: hollow markers.
+        eps: the linf budget whose smallest surrounding l2 ball is marked.
+    """
+    figure, axis = plt.subplots(figsize=(8.2, 4.2))
+    for (name, records), style in zip(curves.items(), ("-", "--", "-.", ":"), strict=False):
+        radii = [r["eps"] for r in records]
+        values, (below, above) = _with_error(records)
+        (line,) = axis.plot(radii, values, linestyle=style, label=name)
+        axis.fill_between(radii, values - below, values + above, color=line.get_color(), alpha=0.15, linewidth=0)
+    for (name, points), marker in zip(published.items(), "osD^", strict=False):
+        axis.plot(
+            list(points), list(points.values()), marker=marker, mfc="white", mec="#555555", linestyle="", label=name
+        )
+    per_value = 255 / np.sqrt(32 * 32 * 3)
+    reach = eps * np.sqrt(32 * 32 * 3)
+    axis.axvline(reach, color="#666666", linestyle=":", linewidth=1)
+    axis.text(
+        reach, 99, f"holds the linf ball of {255 * eps:.3g}/255 ", ha="right", va="top", fontsize=9, color="#666666"
+    )
+    axis.set(
+        xlim=(0, 1.05 * reach), ylim=(0, 101), xlabel="radius (l2, images in [0, 1])", ylabel="certified accuracy (%)"
+    )
+    upper = axis.secondary_xaxis("top", functions=(lambda r: r * per_value, lambda e: e / per_value))
+    upper.set_xlabel("eps of the largest linf ball inside (grey levels of 255)")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.legend(loc="outside right center", fontsize=9)
+    return figure
+
+
+def tradeoff_figure(
+    systems: dict[str, tuple[dict, dict]], published: dict[str, tuple[float, float]], title: str
+) -> Figure:
+    """Accuracy without an attack against accuracy under the strongest.
+
+    Args:
+        systems: by title, the record of unchanged images and that of the worst case.
+        published: by source, both numbers in percent: hollow markers.
+    """
+    figure, axis = plt.subplots(figsize=(8.2, 3.8))
+    for (name, pair), marker, color in zip(systems.items(), "osD^v<>", PALETTE, strict=False):
+        (x, y), (across, up) = zip(*(_with_error([r]) for r in pair), strict=True)
+        axis.errorbar(x, y, xerr=across, yerr=up, fmt=marker, color=color, capsize=3, label=name)
+    for (name, (x, y)), marker in zip(published.items(), "osD^", strict=False):
+        axis.plot(x, y, marker=marker, mfc="white", mec="#555555", linestyle="", label=name)
+    axis.set(xlabel="accuracy without an attack (%)", ylabel="accuracy under attack (%)", title=title)
+    axis.set_ylim(bottom=-2)
+    figure.legend(loc="outside right center", fontsize=9)
+    return figure
+
+
 def audit_figure(audit: dict, title: str) -> Figure:
     """What each departure from the protocol, and each other seed, does to each cell (audit.audit), in points.
 

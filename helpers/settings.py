@@ -39,6 +39,7 @@ class Profile:
         n_sweep: test images for the curves (accuracy against eps, against steps).
         n_sanity: test images that an evaluation is checked on (sanity.of_run).
         n_ladder: test images on which attackers who know more and more are compared (ladder.climb).
+        n_certified, n_samples: test images that are certified (baselines.certified), and noisy copies of each.
         ae_epochs, ae_batch, ae_rates: the autoencoder's schedule; Adam's rate falls from the first to the second.
         tune_epochs: passes over the six sources when fine-tuning ResNet-20.
         tune_epochs_final: further passes, for SEPreResNet-56, on clean images and autoencoder outputs only.
@@ -51,6 +52,8 @@ class Profile:
     n_sweep: int
     n_sanity: int
     n_ladder: int
+    n_certified: int
+    n_samples: int
     ae_epochs: int
     ae_batch: int
     ae_rates: tuple[float, float]
@@ -61,9 +64,9 @@ class Profile:
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", 256, 64, 128, 32, 12, 12, 2, 32, (5e-3, 5e-4), 1, 1),
-        Profile("quick", 3_000, 300, 2_000, 256, 50, 64, 30, 32, (5e-3, 5e-4), 3, 1),
-        Profile("full", 50_000, 0, 10_000, 2_000, 100, 1_000, 100, 128, (1e-3, 1e-4), 3, 2),
+        Profile("smoke", 256, 64, 128, 32, 12, 12, 4, 40, 2, 32, (5e-3, 5e-4), 1, 1),
+        Profile("quick", 3_000, 300, 2_000, 256, 50, 64, 30, 400, 30, 32, (5e-3, 5e-4), 3, 1),
+        Profile("full", 50_000, 0, 10_000, 2_000, 100, 1_000, 500, 2_000, 100, 128, (1e-3, 1e-4), 3, 2),
     )
 }
 

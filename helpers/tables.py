@@ -40,8 +40,25 @@ PAPER = {
         ("pgd", "fine_tuned", "ae"): 85.95,
     },
 }
-"""Accuracy in percent of the paper's Tables 2 and 3, by (input, stage, defense): the only numbers of the course that no
-run of it produced."""
+"""Accuracy in percent of the paper's Tables 2 and 3, by (input, stage, defense). These and the published numbers below
+are the only ones of the course that no run of it produced."""
+
+ROBUSTBENCH = {
+    "Jang et al. 2019, ResNet-20": (78.91, 34.95),
+    "Wong et al. 2020, PreActResNet-18": (83.34, 43.21),
+    "Gowal et al. 2021, PreActResNet-18": (87.35, 58.50),
+    "Bartoldson et al. 2024, WRN-94-16": (93.68, 73.71),
+}
+"""Clean accuracy and accuracy under AutoAttack, in percent, CIFAR-10, linf, 8/255, as robustbench.github.io lists them;
+the first is the entry of this course's size."""
+
+PUBLISHED_CERTIFICATES = {
+    "Cohen et al. 2019, ResNet-110, sigma 0.25": {0.0: 74.8, 0.25: 60.0, 0.5: 42.8, 1.0: 0.0},
+    "Cohen et al. 2019, ResNet-110, sigma 0.5": {0.0: 65.2, 0.25: 54.6, 0.5: 41.4, 1.0: 23.4},
+    "Salman et al. 2020, denoised, best sigma": {0.25: 56.0, 0.5: 41.0, 1.0: 19.0},
+    "Salman et al. 2020, no denoiser": {0.25: 7.0, 0.5: 3.0, 1.0: 0.0},
+}
+"""Certified accuracy in percent by l2 radius on CIFAR-10, from those papers."""
 
 README_MARKERS = ("<!-- results -->", "<!-- /results -->")
 

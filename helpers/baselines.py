@@ -1,0 +1,209 @@
+"""What notebook 07 measures: hardened networks under the worst case, certificates, and simple transformations.
+
+Results are kept in the artifact store. Robust accuracies of different networks may be compared because they are all
+measured by the same attacks on the same images.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import (
+    adaptive,
+    artifacts,
+    attacks,
+    classifiers,
+    evaluation,
+    hardened,
+    ladder,
+    pipeline,
+    smoothing,
+    transformations,
+)
+from . import autoencoder as ae_module
+from .backend import keras
+from .pipeline import STEP_SIZE, STEPS, Answers, Run
+from .settings import CourseError
+
+RUNGS = ("square", "pgd", "pgd_100", "apgd", "worst_case")
+"""The ladder's rungs for a defense that is attacked as a whole; a run that is not full leaves PGD-100 out."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A classifier, or a defense with one in it, that notebook 07 assesses.
+
+    Attributes:
+        title: as tables name it.
+        stage, defense: the records' (evaluation.Record).
+        network: a key of hardened.RECIPES, or none: the run's initial classifier.
+        with_autoencoder: the run's own autoencoder is put in front.
+    """
+
+    title: str
+    stage: str
+    defense: str
+    network: str = ""
+    with_autoencoder: bool = False
+
+
+SYSTEMS = {
+    "initial": System("initial classifier", "initial", "none"),
+    "single_step": System("single-step adversarial training", "single_step", "none", "single_step"),
+    "madry": System("PGD adversarial training", "madry", "none", "madry"),
+    "single_step_ae": System("the autoencoder in front of it", "single_step", "ae", "single_step", True),
+    "joint": System("autoencoder and classifier trained together", "joint", "ae", "joint"),
+}
+"""What is compared under the worst case, in the order in which the notebook argues."""
+
+CERTIFIED = {
+    "noise_25": ("trained on noise, sigma 0.25", 0.25),
+    "noise_50": ("trained on noise, sigma 0.5", 0.5),
+    "denoiser_25": ("autoencoder as denoiser, sigma 0.25", 0.25),
+    "initial": ("initial classifier alone, sigma 0.25", 0.25),
+}
+"""What is certified: by name (of hardened.RECIPES, or the initial classifier), a title and the noise's deviation."""
+
+
+def built(run: Run, name: str) -> tuple[keras.Model, keras.Model]:
+    """A system's model, and the classifier in it.
+
+    Raises:
+        CourseError: there is no such system; its weights are not there (hardened.network).
+    """
+    if name not in SYSTEMS:
+        raise CourseError(f"unknown system {name!r}; choose one of {', '.join(SYSTEMS)}")
+    system = SYSTEMS[name]
+    if not system.network:
+        return run.classifier, run.classifier
+    model, front, _ = hardened.network(run, system.network)
+    classifier = _classifier_in(model) if front else model
+    if system.with_autoencoder:
+        return ae_module.defended(pipeline.autoencoder(run)[0], model), model
+    return model, classifier
+
+
+def _classifier_in(pair: keras.Model) -> keras.Model:
+    return pair.layers[-1]
+
+
+def under_attack(run: Run, name: str, n: int | None = None) -> dict[str, Answers]:
+    """A system's answers on the first n test images (default: the profile's n_ladder), without an attack (``regular``)
+    and under each of RUNGS."""
+    model, classifier = built(run, name)
+    system, n = SYSTEMS[name], n or run.profile.n_ladder
+    full = run.profile.name == "full"
+    rungs = RUNGS if full else tuple(rung for rung in RUNGS if rung != "pgd_100")
+    effort = "standard" if full else "quick"
+    found = {"regular": _regular(run, system, model, n)}
+    return found | ladder.measure(run, system.stage, system.defense, model, classifier, run.eps, n, effort, rungs)
+
+
+def _regular(run: Run, system: System, model: keras.Model, n: int) -> Answers:
+    chosen = run.data.test.head(n)
+    correct = evaluation.is_correct(model, chosen.pixels, chosen.labels)
+    return Answers(_fields(run, system.stage, system.defense, "regular", "static", 0.0, 0), correct)
+
+
+def _fields(run: Run, stage: str, defense: str, kind: str, threat: str, eps: float, steps: int) -> dict:
+    return {
+        "dataset": run.data.name, "profile": run.profile.name, "model": run.model, "stage": stage, "defense": defense,
+        "input": kind, "threat": threat, "eps": eps, "steps": steps, "seed": run.seed,
+    }  # fmt: skip
+
+
+def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float]:
+    """What a system costs: ``parameters``, ``minutes`` of training beyond the initial classifier's (as its card has it)
+    and ``milliseconds`` to classify an image (the median of some rounds, n images at a time, on this machine)."""
+    model, _ = built(run, name)
+    images = run.data.test.head(n).take()[0]
+    evaluation.predict(model, images, n)  # traces the graph
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        evaluation.predict(model, images, n)
+        seconds.append(time.perf_counter() - start)
+    system = SYSTEMS[name]
+    return {
+        "parameters": int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
+        "minutes": hardened.card(run, system.network)["minutes"] if system.network else 0.0,
+        "milliseconds": 1000 * float(np.median(seconds)) / len(images),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ certificates
+
+
+def certified(run: Run, name: str) -> tuple[smoothing.Certificates, np.ndarray]:
+    """The certificates of a smoothed system on test images spread over the split (n_certified of the profile, with
+    n_samples draws each), and the images' labels.
+
+    Args:
+        name: a key of CERTIFIED.
+    """
+    if name not in CERTIFIED:
+        raise CourseError(f"unknown system {name!r}; choose one of {', '.join(CERTIFIED)}")
+    model = run.classifier if name == "initial" else hardened.network(run, name)[0]
+    sigma, n, samples = CERTIFIED[name][1], run.profile.n_certified, run.profile.n_samples
+    images, labels = run.data.test.head(n).take()
+    config = {
+        **run.config(ae_module, smoothing),
+        "assessed": classifiers.weights_sha256(model),
+        "sigma": sigma,
+        "n": n,
+        "samples": samples,
+    }
+
+    def compute() -> dict:
+        found = smoothing.certify(pipeline.for_attack(model), images, sigma, samples=samples, seed=run.seed)
+        return {"predictions": found.predictions.tolist(), "radii": found.radii.tolist()}
+
+    stored = artifacts.make_json("certificates", config, compute)
+    return smoothing.Certificates(np.array(stored["predictions"]), np.array(stored["radii"])), labels
+
+
+def certified_records(run: Run, name: str, radii: list[float]) -> list[dict]:
+    """Certified accuracy at some radii, as records: input ``certified``, threat ``any``, and eps the radius in l2."""
+    found, labels = certified(run, name)
+    stage = "initial" if name in ("initial", "denoiser_25") else name
+    defense = "denoised_smoothing" if name == "denoiser_25" else "smoothing"
+    fields = _fields(run, stage, defense, "certified", "any", 0.0, 0)
+    return [evaluation.record(found.certified(labels, r), **{**fields, "eps": r}) for r in radii]
+
+
+# --------------------------------------------------------------------------------------------------- transformations
+
+
+def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]:
+    """The initial classifier behind a simple transformation: ``regular``, ``static`` (PGD on the bare classifier) and
+    ``adaptive`` (PGD on both; through a rounding one by a straight-through gradient).
+
+    Args:
+        name: a key of transformations.DEFENSES.
+    """
+    n = n or run.profile.n_ladder
+    images, labels = run.data.test.head(n).take()
+    bare = pipeline.for_attack(run.classifier)
+    assessed, target = transformations.before(name, run.classifier), transformations.to_attack(name, bare)
+    aims = {"regular": None, "static": bare, "adaptive": target}
+    found = {}
+    for threat, aim in aims.items():
+        steps = STEPS if aim else 0
+        config = {
+            **run.config(adaptive, transformations, evaluation), "defense": name, "threat": threat, "n": n,
+            "steps": steps,
+        }  # fmt: skip
+
+        def compute(aim=aim) -> list[int]:
+            options = {"step_size": STEP_SIZE, "steps": STEPS, "seed": run.seed}
+            moved = attacks.pgd(aim, images, labels, run.eps, **options) if aim else images
+            return [int(right) for right in evaluation.is_correct(assessed, moved, labels)]
+
+        correct = np.array(artifacts.make_json("transformed", config, compute), bool)
+        kind = "pgd" if aim else "regular"
+        fields = _fields(run, "initial", name, kind, threat if aim else "static", run.eps if aim else 0.0, steps)
+        found[threat] = Answers(fields, correct)
+    return found

@@ -1,0 +1,95 @@
+"""What notebook 07 measures, on a few images of the stand-in data set."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers import (
+    autoencoder,
+    baselines,
+    classifiers,
+    evaluation,
+    hardened,
+    ladder,
+    pipeline,
+    smoothing,
+    transformations,
+    worst_case,
+)
+from helpers.settings import CourseError
+
+N = 8
+
+
+@pytest.fixture(scope="module")
+def run():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(worst_case.EFFORTS, "quick", worst_case.Effort(steps=2, restarts=1, classes=1, queries=3))
+        run = pipeline.start("patches10", "resnet20", "smoke")
+        yield replace(run, profile=replace(run.profile, n_ladder=N, n_certified=3, n_samples=30))
+
+
+def test_every_attack_meets_the_same_images(run):
+    found = baselines.under_attack(run, "initial")
+    assert list(found) == ["regular", "square", "pgd", "apgd", "worst_case"]  # PGD-100 is for full runs
+    records = {name: answers.record() for name, answers in found.items()}
+    assert {r["n"] for r in records.values()} == {N}
+    assert records["regular"]["eps"] == 0 and records["pgd"]["eps"] == run.eps
+    images, labels = run.data.test.head(N).take()
+    np.testing.assert_array_equal(found["regular"].correct, evaluation.is_correct(run.classifier, images, labels))
+    for name in ("regular", "pgd", "apgd", "square"):
+        assert not (found["worst_case"].correct & ~found[name].correct).any()
+    assert found["pgd"].correct.sum() < found["regular"].correct.sum()
+
+
+def test_the_systems_are_what_their_titles_say(run, monkeypatch):
+    pair = autoencoder.build()
+    trained = classifiers.copied(run.classifier)
+    joint = autoencoder.defended(pair, trained)
+    networks = {"single_step": (trained, None, {}), "madry": (trained, None, {}), "joint": (joint, pair, {})}
+    monkeypatch.setattr(hardened, "network", lambda _, name: networks[name])
+    own = autoencoder.build()
+    monkeypatch.setattr(pipeline, "autoencoder", lambda _: (own, []))
+    for name, system in baselines.SYSTEMS.items():
+        model, classifier = baselines.built(run, name)
+        if system.defense == "none":
+            assert model is classifier
+        else:
+            front = pair if name == "joint" else own
+            images = run.data.test.take(2)[0]
+            np.testing.assert_allclose(model(images), classifier(front(images)), atol=1e-5)
+    with pytest.raises(CourseError, match="unknown system 'vit'; choose one of initial"):
+        baselines.built(run, "vit")
+
+
+def test_certificates_are_kept_and_counted(run, monkeypatch):
+    found, labels = baselines.certified(run, "initial")
+    assert len(labels) == 3
+    monkeypatch.setattr(smoothing, "certify", lambda *_, **__: pytest.fail("certified again"))
+    again, _ = baselines.certified(run, "initial")
+    np.testing.assert_array_equal(found.radii, again.radii)
+    records = baselines.certified_records(run, "initial", [0.0, 0.1, 5.0])
+    assert [r["correct"] for r in records] == [int(found.certified(labels, r).sum()) for r in (0.0, 0.1, 5.0)]
+    assert [r["eps"] for r in records] == [0.0, 0.1, 5.0] and records[-1]["correct"] == 0
+
+
+@pytest.mark.parametrize("name", ["bit_depth", "blur"])
+def test_simple_transformations_meet_both_attackers(run, name):
+    found = baselines.transformed(run, name)
+    assert {k: a.record()["threat"] for k, a in found.items()} == {
+        "regular": "static", "static": "static", "adaptive": "adaptive",
+    }  # fmt: skip
+    images, labels = run.data.test.head(N).take()
+    model = transformations.before(name, run.classifier)
+    np.testing.assert_array_equal(found["regular"].correct, evaluation.is_correct(model, images, labels))
+    assert found["adaptive"].correct.sum() <= found["regular"].correct.sum()
+
+
+def test_costs_are_measured(run):
+    cost = baselines.cost(run, "initial", n=8, rounds=2)
+    assert cost["parameters"] == 272_474 and cost["minutes"] == 0 and 0 < cost["milliseconds"] < 1000
+
+
+def test_rungs_are_the_ladder_s():
+    assert set(baselines.RUNGS) <= set(ladder.RUNGS)
