@@ -99,3 +99,10 @@ def test_the_command_line_answers_a_wrong_word_without_tensorflow():
     code = "import sys; from helpers.__main__ import main; main(['clean', '-h'])"
     done = python(f"import atexit; atexit.register(lambda: print('tensorflow' in sys.modules)); {code}")
     assert done.returncode == 0 and done.stdout.strip().endswith("False")
+
+
+def test_the_course_can_be_cited_and_passed_on():
+    citation = yaml.safe_load((settings.ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0" and citation["title"] and citation["authors"]
+    assert citation["license"] == "MIT" and (settings.ROOT / "LICENSE").read_text().startswith("MIT License")
+    assert "Denoising with Networks" in citation["references"][0]["title"]
