@@ -1,6 +1,7 @@
 """Every notebook runs: through papermill, and once more through nbval, which compares what it prints."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,15 @@ NOTEBOOKS = report.numbered()
 
 def test_the_course_has_its_notebooks():
     assert [n.name[:2] for n in NOTEBOOKS] == ["00", "01", "02", "04", "05", "06"]
+
+
+def test_the_maps_show_every_notebook_and_every_exercise():
+    readme, syllabus = ((settings.ROOT / name).read_text() for name in ("README.md", "notebooks/README.md"))
+    for notebook in NOTEBOOKS:
+        assert f"(notebooks/{notebook.name})" in readme and f"]({notebook.name})" in syllabus
+    for path in (settings.ROOT / "notebooks" / "exercises").glob("*.ipynb"):
+        count = path.read_text().count("## Exercise ")
+        assert re.search(rf"\[{count}, \d+ min\]\(exercises/{path.name}\)", syllabus), path.name
 
 
 @pytest.fixture(scope="session")
