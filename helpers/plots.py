@@ -53,10 +53,8 @@ def gallery(rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None
         rows: by row title, float images [n, h, w, 3] in [0, 1].
         titles: by row title, n short texts to print above the images.
     """
-    count = len(next(iter(rows.values())))
-    figure, axes = plt.subplots(
-        len(rows), count, figsize=(size * count + 1.1, (size + (0.28 if titles else 0.05)) * len(rows)), squeeze=False
-    )
+    count, height = len(next(iter(rows.values()))), (size + 0.05) * len(rows) + 0.23 * len(titles or {})
+    figure, axes = plt.subplots(len(rows), count, figsize=(size * count + 1.1, height), squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for k, (axis, image) in enumerate(zip(line, images, strict=True)):
             axis.imshow(image, interpolation="nearest")
