@@ -138,8 +138,8 @@ def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float]
 
 
 def certified(run: Run, name: str) -> tuple[smoothing.Certificates, np.ndarray]:
-    """The certificates of a smoothed system on test images spread over the split (n_certified of the profile, with
-    n_samples draws each), and the images' labels.
+    """The certificates of a smoothed system on the first test images (n_certified of the profile, with n_samples draws
+    each), and the images' labels.
 
     Args:
         name: a key of CERTIFIED.

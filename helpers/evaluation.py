@@ -24,11 +24,13 @@ class Record:
 
     Attributes:
         dataset, profile, model, seed: of the run.
-        stage: initial | fine_tuned | adversarial.
-        defense: none | ae.
-        input: what the images are: regular | noise | fgsm | pgd.
+        stage: initial | fine_tuned, or a key of hardened.RECIPES.
+        defense: none | ae, in baselines also a transformation or smoothing.
+        input: what the images are: regular | noise | fgsm | pgd, in ladder also apgd | square | worst_case, in
+            baselines also certified (then eps is an l2 radius).
         threat: what the attacker knew. static: images made once, against the initial classifier (the paper's
-            protocol); grey_box: against the classifier assessed, not its autoencoder; adaptive: against all of it.
+            protocol); grey_box: against the classifier assessed, not its autoencoder; adaptive: against all of it;
+            transfer: against another network; black_box: the model's answers alone; any: a certificate.
         eps, steps: of the attack; 0 where there is none.
         n, correct: images assessed, and classified correctly.
         accuracy, ci_low, ci_high: correct/n and its Wilson 95% interval, in [0, 1].

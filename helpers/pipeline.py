@@ -146,13 +146,16 @@ def start(
 
 
 def _ships_for(run: Run) -> bool:
-    """Whether weights/ has an autoencoder and a fine-tuned classifier for this run's initial classifier and budget."""
+    """Whether weights/ has what this run would train: of its initial classifier, budget and seed."""
     cards = [classifiers.shipped(run.data.name, f"{run.model}_{part}").with_suffix(".json") for part in PARTS]
     if run.profile.name == "full" or not all(card.is_file() for card in cards):
         return False
     initial = classifiers.weights_sha256(run.classifier)
     found = [json.loads(card.read_text()) for card in cards]
-    return all(card["initial_sha256"] == initial and abs(card["eps"] - run.eps) < 1e-9 for card in found)
+    return all(
+        card["initial_sha256"] == initial and card["seed"] == run.seed and abs(card["eps"] - run.eps) < 1e-9
+        for card in found
+    )
 
 
 def departing(run: Run, protocol: Protocol) -> Run:

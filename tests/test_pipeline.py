@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import artifacts, attacks, evaluation, folding, pipeline, settings, training
+from helpers import artifacts, attacks, classifiers, evaluation, folding, pipeline, settings, training
 from helpers.settings import CourseError
 
 TINY = replace(
@@ -160,3 +160,17 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(tmp_pa
     assert again.endswith(" 40")
     manifests = [json.loads(f.read_text()) for f in (tmp_path / "killed").glob("attacks/*.json")]
     assert len(manifests) == 4
+
+
+def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train(tiny, tmp_path, monkeypatch):
+    run = pipeline.start("patches10", "resnet20", "smoke", weights="none", networks="auto")
+    assert run.networks == "trained"  # the course ships no such networks
+    card = {"initial_sha256": classifiers.weights_sha256(run.classifier), "eps": run.eps, "seed": run.seed}
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
+    (tmp_path / "patches10").mkdir()
+    for part in pipeline.PARTS:
+        (tmp_path / "patches10" / f"resnet20_{part}.json").write_text(json.dumps(card))
+    assert pipeline._ships_for(run)
+    full = replace(run.profile, name="full")
+    for other in ({"seed": run.seed + 1}, {"eps": run.eps / 2}, {"profile": full}, {"model": "sepreresnet56"}):
+        assert not pipeline._ships_for(replace(run, **other))
