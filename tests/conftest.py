@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,21 @@ def cifar10(artifacts_folder):
         pytest.skip(
             "CIFAR-10 is not here: set CIFAR10_DIR to the folder that holds cifar-10-python.tar.gz, or put it in data/"
         )
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; tests that ask for it are skipped where none is installed."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("there is no Chromium here: install one (Debian and Ubuntu: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # --no-sandbox: Chromium refuses to run as root otherwise, which containers do; it opens only our own pages.
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")
