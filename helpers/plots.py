@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from . import settings
-from .tables import DEFENSE_TITLES, INPUT_TITLES, PAPER, STAGE_TITLES, cells
+from .tables import DEFENSE_TITLES, INPUT_TITLES, PAPER, STAGE_TITLES, SYSTEMS, cells, knowing, title_of
 
 plt.style.use(settings.ROOT / "helpers" / "course.mplstyle")
 PALETTE = sns.color_palette("colorblind")
@@ -30,13 +30,23 @@ def show(figure: Figure, alt: str, name: str, mark: str = "") -> None:
     """
     from IPython.display import display
 
+    data = base64.b64encode(png(figure, mark)).decode()
+    display({"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt, "name": name}}, raw=True)
+
+
+def png(figure: Figure, mark: str = "") -> bytes:
+    """A figure as a PNG file, and the figure closed. The file names no time and no library: the same figure gives the
+    same bytes.
+
+    Args:
+        mark: see show.
+    """
     if mark:
         figure.text(0.995, -0.01, mark, ha="right", va="top", fontsize=9, color="#666666")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    display({"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt, "name": name}}, raw=True)
+    return buffer.getvalue()
 
 
 def say(text: str) -> None:
@@ -170,6 +180,61 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
     axis.set_xlabel("what the attacker knows")
     axis.set_xticks(range(3), [text for _, text in rungs])
     axis.legend()
+    return figure
+
+
+def paper_figure(records: list[dict], model: str, title: str, comparable: bool = True) -> Figure:
+    """Tables 2 and 3 as a picture for the report's summary: every cell with its 95% interval, the paper's beside it.
+
+    Args:
+        records: static; a cell that is missing is left out.
+        comparable: whether the paper's values may be drawn (tables.comparable).
+    """
+    found, paper = cells(records), PAPER.get(model, {}) if comparable else {}
+    rows = dict(zip(SYSTEMS, range(len(SYSTEMS))[::-1], strict=True))
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.5), sharey=True)
+    for axis, kind in zip(axes, ("regular", "fgsm", "pgd"), strict=True):
+        here = {y: found[kind, *system] for system, y in rows.items() if (kind, *system) in found}
+        if here:
+            values, error = _with_error(list(here.values()))
+            axis.errorbar(values, list(here), xerr=error, fmt="o", color=PALETTE[0], capsize=3, label="this run")
+        theirs = {y: paper[kind, *system] for system, y in rows.items() if (kind, *system) in paper}
+        if theirs:
+            axis.plot(list(theirs.values()), [y - 0.25 for y in theirs], "D", mfc="white", mec="#555555", label="paper")
+        axis.set(xlim=(-3, 103), ylim=(-0.6, len(rows) - 0.5), xlabel="accuracy (%)", title=INPUT_TITLES[kind])
+        axis.set_yticks(list(rows.values()), [title_of(system) for system in rows])
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def threats_figure(records: list[dict], title: str) -> Figure:
+    """Static against adaptive, for the report's summary: an arrow for each classifier and attack, from the accuracy on
+    images made for the initial classifier to that on images made for all that is assessed, with 95% intervals.
+
+    Args:
+        records: of any threat; what is missing is left out.
+    """
+    found = {threat: knowing(records, threat) for threat in ("static", "adaptive")}
+    rows = dict(zip(SYSTEMS, range(len(SYSTEMS))[::-1], strict=True))
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7), sharey=True)
+    for axis, kind in zip(axes, ("fgsm", "pgd"), strict=True):
+        ends = {system: [100 * found[t][kind, *system]["accuracy"] for t in found if (kind, *system) in found[t]]
+                for system in rows}  # fmt: skip
+        for system, pair in ends.items():
+            if len(pair) == 2:
+                arrow = {"arrowstyle": "-|>", "color": "#888888", "lw": 1.5}
+                axis.annotate("", (pair[1], rows[system]), (pair[0], rows[system]), arrowprops=arrow)
+        for (threat, known), marker, color in zip(found.items(), "os", (PALETTE[0], PALETTE[3]), strict=True):
+            here = {y: known[kind, *system] for system, y in rows.items() if (kind, *system) in known}
+            if here:
+                values, error = _with_error(list(here.values()))
+                axis.errorbar(values, list(here), xerr=error, fmt=marker, color=color, capsize=3, label=threat)
+        axis.axvline(10, color="#666666", linestyle=":", linewidth=1, label="guessing")
+        axis.set(xlim=(-3, 103), ylim=(-0.6, len(rows) - 0.5), xlabel="accuracy (%)", title=INPUT_TITLES[kind])
+        axis.set_yticks(list(rows.values()), [title_of(system) for system in rows])
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
