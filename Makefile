@@ -12,6 +12,13 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m helpers
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
+# A misspelt variable would be ignored in silence otherwise, and the report be one of other parameters than asked for.
+KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS EPS
+UNKNOWN := $(filter-out $(KNOWN),$(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word))))))
+ifneq ($(UNKNOWN),)
+$(error there is no parameter $(UNKNOWN); there are $(KNOWN))
+endif
+
 .PHONY: help report test lab full weights bench audit exercises record verify clean
 .DEFAULT_GOAL := help
 

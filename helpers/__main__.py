@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from . import registry, settings
@@ -29,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m helpers", description="The course's command line.")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    whole_words = partial(argparse.ArgumentParser, allow_abbrev=False)  # --seeds is a mistake, not --seed
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=whole_words)
 
     report = commands.add_parser("report", help="run the notebooks and write the report")
     _add_parameters(report)

@@ -21,7 +21,7 @@ from .settings import CourseError
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 """Programs that print a page without showing it, by name; the first on the PATH is taken."""
 
-WIDE = 40
+WIDE = 30
 """Characters of a line from which on a text may need scrolling on a narrow screen."""
 
 
@@ -99,7 +99,7 @@ def _nest_headings(page, name: str) -> list:
         while anchor in seen:
             anchor += "-again"
         seen.add(anchor)
-        heading["data-was"], heading["id"] = heading.get("id", ""), anchor
+        heading["data-was"], heading["id"] = heading.get_text().replace(" ", "-"), anchor  # Jupyter's, and the page's
     return headings
 
 

@@ -42,7 +42,8 @@ def png(figure: Figure, mark: str = "") -> bytes:
         mark: see show.
     """
     if mark:
-        figure.text(0.995, -0.01, mark, ha="right", va="top", fontsize=9, color="#666666")
+        size = max(9, figure.get_figwidth())  # points; wide figures are printed smaller
+        figure.text(0.995, -0.01, mark, ha="right", va="top", fontsize=size, color="#666666")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
@@ -64,15 +65,16 @@ def gallery(rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None
         titles: by row title, n short texts to print above the images.
     """
     count, height = len(next(iter(rows.values()))), (size + 0.05) * len(rows) + 0.23 * len(titles or {})
-    figure, axes = plt.subplots(len(rows), count, figsize=(size * count + 1.1, height), squeeze=False)
+    width = size * count + 1.1
+    figure, axes = plt.subplots(len(rows), count, figsize=(width, height), squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for k, (axis, image) in enumerate(zip(line, images, strict=True)):
             axis.imshow(image, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if titles and name in titles:
-                axis.set_title(titles[name][k], fontsize=9, loc="center")
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+                axis.set_title(titles[name][k], fontsize=max(9, width), loc="center")  # see png
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=max(10, width))
     return figure
 
 
@@ -356,22 +358,21 @@ def audit_figure(audit: dict, title: str) -> Figure:
     figure, axis = plt.subplots(figsize=(1.9 + 0.62 * points.shape[1], 1.6 + 0.36 * len(rows)))
     limit = max(5.0, np.abs(points).max())
     sns.heatmap(
-        points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5,
-        cbar_kws={"label": "points of accuracy"},
+        points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5, cbar=False
     )  # fmt: skip
     for y, row in enumerate(rows):
         for x, d in enumerate(row["differences"]):
             sure = d["low"] > 0 or d["high"] < 0
             axis.text(
-                x + 0.5, y + 0.5, f"{d['points']:+.1f}", ha="center", va="center", fontsize=8.5,
+                x + 0.5, y + 0.5, f"{d['points']:+.1f}", ha="center", va="center", fontsize=9.5,
                 fontweight="bold" if sure else "normal", color="white" if abs(d["points"]) > 0.6 * limit else "black",
             )  # fmt: skip
     columns = [
-        f"{INPUT_TITLES[r['input']]}\n{STAGE_TITLES[r['stage']]}\n{DEFENSE_TITLES[r['defense']]}"
+        f"{INPUT_TITLES[r['input']]}\n{STAGE_TITLES[r['stage']]}\n{DEFENSE_TITLES[r['defense']]}".replace("-", "-\n")
         for r in first["records"]
     ]
-    axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7.5, rotation=0)
-    axis.set_yticks(np.arange(len(rows)) + 0.5, [row["title"] for row in rows], fontsize=9, rotation=0)
+    axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=9.5, rotation=0)
+    axis.set_yticks(np.arange(len(rows)) + 0.5, [row["title"] for row in rows], fontsize=10, rotation=0)
     axis.set_title(title)
     axis.grid(False)
     return figure

@@ -153,9 +153,9 @@ def _comparison(static: dict, paper: dict) -> str:
         rises = both[b] > both[a]
         signs["undecided" if low <= 0 <= high else "same" if rises == (low > 0) else "other"] += 1
     return (
-        f"Of {len(steps)} differences that the paper discusses (what the attacks take, what the autoencoder gives and "
-        f"costs, what fine-tuning gives behind it), {signs['same']} have the paper's sign here, {signs['other']} the "
-        f"other, and {signs['undecided']} are undecided: their 95% interval holds 0. Sizes differ: in half of "
+        f"The paper discusses {len(steps)} differences (what the attacks take, what the autoencoder gives and "
+        f"costs, what fine-tuning gives behind it): {signs['same']} with the paper's sign here, {signs['other']} with "
+        f"the other, {signs['undecided']} undecided (the 95% interval holds 0). Sizes differ: in half of "
         f"{len(both)} cells by more than {median(map(abs, distance.values())):.1f} points, at most by "
         f"{abs(distance[far]):.1f} ({_cell(far)}: paper {both[far]:.2f}%, this run {_said(static[far])}). The paper's "
         f"number lies within this run's interval in {inside} of {len(both)}."
