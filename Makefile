@@ -26,7 +26,7 @@ help: ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
 
-report: $(VENV)/installed ## run all notebooks, write report/index.html
+report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf
 	$(RUN) report $(PARAMETERS)
 
 full: $(VENV)/installed ## the same at the paper's scale; goes on where it was stopped

@@ -69,7 +69,7 @@ def chapter(notebook: nbformat.NotebookNode, name: str, others: Collection[str] 
         _mend_table(page, table)
     for image in page.find_all("img"):
         image.attrs |= size_of(image.get("src", ""))
-    for text in page.find_all("pre"):
+    for text in page.select("pre, math[display=block]"):
         if max(map(len, text.get_text().splitlines()), default=0) > WIDE:  # may scroll, by keyboard too
             text["tabindex"] = "0"
     sections = BeautifulSoup('<ul class="sections"></ul>', "html.parser").ul
