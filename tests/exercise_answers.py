@@ -8,10 +8,12 @@ WRONG a word of the message follows that names the fault. Each wrong answer is a
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 
-from helpers import adaptive, attacks, evaluation, losses
+from helpers import adaptive, attacks, evaluation, exercises, losses
 from helpers import autoencoder as ae_module
 from helpers.backend import keras, tf
 from helpers.exercises import toys
@@ -820,9 +822,10 @@ RIGHT["check_attack_through"] = one(
 )
 WRONG["check_attack_through"] = {
     "the classifier alone": ((through(lambda ae, f: f),), "the classifier alone"),
+    "no clip": ((through(clip=False),), "leave [0, 1]: the largest is 1.031"),
     "reconstruction attacked": ((through(about=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
     "reconstruction returned": ((through(after=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
-    "NumPy between": ((through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),), "stopped with"),
+    "NumPy between": ((through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),), "predict and NumPy cut it"),
     "gradient stopped": ((through(lambda ae, f: lambda x: f(tf.stop_gradient(ae(x)))),), "is a gradient None?"),
     "downhill": ((through(sign=-1.0),), "go up"),
     "no projection": ((through(project=False),), "go back into the ball"),
@@ -917,6 +920,295 @@ WRONG["check_without_gradient"] = {
     "plain PGD": ((rounded, lambda m, x, y, eps: attacks.pgd(m, x, y, eps)), "no gradient"),
     "too large a budget": ((rounded, lambda m, x, y, e: with_identity(m, x, y, 2 * e)), "eps is 0.031"),
     "NumPy in a graph": ((rounded_in_numpy, without_gradients), "NumPy inside a graph"),
+}
+
+# ------------------------------------------------------------------------------------------------------ notebook 06
+
+RUNGS = {"A": "static", "B": "pgd", "C": "noise", "D": "square", "E": "other_network", "F": "grey_box"}
+RIGHT["check_rungs"] = {
+    "as on the ladder": (RUNGS, ["C", "E", "A", "F", "D", "B"]),
+    "D early": (RUNGS, list("CDEAFB")),
+    "D in the middle": (RUNGS, tuple("CEADFB")),
+    "spelled otherwise": (RUNGS | {"F": "grey-box", "E": "Other network", "B": "PGD"}, ["c", "e", "a", "f", "d", "b"]),
+    "a text": (RUNGS, "C < E < A < F < D < B"),
+}
+WRONG["check_rungs"] = {
+    "most first": ((RUNGS, list("BDFAEC")), "turn it"),
+    "F knows all": ((RUNGS | {"F": "pgd"}, list("CEAFDB")), "weights; nobody said"),
+    "A and F swapped": ((RUNGS | {"A": "grey_box", "F": "static"}, list("CEAFDB")), "attacker A"),
+    "D has the weights": ((RUNGS | {"D": "pgd"}, list("CEAFDB")), "needs somebody who knows: autoencoder and class"),
+    "E attacks the initial classifier": ((RUNGS | {"E": "static"}, list("CEAFDB")), "attacker E"),
+    "no such rung": ((RUNGS | {"B": "white-box"}, list("CEAFDB")), "choose from"),
+    "whoever asks knows most": ((RUNGS, list("CEAFBD")), "B can ask the copy"),
+    "asking is worth nothing": ((RUNGS, list("DCEAFB")), "a coin asks for nothing"),
+    "half as good as all": ((RUNGS, list("CEADBF")), "B has F's classifier as well"),
+    "the old one is better": ((RUNGS, list("CEFADB")), "F has the very classifier"),
+    "own network last": ((RUNGS, list("CAFEDB")), "never a part of the service"),
+    "one twice": ((RUNGS, list("CEAFBB")), "each of A to F once"),
+    "names for letters": ((RUNGS, list(RUNGS.values())), "each of A to F once"),
+    "E is missing": (({k: v for k, v in RUNGS.items() if k != "E"}, list("CEAFDB")), "E is missing"),
+    "a list": ((list(RUNGS.values()), list("CEAFDB")), "should be a dict"),
+}
+
+
+def counted(count=lambda worst, left: (worst & ~left).sum()):
+    return lambda worst, correct: {name: count(worst, left) for name, left in correct.items()}
+
+
+CAUSES = {"P": "order", "Q": "sound", "R": "strongest", "S": "left_out"}
+RIGHT["check_contradictions"] = {
+    "as in the solution": (counted(), CAUSES),
+    "comparison": (counted(lambda worst, left: int((worst > left).sum())), CAUSES),
+    "by hand": (counted(lambda worst, left: sum(w and not c for w, c in zip(worst, left, strict=True))), CAUSES),
+    "tensors": (counted(lambda w, c: tf.reduce_sum(tf.cast(w & ~c, tf.int32))), CAUSES | {"S": "left out"}),
+}
+WRONG["check_contradictions"] = {
+    "swapped": ((counted(lambda worst, left: (~worst & left).sum()), CAUSES), "the other way round"),
+    "all that differ": ((counted(lambda worst, left: (worst != left).sum()), CAUSES), "one of the two directions"),
+    "both stand": ((counted(lambda worst, left: (worst & left).sum()), CAUSES), "withstood both"),
+    "sums": ((counted(lambda worst, left: max(worst.sum() - left.sum(), 0)), CAUSES), "cancel each other"),
+    "sums with sign": ((counted(lambda worst, left: int(worst.sum()) - int(left.sum())), CAUSES), "cancel each other"),
+    "shares": ((counted(lambda worst, left: (worst & ~left).mean()), CAUSES), "that is a share"),
+    "yes or no": ((counted(lambda worst, left: (worst & ~left).any()), CAUSES), "count the images"),
+    "one number": ((lambda w, c: sum((w & ~x).sum() for x in c.values()), CAUSES), "one number for each of the"),
+    "a list": ((lambda w, c: [(w & ~x).sum() for x in c.values()], CAUSES), "one number for each of the attacks"),
+    "the order goes unseen": ((counted(), CAUSES | {"P": "sound"}), "report P is not 'sound'"),
+    "strongest for left out": ((counted(), CAUSES | {"S": "strongest"}), "report S is not 'strongest'"),
+    "left out for strongest": ((counted(), CAUSES | {"R": "left_out"}), "PGD 0, PGD, margin"),
+    "a fault in Q": ((counted(), CAUSES | {"Q": "any"}), "PGD 0, PGD, margin 0, Square 0"),
+    "another word": ((counted(), CAUSES | {"Q": "fine"}), "choose from sound"),
+    "S is missing": ((counted(), {k: v for k, v in CAUSES.items() if k != "S"}), "S is missing"),
+}
+
+
+def curve(of=attacks.pgd, budget=lambda eps: eps, scale=1.0, broken=False, of_the_right=False, after=None, aim=None):
+    """Accuracy against budget by PGD, or with an argument by a mistake."""
+
+    def measure(model, images, labels, budgets):
+        accuracies = []
+        for eps in budgets:
+            aimed, step = aim or model, max(budget(eps) / 4, 1e-9)
+            moved = of(aimed, images, labels, budget(eps), step_size=step) if budget(eps) else images
+            moved = moved if after is None else after(np.array(moved), images, eps)
+            right = toys.answers(model, moved) == labels
+            if of_the_right:
+                right = right[toys.answers(model, images) == labels]
+            accuracies.append(scale * (1 - right.mean() if broken else right.mean()))
+        return accuracies
+
+    return measure
+
+
+def fixed_step(model, images, labels, budgets):
+    return [evaluation.is_correct(model, attacks.pgd(model, images, labels, b), labels).mean() for b in budgets]
+
+
+def one_step(model, images, labels, eps, step_size):
+    return attacks.fgsm(model, images, labels, eps)
+
+
+def coins(model, images, labels, eps, step_size):
+    return attacks.random_signs(images, eps, 0)
+
+
+def unclipped(moved, images, eps):
+    return images + np.float32(eps) * np.sign(moved - images)
+
+
+GUESS = [70, 40, 20, 5, 0]
+RIGHT["check_curve"] = {
+    "steps with the budget": (GUESS, curve()),
+    "the default step": (GUESS, fixed_step),
+    "margin loss": (np.array(GUESS), curve(lambda *a, **o: attacks.pgd(*a, **o, loss="margin"))),
+    "a dict": (GUESS, lambda m, x, y, budgets: dict(zip(budgets, curve()(m, x, y, budgets), strict=True))),
+    "made monotonous": (GUESS, lambda *a: np.minimum.accumulate(curve()(*a))),
+    "a tensor": ((77.5, 77.5, 50, 50, 0), lambda *a: tf.constant(curve()(*a))),
+}
+WRONG["check_curve"] = {
+    "predicted a rise": (([70, 40, 45, 5, 0], curve()), "accuracy cannot rise"),
+    "predicted shares": (([0.7, 0.4, 0.2, 0.1, 0], curve()), "give percent"),
+    "predicted one number": ((20, curve()), "one for each budget"),
+    "eps in pixels": ((GUESS, curve(budget=lambda eps: min(255 * eps, 1))), "no attack can leave less than"),
+    "eps divided twice": ((GUESS, curve(budget=lambda eps: eps / 255)), "hardly falls at all"),
+    "one budget for all": ((GUESS, curve(budget=lambda eps: 8 / 255 if eps else 0)), "no attack can leave less than"),
+    "the smallest for all": ((GUESS, curve(budget=lambda eps: 0.25 / 255 if eps else 0)), "a plain PGD leaves"),
+    "no clip": ((GUESS, curve(after=unclipped)), "leave [0, 1]"),
+    "another model attacked": ((GUESS, curve(aim=toys.network(40.0))), "a plain PGD leaves"),
+    "noise": ((GUESS, curve(coins)), "a plain PGD leaves"),
+    "downhill": (
+        (GUESS, curve(lambda m, x, y, e, step_size: attacks.pgd(m, x, y, e, step_size=step_size, targeted=True))),
+        "a plain PGD leaves",
+    ),
+    "percent": ((GUESS, curve(scale=100.0)), "give them in [0, 1]"),
+    "what is broken": ((GUESS, curve(broken=True)), "the share that is broken"),
+    "of those that were right": ((GUESS, curve(of_the_right=True)), "divide by all images"),
+    "attacked also at 0": ((GUESS, curve(budget=lambda eps: eps + 1 / 255)), "a budget of 0 allows no change"),
+    "no accuracy at 0": ((GUESS, lambda m, x, y, b: curve()(m, x, y, b[1:])), "5 budgets give as many"),
+}
+
+
+def through_rounding(images):
+    return images + tf.stop_gradient(exercises.rounded(images) - images)
+
+
+@tf.custom_gradient
+def rounded_with_a_gradient(images):
+    return exercises.rounded(images), lambda upstream: upstream
+
+
+def attack_rounded(between=lambda ae, f: lambda x: f(ae(through_rounding(x))), sign=1.0, steps=10, scale=1.0, clip=True,
+                   project=True, after=None, fresh=True):  # fmt: skip
+    """PGD through rounding, autoencoder and classifier, or with an argument a wrong one."""
+
+    def attack(ae, f, images, labels, eps):
+        model, x, eps = between(ae, f), images, scale * eps
+        for _ in range(steps):
+            gradient = gradient_of(lambda z, training: model(z), x, labels)
+            x = (x if fresh else images) + sign * 0.01 * scale * tf.sign(gradient)
+            x = tf.clip_by_value(x, images - eps, images + eps) if project else x
+            x = tf.clip_by_value(x, 0, 1) if clip else x
+        return x if after is None else after(x)
+
+    return attack
+
+
+def around_everything(ae, f):
+    """The identity's gradient for rounding and autoencoder together, though the autoencoder has one."""
+    return adaptive.straight_through(lambda x: ae(exercises.rounded(x)), f)
+
+
+RIGHT["check_rounded"] = {
+    "stop_gradient": (through_rounding, attack_rounded()),
+    "custom_gradient": (rounded_with_a_gradient, attack_rounded()),
+    "helpers": (
+        adaptive.straight_through(exercises.rounded),
+        lambda ae, f, x, y, eps: attacks.pgd(lambda z: f(ae(through_rounding(z))), x, y, eps, loss="margin"),
+    ),
+    "compiled": (tf.function(through_rounding), lambda *a: np.float64(attack_rounded()(*a))),
+    "gradient before the rounding": (through_rounding, attack_rounded(lambda ae, f: lambda x: f(ae(x)))),
+}
+WRONG["check_rounded"] = {
+    "just the rounding": ((exercises.rounded, attack_rounded()), "finds no gradient"),
+    "NumPy": ((lambda x: np.array(exercises.rounded(x)), attack_rounded()), "finds no gradient"),
+    "the images": ((lambda x: x, attack_rounded()), "the images came back as they were"),
+    "gradient stopped for all": ((lambda x: tf.stop_gradient(exercises.rounded(x)), attack_rounded()), "no gradient"),
+    "the bracket's sign": (
+        (lambda x: -x + tf.stop_gradient(exercises.rounded(x) + x), attack_rounded()),
+        "-1 times what it should be",
+    ),
+    "zero gradient": ((lambda x: exercises.rounded(x) + 0 * x, attack_rounded()), "zero everywhere"),
+    "twice the gradient": (
+        (lambda x: 2 * x + tf.stop_gradient(exercises.rounded(x) - 2 * x), attack_rounded()),
+        "2 times what it should be",
+    ),
+    "a soft rounding": ((lambda x: x - tf.sin(62 * np.pi * x) / (62 * np.pi), attack_rounded()), "off by"),
+    "plain PGD": (
+        (through_rounding, attack_rounded(lambda ae, f: lambda x: f(ae(exercises.rounded(x))))),
+        "is a gradient None?",
+    ),
+    "the classifier alone": ((through_rounding, attack_rounded(lambda ae, f: f)), "the autoencoder has a gradient"),
+    "classifier behind the rounding": (
+        (through_rounding, attack_rounded(lambda ae, f: lambda x: f(through_rounding(x)))),
+        "comes through the autoencoder",
+    ),
+    "identity for all": ((through_rounding, attack_rounded(around_everything)), "no stand-in is as good"),
+    "no clip": ((through_rounding, attack_rounded(clip=False)), "clip them"),
+    "eps in pixels": ((through_rounding, attack_rounded(scale=255.0)), "in [0, 1] already"),
+    "eps divided twice": ((through_rounding, attack_rounded(scale=1 / 255)), "no value moved by more"),
+    "no projection": ((through_rounding, attack_rounded(project=False)), "go back into the ball"),
+    "downhill": ((through_rounding, attack_rounded(sign=-1.0)), "go up"),
+    "rounded images returned": ((through_rounding, attack_rounded(after=exercises.rounded)), "you return rounded"),
+    "noise": (
+        (through_rounding, lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0)),
+        "still stand",
+    ),
+}
+
+DIAGNOSES = {"A": "weak", "B": "masked", "C": "sound", "D": "transfer"}
+EVIDENCE = {"A": "uses eps", "B": "zero gradients", "D": "fresh images"}
+
+
+class OfTableB:
+    """A number read off the sanity table of exercise 06.5 when it is asked for: the table takes long to make."""
+
+    def __init__(self, which, times=1.0):
+        self.which, self.times = which, times
+
+    def __array__(self, dtype=None, copy=None):
+        row = exercises.checklists()["B"].set_index("check")["value"]["worst case"]
+        return np.asarray(self.times * float(re.findall(r"([\d.]+)%", row)[self.which]), dtype)
+
+
+LEFT_OF_B, REPORTED_OF_B = OfTableB(0), OfTableB(2)
+RIGHT["check_tables"] = {
+    "as in the solution": (DIAGNOSES, EVIDENCE, LEFT_OF_B),
+    "other rows": (DIAGNOSES, EVIDENCE | {"A": "attack <= FGSM", "B": "Square"}, LEFT_OF_B),
+    "a row for C": (DIAGNOSES, EVIDENCE | {"C": "none"}, LEFT_OF_B),
+    "true gradient": (DIAGNOSES | {"C": "Sound"}, EVIDENCE | {"B": "true gradient"}, 46),
+}
+WRONG["check_tables"] = {
+    "Square means masked": ((DIAGNOSES | {"A": "masked"}, EVIDENCE, LEFT_OF_B), "the model has a gradient"),
+    "a weak attack in B": ((DIAGNOSES | {"B": "weak"}, EVIDENCE, LEFT_OF_B), "what should the attack have followed"),
+    "D is weak": ((DIAGNOSES | {"D": "weak"}, EVIDENCE, LEFT_OF_B), "the images assessed that are weaker"),
+    "0% is suspect": ((DIAGNOSES | {"C": "weak"}, EVIDENCE, LEFT_OF_B), "none of its checks failed"),
+    "95.8% in B is sound": ((DIAGNOSES | {"B": "sound"}, EVIDENCE, LEFT_OF_B), "8 of its checks failed"),
+    "B was made elsewhere": ((DIAGNOSES | {"B": "transfer"}, EVIDENCE, LEFT_OF_B), "'fresh images' was not run"),
+    "another word": ((DIAGNOSES | {"A": "obfuscated"}, EVIDENCE, LEFT_OF_B), "choose from sound"),
+    "worst case for masked": ((DIAGNOSES, EVIDENCE | {"B": "worst case"}, LEFT_OF_B), "not why"),
+    "eps = 1 for masked": ((DIAGNOSES, EVIDENCE | {"B": "eps = 1"}, LEFT_OF_B), "for other reasons, too"),
+    "follows gradient": ((DIAGNOSES, EVIDENCE | {"B": "follows gradient"}, LEFT_OF_B), "no gradient to follow"),
+    "Square for weak": ((DIAGNOSES, EVIDENCE | {"A": "Square"}, LEFT_OF_B), "so does FGSM"),
+    "loss rises for transfer": ((DIAGNOSES, EVIDENCE | {"D": "loss rises"}, LEFT_OF_B), "for other reasons, too"),
+    "a row that passed": ((DIAGNOSES, EVIDENCE | {"B": "in the ball"}, LEFT_OF_B), "did not fail"),
+    "no such row": ((DIAGNOSES, EVIDENCE | {"B": "gradients"}, LEFT_OF_B), "has no row 'gradients'"),
+    "the reported number": ((DIAGNOSES, EVIDENCE, REPORTED_OF_B), "other attacks in the table leave less"),
+    "a share": ((DIAGNOSES, EVIDENCE, OfTableB(0, 0.01)), "in percent"),
+    "nothing is left": ((DIAGNOSES, EVIDENCE, 0), "no evidence"),
+    "D is missing": ((DIAGNOSES, {k: v for k, v in EVIDENCE.items() if k != "D"}, LEFT_OF_B), "missing in evidence"),
+}
+
+
+def by_hand_over_draws(model, images, labels, eps, samples=32):
+    """PGD along the gradient of the mean loss over draws, with all draws of a step in one batch."""
+    moved = images
+    for _ in range(10):
+        many = gradient_of(model, tf.repeat(moved, samples, axis=0), tf.repeat(labels, samples))
+        mean = tf.reduce_mean(tf.reshape(many, (-1, samples, *images.shape[1:])), 1)
+        moved = project(moved + 0.01 * tf.sign(mean), images, eps)
+    return moved
+
+
+def colours_only(model, images, labels, eps):
+    """The same change for all pixels: it is what it was wherever it is moved."""
+    moved = images
+    for _ in range(10):
+        gradient = gradient_of(lambda x, training: model.classifier(x), moved, labels)
+        gradient = tf.reduce_mean(gradient, [1, 2], keepdims=True)
+        moved = project(moved + 0.01 * tf.sign(gradient), images, eps)
+    return moved
+
+
+RIGHT["check_attack_dice"] = one(
+    helpers=lambda model, x, y, eps: attacks.pgd(adaptive.expectation(model, 32), x, y, eps),
+    by_hand=by_hand_over_draws,
+    more_samples=lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 64), x, y, eps, steps=5),
+    colours_only=colours_only,
+    short_steps=lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=300, step_size=0.0005),
+)
+WRONG["check_attack_dice"] = {
+    "plain PGD": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps),), "over more draws"),
+    "more steps": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=50),), "over more draws"),
+    "two draws": ((lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 2), x, y, eps),), "over more draws"),
+    "FGSM": ((lambda m, x, y, eps: attacks.fgsm(m, x, y, eps),), "over more draws"),
+    "the dice left out": ((lambda m, x, y, eps: attacks.pgd(m.classifier, x, y, eps),), "left the dice out"),
+    "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still right"),
+    "downhill": (
+        (lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 8), x, y, eps, targeted=True),),
+        "does the loss of the true classes grow?",
+    ),
+    "nothing": ((lambda m, x, y, eps: x,), "no value moved"),
+    "twice the budget": ((lambda m, x, y, eps: by_hand_over_draws(m, x, y, 2 * eps, 8),), "go back into the ball"),
+    "one image": ((lambda m, x, y, eps: x[0],), "shape"),
 }
 
 

@@ -103,8 +103,8 @@ def toy_defense() -> tuple[keras.Model, keras.Model, np.ndarray, np.ndarray]:
     coarse = rng.normal(0, 0.15, (16, 16, 3, 10)).repeat(2, 0).repeat(2, 1)
     checkers = np.indices((32, 32)).sum(0) % 2 * 2 - 1
     fine = rng.normal(0, 2.0, (16, 16, 3, 10)).repeat(2, 0).repeat(2, 1) * checkers[:, :, None, None]
-    images = rng.uniform(0.15, 0.85, (16, 16, 16, 3)).repeat(2, 1).repeat(2, 2)
-    images = (images + rng.uniform(-0.05, 0.05, images.shape)).astype(np.float32)
+    images = rng.uniform(0, 1, (16, 16, 16, 3)).repeat(2, 1).repeat(2, 2)
+    images = (images + rng.uniform(-0.05, 0.05, images.shape)).clip(0, 1).astype(np.float32)
     kernel = (coarse + fine).reshape(-1, 10)
     bias = -(np.asarray(autoencoder(images)).reshape(16, -1) @ kernel).mean(0)
     classifier.set_weights([kernel, bias])

@@ -146,6 +146,8 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
         hint = ""
         if "None" in str(error) and isinstance(error, (ValueError, TypeError)):
             hint = "; is a gradient None? Then the loss does not depend, in TensorFlow, on what the tape watches"
+        if isinstance(error, LookupError) and "gradient" in str(error):
+            hint = "; something on the way has no gradient: predict and NumPy cut it, stay in TensorFlow"
         raise Wrong(f"your {name} stopped with {_in_one_line(error)}{_where(error)}{hint}") from error
     if answer is None:
         raise NotDone(f"{name} returns nothing; if it is finished, it lacks a return")
