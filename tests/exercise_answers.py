@@ -51,7 +51,10 @@ WRONG["check_to_unit"] = {
         "the same number",
     ),
     "channels first": ((lambda pixels: pixels.transpose(0, 3, 1, 2) / 255,), "shape"),
-    "in place": ((lambda pixels: np.floor_divide(pixels, 255, out=pixels) / 1,), "changes the pixels"),
+    "in place": ((lambda pixels: np.floor_divide(pixels, 255, out=pixels) / 1,), "changes the arrays"),
+    "by the batch's largest": ((lambda pixels: pixels / pixels.max(),), "the same number"),
+    "cut off": ((lambda pixels: np.clip(pixels, 0, 1).astype(np.float32),), "do not cut off"),
+    "float16": ((lambda pixels: (pixels / 255).astype(np.float16),), "three digits"),
 }
 
 
@@ -87,6 +90,7 @@ WRONG["check_interval"] = {
     "upper limit first": ((wilson(turned=True),), "lower limit first"),
     "about correct/n": ((wilson(center=False),), "outside [0, 1]"),
     "half width only": ((lambda c, n: 0.02,), "two limits"),
+    "rounded": ((lambda c, n: np.round(wilson()(c, n), 2),), "do not round"),
     "correct and n swapped": ((lambda c, n: wilson()(n, max(c, 1)),), "or infinite"),
 }
 
@@ -107,6 +111,7 @@ WRONG["check_needed"] = {
     "a thousand": ((1000, 1000), "1.8 points either way"),
     "predicted a share": ((0.5, NEEDED), "any will do"),
     "nothing": ((1000, 0), "compute an interval"),
+    "a text": ((1000, "12585"), "is the text '12585'"),
 }
 
 SPAM = {
@@ -128,6 +133,7 @@ WRONG["check_card"] = {
     "one word": ((SPAM | {"knows": "everything"},), "say in a few words"),
     "no such knowledge": ((SPAM | {"knowledge": "black-box"},), "choose static"),
     "budget without number": ((SPAM | {"budget": "only a few words"},), "without a number"),
+    "number in words": ((SPAM | {"budget": "at most twenty words"},), "in digits"),
     "no mails": ((SPAM | {"n": 0},), "whole number of mails"),
     "few mails": ((SPAM | {"n": 10},), "take at least 100"),
     "n in words": ((SPAM | {"n": "many"},), "one number"),
@@ -145,6 +151,13 @@ RIGHT["check_grey_levels"] = one(
     kept_axes=lambda attacked, images: 255 * np.abs(attacked - images).max(axis=(1, 2, 3), keepdims=True),
     both_sides=lambda a, x: 255 * np.maximum((a - x).max((1, 2, 3)), (x - a).max((1, 2, 3))),
 )
+
+
+def grey_levels_in_place(attacked, images):
+    attacked -= images
+    return 255 * np.abs(attacked).max((1, 2, 3))
+
+
 WRONG["check_grey_levels"] = {
     "of the whole batch": ((lambda a, x: 255 * np.abs(a - x).max(),), "one number"),
     "not in grey levels": ((lambda a, x: np.abs(a - x).max((1, 2, 3)),), "multiply by 255"),
@@ -152,6 +165,10 @@ WRONG["check_grey_levels"] = {
     "mean": ((lambda a, x: 255 * np.abs(a - x).mean((1, 2, 3)),), "neither a mean"),
     "length": ((lambda a, x: 255 * np.linalg.norm((a - x).reshape(len(x), -1), axis=1),), "nor a length"),
     "of each channel": ((lambda a, x: 255 * np.abs(a - x).max((1, 2)),), "axes 1 to 3"),
+    "cut to whole numbers": ((lambda a, x: (255 * np.abs(a - x).max((1, 2, 3))).astype(int),), "keep the decimals"),
+    "256 levels": ((lambda a, x: 256 * np.abs(a - x).max((1, 2, 3)),), "the largest is 255"),
+    "uint8": ((lambda a, x: ((255 * a).astype(np.uint8) - (255 * x).astype(np.uint8)).max((1, 2, 3)),), "as floats"),
+    "in place": ((grey_levels_in_place,), "changes the arrays"),
     "raises": ((lambda a, x: a - y,), "NameError: name 'y' is not defined"),  # noqa: F821
     "other arguments": ((lambda a: a,), "called as grey_levels(attacked, images)"),
     "not the function": ((3.0,), "give the function"),
@@ -219,6 +236,21 @@ RIGHT["check_fgsm"] = one(
     keras_from_logits=fgsm(keras_on_logits),
     other_names_and_options=lambda f, x, y, e=8 / 255, verbose=False: fgsm()(f, x, y, e),
 )
+
+
+def fgsm_unwatched(model, images, labels, eps):
+    with tf.GradientTape() as tape:
+        loss = losses.cross_entropy(labels, model(images))
+    return tf.clip_by_value(images + eps * tf.sign(tape.gradient(loss, images)), 0, 1)
+
+
+def fgsm_by_predict(model, images, labels, eps):
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        loss = losses.cross_entropy(labels, model.predict(images, verbose=0))
+    return tf.clip_by_value(images + eps * tf.sign(tape.gradient(loss, images)), 0, 1)
+
+
 WRONG["check_fgsm"] = {
     "no clip": ((fgsm(clip=None),), "the largest is 1.031"),
     "clipped to -1": ((fgsm(clip=(-1, 1)),), "the smallest is -0.031"),
@@ -240,7 +272,14 @@ WRONG["check_fgsm"] = {
         "move alike",
     ),
     "BatchNorm in training mode": ((fgsm(training=True),), "training=False"),
-    "the noise alone": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "direction"),
+    "eps of the notebook": ((lambda m, x, y, eps: fgsm()(m, x, y, 8 / 255),), "use the argument eps"),
+    "the step alone": ((lambda m, x, y, eps: eps * tf.sign(gradient_of(m, x, y)),), "add it to the images"),
+    "the gradient": ((lambda m, x, y, eps: gradient_of(m, x, y),), "is what you add to the images a step"),
+    "in 0..255": ((lambda m, x, y, eps: 255 * fgsm()(m, x, y, eps),), "not in 0..255"),
+    "not watched": ((fgsm_unwatched,), "tape.watch"),
+    "predict": ((fgsm_by_predict,), "predict and NumPy cut it"),
+    "PGD": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps),), "take the sign"),
+    "random signs": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "direction"),
     "one image": ((lambda m, x, y, eps: fgsm()(m, x, y, eps)[0],), "shape"),
     "NaN": ((lambda m, x, y, eps: x / 0 * 0,), "NaN"),
     "returns a text": ((lambda m, x, y, eps: "done",), "should be numbers"),
@@ -286,6 +325,7 @@ WRONG["check_project"] = {
     "about zero": ((lambda moved, images, eps: tf.clip_by_value(moved, -eps, eps),), "within eps of 0"),
     "eps in pixels": ((lambda moved, images, eps: project(moved, images, eps * 255),), "away from the original"),
     "eps divided twice": ((lambda moved, images, eps: project(moved, images, eps / 255),), "a second time"),
+    "eps of the notebook": ((lambda moved, images, eps: project(moved, images, 8 / 255),), "use the argument eps"),
     "in l2": ((in_l2,), "do not shrink"),
     "shrunk": ((shrunk,), "do not shrink"),
     "arguments swapped": ((lambda moved, images, eps: project(images, moved, eps),), "moves only what is outside"),
@@ -348,6 +388,11 @@ WRONG["check_targeted_pgd"] = {
     "always ten steps": ((targeted(steps_taken=10),), "one step of 0.010 moved"),
     "steps of eps": ((targeted(length=8 / 255),), "step_size, not eps"),
     "random start": ((targeted(start=uniform_start),), "start from the images themselves"),
+    "the helpers' random start": (
+        (lambda m, x, t, eps, a, n: attacks.pgd(m, x, t, eps, step_size=a, steps=n, targeted=True),),
+        "no random start",
+    ),
+    "always three steps": ((targeted(steps_taken=3),), "there are `steps` of them"),
     "softmax twice": ((targeted(loss=softmax_twice),), "twice"),
     "BatchNorm in training mode": ((targeted(training=True),), "training=False"),
     "eps in pixels": (
@@ -419,6 +464,7 @@ WRONG["check_parameters"] = {
     "no input channels": ((lambda k, i, o: k * k * o + o,), "for each input channel"),
     "kernel not squared": ((lambda k, i, o: k * i * o + o,), "a kernel is square"),
     "values of the image": ((lambda k, i, o: o * (32 - k + 1) ** 2,), "size of the image"),
+    "a fraction": ((lambda k, i, o: (k * k * i + 1) * o + 0.4,), "not 804.4"),
     "only the kernel": ((lambda k, i, o: k * k,), "count the weights of one kernel"),
 }
 
@@ -487,6 +533,10 @@ WRONG["check_build"] = {
         (lambda waist: keras.Sequential([keras.Input((32, 32, 3)), *autoencoder()(waist).layers[:2]]),),
         "(8, 8, 8)",
     ),
+    "no input": (
+        (lambda waist: keras.Sequential([keras.layers.Conv2D(16, 3, 2, "same")]),),
+        "begin with keras.Input",
+    ),
     "a list": ((lambda waist: [16, waist, 8, 16, 3],), "should return a Keras model"),
 }
 
@@ -512,6 +562,11 @@ WRONG["check_denoising_loss"] = {
     "sum over an image": (
         (denoising(lambda a, b: tf.reduce_mean(tf.reduce_sum((a - b) ** 2, [1, 2, 3]))),),
         "sum over an image",
+    ),
+    "l2_loss": ((denoising(lambda a, b: tf.nn.l2_loss(a - b)),), "half the sum"),
+    "cross-entropy": (
+        (denoising(lambda a, b: tf.reduce_mean(keras.losses.binary_crossentropy(b, a))),),
+        "takes the squared error",
     ),
     "absolute": ((denoising(lambda a, b: tf.reduce_mean(tf.abs(a - b))),), "absolute error"),
     "root": ((denoising(lambda a, b: tf.sqrt(tf.reduce_mean((a - b) ** 2))),), "that is the root"),
@@ -542,9 +597,23 @@ RIGHT["check_blur"] = one(
     cut_at_four_sigma=lambda images, sigma: by_convolution(images, sigma, reach=4),
     float64=lambda images, sigma: gaussian()(np.float64(images), sigma),
 )
+
+
+def blur_in_place(images, sigma):
+    for k in range(len(images)):
+        images[k] = gaussian_filter(images[k], (sigma, sigma, 0), mode="nearest")
+    return images
+
+
 WRONG["check_blur"] = {
     "one sigma for all axes": ((gaussian(lambda s: s),), "images and channels were mixed"),
     "over channels": ((gaussian(lambda s: (0, s, s, s)),), "colours were mixed"),
+    "each image with one sigma": (
+        (lambda images, sigma: np.stack([gaussian_filter(image, sigma) for image in images]),),
+        "colours were mixed",
+    ),
+    "in place": ((blur_in_place,), "changes the arrays"),
+    "uint8": ((lambda images, sigma: gaussian()(images, sigma).astype(np.uint8),), "return float32"),
     "over images": ((gaussian(lambda s: (s, s, s, 0)),), "mixed with each other"),
     "columns only": ((gaussian(lambda s: (0, s, 0, 0)),), "only the columns"),
     "rows only": ((gaussian(lambda s: (0, 0, s, 0)),), "only the rows"),
@@ -588,6 +657,13 @@ RIGHT["check_counts"] = one(
     a_list=lambda rows, n, sources: [sum(k * n <= r < (k + 1) * n for r in rows) for k in range(sources)],
     divmod=lambda rows, n, sources: tf.math.bincount(tf.cast(rows // n, tf.int32), minlength=sources),
 )
+
+
+def counts_in_place(rows, n, sources):
+    rows //= n
+    return np.bincount(rows, minlength=sources)
+
+
 WRONG["check_counts"] = {
     "modulo": ((lambda rows, n, sources: np.bincount(rows % sources, minlength=sources),), "divide, and drop"),
     "of rows": ((lambda rows, n, sources: np.bincount(rows % n, minlength=sources),), "each source has one"),
@@ -596,6 +672,7 @@ WRONG["check_counts"] = {
         "also where it is 0",
     ),
     "shares": ((lambda rows, n, s: np.bincount(rows // n, minlength=s) / len(rows),), "counts are asked for"),
+    "in place": ((counts_in_place,), "changes the arrays"),
     "from 1": ((lambda rows, n, s: np.bincount(np.maximum(rows - 1, 0) // n, minlength=s),), "one after another"),
     "divided by sources": (
         (lambda rows, n, s: np.bincount(np.minimum(rows // s, s - 1), minlength=s),),
@@ -633,6 +710,7 @@ WRONG["check_balance"] = {
     "of the right": ((balanced(points=lambda b, a, g, f: 100 * (g - f) / b.sum()),), "those that were right"),
     "wrong sign": ((balanced(points=lambda b, a, g, f: 100 * (f - g) / len(b)),), "a gain is positive"),
     "images": ((balanced(points=lambda b, a, g, f: g - f),), "a number of images"),
+    "in words": ((lambda b, a: (*balanced()(b, a)[:2], "-10.0"),), "should be numbers"),
     "two numbers": ((lambda b, a: balanced()(b, a)[:2],), "three numbers"),
 }
 
@@ -708,6 +786,10 @@ WRONG["check_mixed_batch"] = {
     "the first of each": ((first_rows,), "draw images, not photographs"),
     "in order": ((in_order,), "sorted by source"),
     "with replacement": ((with_replacement,), "twice"),
+    "labels shuffled in place": (
+        (lambda s, y, size, rng: (rng.shuffle(y), mixed(s, y, size, rng))[1],),
+        "changes the arrays",
+    ),
     "a fixed seed": ((lambda s, y, size, rng: mixed(s, y, size, np.random.default_rng(0)),), "the rng"),
     "everything": ((lambda s, y, size, rng: (np.concatenate(s), np.tile(y, 6)),), "a batch of 96"),
     "images only": ((lambda *a: mixed(*a)[0],), "a pair"),
@@ -716,8 +798,7 @@ WRONG["check_mixed_batch"] = {
 
 RIGHT["check_fair_epochs"] = {
     "rounded": (18, lambda steps, images, batch: round(steps / (images // batch))),
-    "rounded up": (3, lambda steps, images, batch: int(np.ceil(steps / (images // batch)))),
-    "images counted": (20, lambda steps, images, batch: max(1, round(steps * batch / images))),
+    "by trial": (3, lambda s, n, b: min(range(1, 99), key=lambda k: abs(k * (n // b) - s))),
     "NumPy": (np.float32(18), lambda steps, images, batch: np.rint(steps / (images // batch))),
 }
 WRONG["check_fair_epochs"] = {
@@ -725,6 +806,10 @@ WRONG["check_fair_epochs"] = {
     "for six sources": ((18, lambda s, n, b: max(1, round(s / (6 * n // b)))), "six sources"),
     "steps": ((18, lambda steps, images, batch: steps), "those are steps"),
     "a fraction": ((18, lambda steps, images, batch: steps / (images // batch)), "a whole number"),
+    "rounded up": ((18, lambda steps, images, batch: int(np.ceil(steps / (images // batch)))), "which is nearer"),
+    "rounded down": ((18, lambda steps, images, batch: max(1, steps // (images // batch))), "which is nearer"),
+    "the rest kept": ((18, lambda s, n, b: max(1, round(s / np.ceil(n / b)))), "11 full batches"),
+    "images counted": ((18, lambda s, n, b: max(1, round(s * b / n))), "which is nearer"),
     "steps of an epoch": ((18, lambda steps, images, batch: images // batch), "of one epoch"),
     "batch forgotten": ((18, lambda steps, images, batch: max(1, steps // images)), "full batches"),
     "none predicted": ((0, lambda steps, images, batch: 19), "above 0"),
@@ -783,6 +868,10 @@ WRONG["check_worst_case"] = {
     "broken": ((lambda correct: 1 - correct.all(0).mean(),), "that is broken"),
     "percent": ((lambda correct: 100 * correct.all(0).mean(),), "in [0, 1]"),
     "a count": ((lambda correct: correct.all(0).sum(),), "a number of images"),
+    "in place": (
+        (lambda correct: np.logical_and(correct[0], correct[1], out=correct[0]).mean(),),
+        "changes the arrays",
+    ),
     "wrong axis": ((lambda correct: correct.all(1).mean(),), "second axis"),
     "each attack's": ((lambda correct: correct.mean(1),), "one number"),
 }
@@ -824,6 +913,15 @@ WRONG["check_attack_through"] = {
     "the classifier alone": ((through(lambda ae, f: f),), "the classifier alone"),
     "no clip": ((through(clip=False),), "leave [0, 1]: the largest is 1.031"),
     "reconstruction attacked": ((through(about=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
+    "helpers on the reconstruction": (
+        (lambda ae, f, x, y, eps: attacks.pgd(f, ae(x), y, eps),),
+        "what comes out of the autoencoder",
+    ),
+    "identity for the autoencoder": (
+        (lambda ae, f, x, y, eps: attacks.pgd(adaptive.straight_through(ae, f), x, y, eps),),
+        "left the autoencoder out of the gradient",
+    ),
+    "eps divided twice": ((lambda ae, f, x, y, eps: through()(ae, f, x, y, eps / 255),), "a second time"),
     "reconstruction returned": ((through(after=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
     "NumPy between": ((through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),), "predict and NumPy cut it"),
     "gradient stopped": ((through(lambda ae, f: lambda x: f(tf.stop_gradient(ae(x)))),), "is a gradient None?"),
@@ -865,6 +963,11 @@ def evaluation_by_helpers(classifier, images, labels, eps):
     return attacked, evaluation.is_correct(classifier, attacked, labels).mean()
 
 
+def assessed_in_training_mode(classifier, images, labels, eps):
+    attacked, _ = evaluation_with()(classifier, images, labels, eps)
+    return attacked, np.mean(np.argmax(classifier(attacked, training=True), axis=1) == labels)
+
+
 BROKEN = evaluation_with(units=255, training=True, clipped=True, same_labels=True)
 RIGHT["check_evaluation"] = one(
     mended=evaluation_with(),
@@ -882,6 +985,8 @@ WRONG["check_evaluation"] = {
     "three left": ((evaluation_with(units=255, clipped=True, same_labels=True),), "of the four mistakes 3 are"),
     "percent": ((evaluation_with(percent=True),), "in [0, 1]"),
     "assessed on clean images": ((evaluation_with(clean=True),), "you report"),
+    "eps of the notebook": ((lambda f, x, y, e: evaluation_with()(f, x, y, 8 / 255),), "use the argument eps"),
+    "assessed in training mode": ((assessed_in_training_mode,), "mistakes 1 is still there:\n- the network is another"),
     "only the accuracy": ((lambda *a: evaluation_with()(*a)[1],), "a pair"),
     "eps in pixels": ((lambda f, x, y, e: evaluation_with(units=1 / 20)(f, x, y, e),), "a value moved by"),
 }
@@ -981,7 +1086,7 @@ WRONG["check_contradictions"] = {
 }
 
 
-def curve(of=attacks.pgd, budget=lambda eps: eps, scale=1.0, broken=False, of_the_right=False, after=None, aim=None):
+def curve(of=attacks.pgd, budget=lambda eps: eps, scale=1.0, broken=False, of_the_right=False, aim=None):
     """Accuracy against budget by PGD, or with an argument by a mistake."""
 
     def measure(model, images, labels, budgets):
@@ -989,7 +1094,6 @@ def curve(of=attacks.pgd, budget=lambda eps: eps, scale=1.0, broken=False, of_th
         for eps in budgets:
             aimed, step = aim or model, max(budget(eps) / 4, 1e-9)
             moved = of(aimed, images, labels, budget(eps), step_size=step) if budget(eps) else images
-            moved = moved if after is None else after(np.array(moved), images, eps)
             right = toys.answers(model, moved) == labels
             if of_the_right:
                 right = right[toys.answers(model, images) == labels]
@@ -1011,8 +1115,8 @@ def coins(model, images, labels, eps, step_size):
     return attacks.random_signs(images, eps, 0)
 
 
-def unclipped(moved, images, eps):
-    return images + np.float32(eps) * np.sign(moved - images)
+def unclipped(model, images, labels, eps, step_size):
+    return fgsm(clip=None)(model, tf.constant(images), tf.constant(labels), eps)
 
 
 GUESS = [70, 40, 20, 5, 0]
@@ -1032,7 +1136,7 @@ WRONG["check_curve"] = {
     "eps divided twice": ((GUESS, curve(budget=lambda eps: eps / 255)), "hardly falls at all"),
     "one budget for all": ((GUESS, curve(budget=lambda eps: 8 / 255 if eps else 0)), "no attack can leave less than"),
     "the smallest for all": ((GUESS, curve(budget=lambda eps: 0.25 / 255 if eps else 0)), "a plain PGD leaves"),
-    "no clip": ((GUESS, curve(after=unclipped)), "leave [0, 1]"),
+    "no clip": ((GUESS, curve(unclipped)), "leave [0, 1]"),
     "another model attacked": ((GUESS, curve(aim=toys.network(40.0))), "a plain PGD leaves"),
     "noise": ((GUESS, curve(coins)), "a plain PGD leaves"),
     "downhill": (
