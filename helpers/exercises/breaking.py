@@ -43,7 +43,8 @@ def check_rungs(rungs: object, order: object) -> str:
     for letter, truth in STANDS_ON.items():
         said = str(rungs[letter]).strip().lower().replace("-", "_").replace(" ", "_").replace("gray", "grey")
         if said not in STANDS_ON.values():
-            raise Wrong(f"attacker {letter} stands on {rungs[letter]!r}; choose from {', '.join(STANDS_ON.values())}")
+            names = ", ".join(name for name in ladder.RUNGS if name in STANDS_ON.values())
+            raise Wrong(f"attacker {letter} stands on {rungs[letter]!r}; choose from {names}")
         if said != truth:
             raise Wrong(
                 f"attacker {letter} {ATTACKERS[letter]}; the rung {said!r} needs somebody who knows: "
