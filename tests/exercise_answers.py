@@ -1079,8 +1079,8 @@ WRONG["check_contradictions"] = {
     "a list": ((lambda w, c: [(w & ~x).sum() for x in c.values()], CAUSES), "one number for each of the attacks"),
     "the order goes unseen": ((counted(), CAUSES | {"P": "sound"}), "report P is not 'sound'"),
     "strongest for left out": ((counted(), CAUSES | {"S": "strongest"}), "report S is not 'strongest'"),
-    "left out for strongest": ((counted(), CAUSES | {"R": "left_out"}), "PGD 0, PGD, margin"),
-    "a fault in Q": ((counted(), CAUSES | {"Q": "any"}), "PGD 0, PGD, margin 0, Square 0"),
+    "left out for strongest": ((counted(), CAUSES | {"R": "left_out"}), "PGD 0, PGD-margin"),
+    "a fault in Q": ((counted(), CAUSES | {"Q": "any"}), "PGD 0, PGD-margin 0, Square 0"),
     "another word": ((counted(), CAUSES | {"Q": "fine"}), "choose from sound"),
     "S is missing": ((counted(), {k: v for k, v in CAUSES.items() if k != "S"}), "S is missing"),
 }

@@ -96,7 +96,7 @@ def reports() -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Four reports: which of 60 images withstood "the worst case" (booleans [60]), and which withstood each attack."""
     rng, found = np.random.default_rng(20), {}
     for name, cause in REPORTED.items():
-        hard, chances = rng.random(60), {"PGD": 0.45, "PGD, margin": 0.5, "Square": 0.6}
+        hard, chances = rng.random(60), {"PGD": 0.45, "PGD-margin": 0.5, "Square": 0.6}
         correct = {attack: (hard + rng.random(60)) / 2 > 1 - chance for attack, chance in chances.items()}
         answers = np.array(list(correct.values()))
         worst = {
