@@ -39,6 +39,18 @@ def check_grey_levels(grey_levels: Callable) -> str:
         raise Wrong(
             f"an image whose values moved by -12 and +4 gave {answer[2]:.3g}; a change downwards counts as well"
         )
+    hints = (
+        (np.trunc(truth - 1e-3), "a whole number is cut off, not rounded: keep the decimals"),
+        (truth * 256 / 255, "there are 256 levels, but the largest is 255: multiply by that"),
+    )
+    for wrong, hint in hints:
+        if np.allclose(answer[1:], wrong[1:], atol=1e-3):
+            raise Wrong(f"an image whose largest change is 8 grey levels gave {answer[1]:.4g}; {hint}")
+    if answer.max() > 200:
+        raise Wrong(
+            f"an image whose largest change is 12 grey levels gave {answer.max():.4g}; a difference of uint8 cannot be "
+            "negative and begins again at 255: subtract first, as floats"
+        )
     for k in range(4):
         if not np.isclose(answer[k], truth[k], atol=1e-3):
             raise Wrong(
@@ -83,6 +95,8 @@ def _check_budget_used(change: np.ndarray, eps: float) -> None:
     distance = np.abs(change).max()
     if distance < 0.9 * eps:
         hint = "is it divided by 255 a second time?" if distance < eps / 100 else "the step is too short"
+        if abs(distance - EPS) < 1e-4:
+            hint = "8/255 is this notebook's budget, but not every call's: use the argument eps"
         raise Wrong(f"no value moved by more than {distance:.2g}, but eps is {eps:.3f}; {hint}")
 
 
@@ -194,6 +208,8 @@ def check_project(project: Callable) -> str:
             raise Wrong(f"no value is more than {distance:.2g} from the original; is eps divided by 255 a second time?")
         if np.allclose(back, images, atol=1e-6):
             raise Wrong("the originals came back; a value that may stay where it moved to must stay there")
+        if eps > EPS and np.allclose(back, np.clip(moved, images - EPS, images + EPS).clip(0, 1), atol=1e-5):
+            raise Wrong(f"with eps = {eps} you go back to within 8/255 all the same; use the argument eps")
         inside = (np.abs(moved - images) <= eps) & (moved >= 0) & (moved <= 1)
         lost = np.mean(np.abs(back - moved)[inside] > 1e-5)
         if lost > 0.01:
@@ -229,7 +245,10 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
         raise Wrong("two calls with the same arguments gave different images; start from the images themselves here")
     distance = np.abs(one - images).max()
     if distance > 0.0101:
-        raise Wrong(f"one step of 0.010 moved a value by {distance:.3f}; a step has the length step_size, not eps")
+        raise Wrong(
+            f"one step of 0.010 moved a value by {distance:.3f}; a step has the length step_size, not eps, "
+            "there are `steps` of them, and the first one begins at the images themselves (no random start)"
+        )
     before, after = (toys.losses(model, x, targets).mean() for x in (images, one))
     if distance == 0:
         raise Wrong("one step moved nothing; take `steps` steps of step_size")

@@ -34,7 +34,7 @@ def check_parameters(parameters: Callable) -> str:
         hint = hints.get(found, "count the weights of one kernel, then the kernels, then the biases")
         raise Wrong(
             f"a {kernel}x{kernel} convolution from {inputs} to {outputs} channels has {truth:,} parameters, not "
-            f"{found:,.0f}; {hint}"
+            f"{found:,.6g}; {hint}"
         )
     total = sum(int(layer.count_params()) for layer in ae_module.build().layers)
     return f"right for every layer; those of Table 1 sum to {total:,}"
@@ -47,7 +47,8 @@ def check_build(build: Callable) -> str:
         model = ask(build, waist, call="build(waist)")
         if not isinstance(model, keras.Model) or not model.built:
             raise Wrong(
-                f"build({waist}) should return a Keras model that knows its input, but gave {type(model).__name__}"
+                f"build({waist}) should return a Keras model that knows its input, but gave {type(model).__name__}; "
+                "let it begin with keras.Input((32, 32, 3)), or layers.InputLayer"
             )
         if model.input_shape[1:] != (32, 32, 3):
             raise Wrong(f"the model takes {model.input_shape[1:]}; images are (32, 32, 3)")
@@ -113,6 +114,8 @@ def check_denoising_loss(denoising_loss: Callable) -> str:
             ),
             (np.mean(np.abs(out - originals)), "that is the absolute error; square it"),
             (np.sqrt(truth), "that is the root; the loss is the mean square itself"),
+            (np.sum((out - originals) ** 2) / 2, "that is tf.nn.l2_loss, half the sum; take the mean"),
+            (_cross_entropy(y, model(x)), "that is the cross-entropy; the paper takes the squared error"),
             (-truth, "the sign is turned: minimised, it drives the output away from the original"),
         )
         hint = hint_for(
@@ -126,6 +129,11 @@ def check_denoising_loss(denoising_loss: Callable) -> str:
             "it; stay in TensorFlow: no .numpy(), no predict"
         )
     return f"the loss is {found:.4f}, as it should be, and has a gradient to train with"
+
+
+def _cross_entropy(truth: tf.Tensor, values: tf.Tensor) -> float:
+    # Of the tensor as it comes out of the sigmoid: Keras then goes back to the logits, as in the student's loss.
+    return float(tf.reduce_mean(keras.losses.binary_crossentropy(truth, values)))
 
 
 @cache
@@ -142,7 +150,10 @@ def check_blur(blur: Callable) -> str:
     grey = np.full((2, 32, 32, 3), 0.6, np.float32)
     images = toys.images(3)
     for sigma in (2.0, 1.0):
-        flat = as_array(ask(blur, grey, sigma, call="blur(images, sigma)"), "your images", grey.shape)
+        answer = ask(blur, grey, sigma, call="blur(images, sigma)")
+        if (kind := getattr(answer, "dtype", None)) is not None and "float" not in str(kind):
+            raise Wrong(f"your images are {kind}, in which nothing between 0 and 1 can be written; return float32")
+        flat = as_array(answer, "your images", grey.shape)
         if not np.allclose(flat[:, 12:20, 12:20], 0.6, atol=0.01):
             raise Wrong(
                 f"a grey image of 0.6 became {flat[0, 16, 16, 0]:.3f} in its middle; the weights of the kernel must "
@@ -157,8 +168,8 @@ def check_blur(blur: Callable) -> str:
         inner = np.s_[:, 11:21, 11:21]
         found, original = found[inner], images[inner]
 
-        def like(*sigmas: float, at=inner) -> np.ndarray:
-            return gaussian_filter(images.astype(np.float64), sigmas, mode="nearest", truncate=5)[at]
+        def like(*sigmas: float, mode: str = "nearest", at=inner) -> np.ndarray:
+            return gaussian_filter(images.astype(np.float64), sigmas, mode=mode, truncate=5)[at]
 
         truth = like(0, sigma, sigma, 0)
         # A kernel that is cut off at 3 sigma, or sampled another way, differs a little.
@@ -169,14 +180,14 @@ def check_blur(blur: Callable) -> str:
             (original, "nothing was blurred"),
             (like(sigma, sigma, sigma, sigma), "images and channels were mixed; blur along height and width only"),
             (like(0, sigma, sigma, sigma), "the colours were mixed; blur each channel by itself"),
+            (like(0, sigma, sigma, sigma, mode="reflect"), "the colours were mixed; blur each channel by itself"),
             (like(sigma, sigma, sigma, 0), "the images were mixed with each other; blur each by itself"),
             (like(0, sigma, 0, 0), "only the columns were blurred; blur along the rows too"),
             (like(0, 0, sigma, 0), "only the rows were blurred; blur along the columns too"),
             (like(0, sigma**0.5, sigma**0.5, 0), "sigma was taken for the variance; it is the standard deviation"),
         )
-        off = {hint: np.abs(found - other).mean() for other, hint in hints}
-        hint = min(off, key=off.get)
-        if off[hint] > tolerance:
+        nearest, hint = min((np.abs(found - other).mean(), hint) for other, hint in hints)
+        if nearest > tolerance:
             width = "too little" if found.std() > truth.std() else "too much"
             hint = f"with sigma = {sigma:g} it is blurred {width}"
         raise Wrong(f"the values are off by {np.abs(found - truth).mean():.3f} on average; {hint}")

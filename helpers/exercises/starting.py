@@ -15,10 +15,13 @@ def check_to_unit(to_unit: Callable) -> str:
     """Accepts a function from uint8 images [n, h, w, 3] to the same as floats, k/255 each."""
     pixels = np.random.default_rng(0).integers(40, 200, (3, 4, 4, 3)).astype(np.uint8)
     pixels[0, 0, 0], pixels[1, 0, 0] = 0, 255
-    before = pixels.copy()
+    _compare_unit(to_unit, pixels)
+    _compare_unit(to_unit, pixels[2:])  # without 0 and 255
+    return "0 is 0, 255 is 1, and everything between is in its place"
+
+
+def _compare_unit(to_unit: Callable, pixels: np.ndarray) -> None:
     answer = ask(to_unit, pixels, call="to_unit(pixels)")
-    if not np.array_equal(pixels, before):
-        raise Wrong("your function changes the pixels that it is given; return new images instead")
     images = as_array(answer, "your images", pixels.shape)
     kind = getattr(answer, "dtype", None)
     if kind is not None and "float" not in str(kind):
@@ -26,14 +29,18 @@ def check_to_unit(to_unit: Callable) -> str:
     truth = pixels / 255
     low, high = images.min(), images.max()
     if np.allclose(images, truth, atol=1e-6):
-        return "0 is 0, 255 is 1, and everything between is in its place"
+        return
     if high > 2:
         raise Wrong(f"your images run from {low:.4g} to {high:.4g}; divide by the largest value that a pixel can have")
     if low < -1e-6:
         raise Wrong(f"your smallest value is {low:.3f}; leave normalisation to the classifier, whose first layer it is")
+    if np.allclose(images, pixels > 0):
+        raise Wrong("everything above 0 became 1; divide, do not cut off")
+    if np.allclose(images, truth, atol=1e-3) and "16" in str(kind):
+        raise Wrong(f"your images are {kind}, which keeps about three digits; return float32")
     if len(np.unique(images.round(6))) <= 2:
         raise Wrong("only 0 and 1 are left; a division of whole numbers has rounded everything else away")
-    if abs(high - 1) > 1e-6:
+    if pixels.max() == 255 and abs(high - 1) > 1e-6:
         raise Wrong(f"a pixel of 255 became {high:.5f} and should be 1; there are 256 levels, but the largest is 255")
     k = tuple(np.argwhere(np.abs(images - truth) > 1e-6)[0])
     raise Wrong(
@@ -63,6 +70,8 @@ def check_interval(interval: Callable) -> str:
             raise Wrong(f"{seen}, as if {n} images made certain; that is Wald's interval, and Wilson's is another")
         if low < -1e-9 or high > 1 + 1e-9:
             raise Wrong(f"{seen}, outside [0, 1]; that is Wald's interval, and Wilson's stays inside")
+        if np.allclose(limits, truth, atol=0.0051):
+            raise Wrong(f"{seen}, and should be {truth[0]:.4f} to {truth[1]:.4f}; do not round")
         ratio = (high - low) / (truth[1] - truth[0])
         if abs(ratio - 1) > 0.05:
             narrow = "narrow" if ratio < 1 else "wide"
@@ -134,7 +143,10 @@ def check_card(card: object) -> str:
     if knowledge not in ("static", "grey-box", "adaptive"):
         raise Wrong(f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive")
     if not any(letter.isdigit() for letter in card["budget"]):
-        raise Wrong(f"'budget' is {card['budget']!r}, without a number; a budget that is not counted limits nobody")
+        raise Wrong(
+            f"'budget' is {card['budget']!r}, without a number; write one, in digits: a budget that is not "
+            "counted limits nobody"
+        )
     n = as_number(card["n"], "'n'")
     if n < 1 or n != n // 1:
         raise Wrong(f"'n' is {n:g}; it must be a whole number of mails")
