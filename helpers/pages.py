@@ -104,11 +104,11 @@ def _nest_headings(page, name: str) -> list:
 
 
 def _mend_anchors_and_links(page, name: str, chapters: Collection[str]) -> None:
-    new = {}
+    new, styles = {}, " ".join(style.get_text() for style in page.find_all("style"))
     for element in page.find_all(id=True):
         if "data-was" in element.attrs:
             new[element.attrs.pop("data-was")] = element["id"]
-        elif not element["id"].startswith("T_"):  # pandas' styled tables: unique already, and their style names them
+        elif f"#{element['id']}" not in styles:  # pandas' styled tables, the explorer: a style sheet names them
             new[element["id"]] = element["id"] = f"{name}-{element['id']}"
     for link in page.find_all("a", href=True):
         target = link["href"]
