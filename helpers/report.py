@@ -27,15 +27,21 @@ def numbered() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
+def explorer() -> Path:
+    """The notebook to play with, which is no part of the report's run."""
+    return NOTEBOOKS / "explorer.ipynb"
+
+
 def find(name: str) -> Path:
     """The notebook of that number or file name.
 
     Raises:
         CourseError: there is none, or more than one.
     """
-    found = [p for p in numbered() if p.name == name or p.stem == name or p.name[:2] == name]
+    there = [*numbered(), explorer()]
+    found = [p for p in there if p.name == name or p.stem == name or p.name[:2] == name]
     if len(found) != 1:
-        raise CourseError(f"there is no notebook {name!r}; choose one of {', '.join(p.stem for p in numbered())}")
+        raise CourseError(f"there is no notebook {name!r}; choose one of {', '.join(p.stem for p in there)}")
     return found[0]
 
 
@@ -250,11 +256,14 @@ def to_html(executed: Path, target: Path) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _math_to_mathml(cell.source)
+    for output in _outputs(notebook):  # a widget needs a kernel; what was displayed in its place does not
+        output.get("data", {}).pop(settings.WIDGET_MIME, None)
+    notebook.metadata.pop("widgets", None)
     html, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title_of(executed)}})
     page = BeautifulSoup(html, "html.parser")
     for script in page.find_all("script"):  # MathJax, require.js and mermaid, which a finished page has no use for
         script.decompose()
-    for image in page.select(".jp-OutputArea-output img"):  # nbconvert knows no alternative texts
+    for image in page.select(".jp-RenderedImage img"):  # nbconvert knows no alternative texts
         image["alt"] = next(figures)["alt"]
     write_atomically(target, str(page).encode())
 
