@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import nbformat
 import numpy as np
@@ -55,10 +56,12 @@ def test_attacked_images_stay_within_the_budget(networks, attack, threat):
             assert largest > eps - 1e-6
 
 
-@pytest.mark.parametrize("stage", explorer.STAGES)
-@pytest.mark.parametrize("threat", explorer.THREATS)
-@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
-def test_the_attack_is_the_courses_own_aimed_at_what_is_named(networks, stage, threat, attack):
+@pytest.mark.parametrize(
+    ("attack", "threat", "stage"),
+    [("pgd", "static", "fine_tuned"), ("pgd", "grey_box", "fine_tuned"), ("pgd", "adaptive", "fine_tuned"),
+     ("pgd", "adaptive", "initial"), ("fgsm", "adaptive", "initial")],
+)  # fmt: skip
+def test_the_attack_is_the_courses_own_aimed_at_what_is_named(networks, attack, threat, stage):
     """Against the uncompiled, unfolded networks. Rounding flips a sign here and there, so most values must agree."""
     run, (image, label) = networks.run, explorer.test_image(networks, 5)
     choice = Choice(attack=attack, threat=threat, stage=stage, steps=3)
@@ -104,8 +107,8 @@ def test_the_same_position_gives_the_same_picture(networks, view):
 
 
 def test_nothing_is_traced_anew_and_an_answer_comes_soon(networks):
-    """No retracing, whatever is moved: that is what makes the controls quick. Idle, PGD-10 takes a tenth or two of a
-    second; the bound leaves room for a busy machine, and none for a trace, which takes a second or more each time."""
+    """Whatever is moved. The bound is a ratio, which a busy machine leaves alone: an answer takes a fraction of what
+    tracing one graph takes; a single trace, or an attack step by step in Python, would exceed it."""
     image, label = explorer.test_image(networks, 1)
     graphs = [attacks._ascend, networks.autoencoder, *networks.answers.values(), *networks.targets.values()]
     before, seconds = [graph.experimental_get_tracing_count() for graph in graphs], []
@@ -120,7 +123,9 @@ def test_nothing_is_traced_anew_and_an_answer_comes_soon(networks):
         explorer.explore(networks, image, label, replace(DEFENDED, steps=steps))
         explorer.explore(networks, image, None, replace(DEFENDED, attack="fgsm", eps=steps / 255))
     assert [graph.experimental_get_tracing_count() for graph in graphs] == before
-    assert np.median(seconds) < 1, f"median {1000 * np.median(seconds):.0f} ms"
+    begin = time.perf_counter()
+    attacks.fgsm(explorer._compiled(pipeline.for_attack(networks.run.classifier)), image[None], np.array([label]), 0.1)
+    assert np.median(seconds) < 0.5 * (time.perf_counter() - begin)
 
 
 def test_budgets_and_findings(networks):
@@ -204,15 +209,13 @@ def file_of(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
-@pytest.mark.parametrize("size", [(32, 32), (1, 1), (7, 300), (640, 480)])
-def test_files_of_many_kinds_become_images(kind, mode, size):
-    if kind == "JPEG" and mode in ("P", "1"):
-        mode = "CMYK"
-    image = explorer.read_image(file_of(Image.new(mode, size, 0), kind))
-    assert image.shape == (32, 32, 3) and image.dtype == np.float32
-    white = mode == "CMYK"  # no ink
-    assert np.allclose(image, float(white), atol=0.02)
+def test_files_of_many_kinds_become_images(kind):
+    for mode in ("RGB", "L", "CMYK") if kind == "JPEG" else ("RGB", "L", "P", "1"):
+        for size in (32, 32), (1, 1), (7, 300), (640, 480):
+            image = explorer.read_image(file_of(Image.new(mode, size, 0), kind))
+            assert image.shape == (32, 32, 3) and image.dtype == np.float32
+            no_ink = mode == "CMYK"  # is white
+            assert np.allclose(image, float(no_ink), atol=0.02)
 
 
 def test_a_photograph_keeps_its_colours_and_its_middle():
@@ -263,6 +266,11 @@ def panel(networks):
     return explorer_widgets.Panel(networks, replace(DEFENDED, steps=2), number=3)
 
 
+def file(name: str, content: bytes) -> dict:
+    """An uploaded file, as the control has it."""
+    return {"name": name, "type": "", "size": len(content), "content": content, "last_modified": datetime.now(UTC)}
+
+
 def sources(html: str) -> dict[str, str]:
     """The pictures' sources, by class."""
     return dict(re.findall(r'<figure class="(\w+)[^"]*"><img[^>]* src="([^"]+)"', html))
@@ -270,11 +278,11 @@ def sources(html: str) -> dict[str, str]:
 
 def test_every_control_changes_the_view(panel):
     """Without a browser: a value is set as a browser would set it."""
-    file = {"name": "own.png", "type": "image/png", "size": 1, "content": file_of(Image.new("RGB", (64, 48), "teal"))}
+    own = file("own.png", file_of(Image.new("RGB", (64, 48), "teal")))
     for control, value in (
         (panel.eps, 20), (panel.steps, 4), (panel.threat, "adaptive"), (panel.stage, "initial"),
         (panel.defense, False), (panel.attack, "fgsm"), (panel.attack, "noise"), (panel.number, 5), (panel.kind, 2),
-        (panel.number, 1), (panel.upload, (file,)), (panel.kind, None), (panel.attack, "none"),
+        (panel.number, 1), (panel.upload, (own,)), (panel.kind, None), (panel.attack, "none"),
     ):  # fmt: skip
         before, control.value = panel.output.value, value
         assert panel.output.value != before, control.description
@@ -309,15 +317,11 @@ def test_one_change_computes_one_view(networks, monkeypatch):
 
 def test_an_upload_is_shown_and_a_bad_one_told(networks):
     panel = explorer_widgets.Panel(networks, replace(DEFENDED, steps=1))
-
-    def upload(name, content):
-        panel.upload.value = ({"name": name, "type": "", "size": len(content), "content": memoryview(content)},)
-
-    upload("teal.png", file_of(Image.new("RGBA", (90, 50), "teal")))
+    panel.upload.value = (file("teal.png", file_of(Image.new("RGBA", (90, 50), "teal"))),)
     assert panel.view.label is None and "teal.png" in panel.message.value and "Nobody knows" in panel.message.value
     assert np.allclose(panel.view.original, np.array([0, 128, 128]) / 255, atol=0.01)
     shown = panel.output.value
-    upload("<b>.doc", b"not an image")
+    panel.upload.value = (file("<b>.doc", b"not an image"),)
     assert 'role="alert"' in panel.message.value and "no image of a kind" in panel.message.value
     assert "&lt;b&gt;.doc" in panel.message.value and "Traceback" not in panel.message.value
     assert panel.output.value == shown, "the last good image stays"
