@@ -53,9 +53,27 @@ def record(folder: Path) -> None:
         for notebook in report.numbered():
             executed = nbformat.read(folder / "notebooks" / notebook.name, as_version=4)
             write_atomically(notebook, nbformat.writes(_as_committed(notebook, executed)).encode())
+        record_explorer(found["parameters"])
     results = merged(tables.recorded_results(), found)
     write_atomically(settings.FIGURES / "results.json", json.dumps(results, indent=1).encode())
     tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, tables.readme_table(results))
+
+
+def record_explorer(parameters: dict) -> None:
+    """Run the explorer, which is no part of a report, and keep its outputs in the tree.
+
+    Raises:
+        CourseError: it failed.
+    """
+    notebook = report.explorer()
+    if not notebook.is_file():
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        executed = Path(scratch) / notebook.name
+        if error := report.execute(notebook, executed, parameters)["error"]:
+            raise CourseError(f"{notebook.name} failed in cell {error['cell']}: {report.one_line(error)}")
+        committed = _as_committed(notebook, nbformat.read(executed, as_version=4))
+    write_atomically(notebook, nbformat.writes(committed).encode())
 
 
 def merged(results: dict, found: dict) -> dict:
@@ -79,6 +97,9 @@ def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.Not
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count
+            data = output.get("data", {})
+            if data.pop(settings.WIDGET_MIME, None):  # needs a kernel; what stands in for it needs a page, not GitHub
+                data.pop("text/html", None)
     return notebook
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from helpers import attacks, explorer, explorer_widgets, pipeline, report, settings
+from helpers import attacks, explorer, explorer_widgets, pipeline, recording, report, settings
 from helpers import autoencoder as ae_module
 from helpers.explorer import Choice
 from helpers.settings import CourseError
@@ -418,6 +418,28 @@ def test_the_notebook_runs_and_shows_pictures_without_a_kernel(executed, browser
     tab.close()
 
 
+def test_what_is_committed_needs_no_kernel(executed, networks, monkeypatch, tmp_path):
+    copy = tmp_path / "explorer.ipynb"
+    copy.write_text(report.explorer().read_text())
+    ran = []
+
+    def execute(notebook, output, parameters):
+        ran.append(parameters)
+        output.write_bytes(executed.read_bytes())
+        return {"error": None}
+
+    monkeypatch.setattr(report, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(report, "execute", execute)
+    recording.record_explorer(PARAMETERS)
+    assert ran == [PARAMETERS]
+    for committed in (copy, settings.ROOT / "notebooks" / "explorer.ipynb"):
+        notebook = nbformat.read(committed, as_version=4)
+        kinds = [set(output.data) for output in report._outputs(notebook)]
+        assert {"image/png", "text/plain"} in kinds and not any("html" in str(k) or "widget" in str(k) for k in kinds)
+        assert explorer_widgets.ELSEWHERE in str(notebook) and "widgets" not in notebook.metadata
+        assert len(report.figures_in(notebook)) == 1 and committed.stat().st_size < 500_000
+
+
 # -------------------------------------------------------------------------------------------------------- JupyterLab
 
 
@@ -483,6 +505,7 @@ def test_in_jupyterlab_the_slider_moves_the_picture_and_the_probabilities(lab, b
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.set_default_timeout(240_000)  # a busy machine; idle, it takes seconds
     tab.goto(lab)
+    tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     tab.get_by_role("menuitem", name="Run", exact=True).click()
     tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     view = tab.locator(".widget-html .explorer:has(.pictures)")
