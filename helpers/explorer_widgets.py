@@ -25,6 +25,7 @@ from .settings import WIDGET_MIME, CourseError
 
 BLUE, VERMILLION, GREY = (matplotlib.colors.to_hex(plots.PALETTE[k]) for k in (0, 3, 7))
 LARGEST_EPS, LARGEST_STEPS = 32, 50
+ANY = -1  # class; None would leave the control empty
 ELSEWHERE = "The explorer appears here while the notebook runs (make lab). The pictures below show what it does."
 
 STYLE = f"""<style>
@@ -228,19 +229,22 @@ class Panel:
     def __init__(self, networks: Networks, choice: Choice = Choice(), number: int = 0):  # noqa: B008
         self.networks, self.view, self._quiet = networks, None, False
         self._uploaded: np.ndarray | None = None
-        style, wide = {"description_width": "7.5em"}, widgets.Layout(width="25em")
-        both = {"style": style, "layout": wide}
+        both = {"style": {"description_width": "6.5em"}, "layout": widgets.Layout(width="21em")}
         there = set(networks.images.labels)
-        kinds = [("any class", None), *((name, k) for k, name in enumerate(networks.classes) if k in there)]
+        kinds = [("any class", ANY), *((name, k) for k, name in enumerate(networks.classes) if k in there)]
         self.kind = widgets.Dropdown(options=kinds, description="Test images", **both)
         self.number = widgets.BoundedIntText(number, min=0, max=len(networks.images) - 1, description="Number", **both)
-        self.upload = widgets.FileUpload(accept="image/*", description="or upload an image", layout=wide)
+        self.upload = widgets.FileUpload(
+            accept="image/*",
+            description="or upload an image",
+            layout=widgets.Layout(width="14em", margin="2px 2px 2px 7em"),
+        )
         self.attack = widgets.Dropdown(
             options=[(title, key) for key, title in ATTACKS.items()], value=choice.attack, description="Attack", **both
         )
         self.threat = widgets.Dropdown(
             options=[(title, key) for key, title in THREATS.items()],
-            value=choice.threat, description="It knows", style=style, layout=widgets.Layout(width="28em"),
+            value=choice.threat, description="It knows", style=both["style"], layout=widgets.Layout(width="27em"),
         )  # fmt: skip
         level = round(255 * choice.eps)
         self.eps = widgets.IntSlider(level, min=0, max=max(LARGEST_EPS, level), description="eps, of 255", **both)
@@ -249,7 +253,7 @@ class Panel:
             options=[(title, key) for key, title in STAGES.items()], value=choice.stage, description="Network", **both
         )
         self.defense = widgets.Checkbox(
-            choice.defense == "ae", description="autoencoder before the network", indent=True, **both
+            choice.defense == "ae", description="autoencoder before it", indent=True, **both
         )
         self.message, self.output, self.seconds = widgets.HTML(), widgets.HTML(), widgets.HTML()
         columns = [
@@ -299,7 +303,7 @@ class Panel:
     def _numbers(self) -> np.ndarray:
         """The test images of the chosen class."""
         labels = self.networks.images.labels
-        return np.arange(len(labels)) if self.kind.value is None else np.flatnonzero(labels == self.kind.value)
+        return np.arange(len(labels)) if self.kind.value == ANY else np.flatnonzero(labels == self.kind.value)
 
     def _other_class(self, _) -> None:
         self._quiet = True  # the number may have to change, too: one view, not two
