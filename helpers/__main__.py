@@ -14,6 +14,9 @@ from pathlib import Path
 from . import registry, settings
 from .settings import CourseError
 
+# A file that is uploaded to the explorer is one message, and the server hangs up at 10 MB unless told otherwise.
+LAB = [sys.executable, "-m", "jupyterlab", "--ServerApp.tornado_settings={'websocket_max_message_size': 200_000_000}"]
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 if a notebook failed, 2 for bad input."""
@@ -75,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.set_defaults(do=_audit)
 
     lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
-    lab.set_defaults(
-        do=lambda _: subprocess.call([sys.executable, "-m", "jupyterlab", str(settings.ROOT / "notebooks")])
-    )
+    lab.set_defaults(do=lambda _: subprocess.call([*LAB, str(settings.ROOT / "notebooks")]))
 
     exercises = commands.add_parser("exercises", help="write notebooks/exercises/ from notebooks/solutions/")
     exercises.add_argument("--check", action="store_true", help="write nothing; fail if they differ")

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import nbformat
 
-from .settings import CourseError
+from .settings import WIDGET_MIME, CourseError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 """Programs that print a page without showing it, by name; the first on the PATH is taken."""
@@ -56,8 +56,10 @@ def chapter(notebook: nbformat.NotebookNode, name: str, others: Collection[str] 
         if cell.cell_type == "markdown":
             cell.source = math_to_mathml(cell.source)
         for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET_MIME, None)  # needs a kernel; what was displayed in its place does not
             if "text/markdown" in output.get("data", {}):
                 output.data["text/markdown"] = math_to_mathml(output.data["text/markdown"])
+    notebook.metadata.pop("widgets", None)
     template = (Path(__file__).parent / "templates" / "chapter.html.j2").read_text()
     html, _ = HTMLExporter(raw_template=template, exclude_anchor_links=True).from_notebook_node(notebook)
     page = BeautifulSoup(html, "html.parser")

@@ -28,15 +28,26 @@ def numbered() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
+def explorer() -> Path:
+    """The notebook to play with; in a report it shows fixed frames."""
+    return NOTEBOOKS / "explorer.ipynb"
+
+
+def chapters() -> list[Path]:
+    """The notebooks that a report runs and shows: the numbered ones, then the explorer."""
+    return [*numbered(), explorer()]
+
+
 def find(name: str) -> Path:
     """The notebook of that number or file name.
 
     Raises:
         CourseError: there is none, or more than one.
     """
-    found = [p for p in numbered() if p.name == name or p.stem == name or p.name[:2] == name]
+    there = chapters()
+    found = [p for p in there if p.name == name or p.stem == name or p.name[:2] == name]
     if len(found) != 1:
-        raise CourseError(f"there is no notebook {name!r}; choose one of {', '.join(p.stem for p in numbered())}")
+        raise CourseError(f"there is no notebook {name!r}; choose one of {', '.join(p.stem for p in there)}")
     return found[0]
 
 
@@ -110,7 +121,7 @@ class _PeakMemory:
 
 
 def build(parameters: dict, folder: Path) -> bool:
-    """Run every numbered notebook and write the report.
+    """Run every notebook of the course and write the report.
 
     Args:
         parameters: of the notebooks: dataset, model, profile, seed, weights, eps.
@@ -124,7 +135,7 @@ def build(parameters: dict, folder: Path) -> bool:
         CourseError: a parameter is wrong, or the data cannot be had. Nothing is run, and an older report stays.
     """
     settings.profile(parameters["profile"])
-    for notebook in numbered():
+    for notebook in chapters():
         check_parameters(notebook, parameters)
     data = datasets.load(parameters["dataset"])
     if data.notice:
@@ -134,7 +145,7 @@ def build(parameters: dict, folder: Path) -> bool:
     executed = folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
     with provenance.weights_used() as weights:
-        for notebook in numbered():
+        for notebook in chapters():
             say(f"{notebook.stem}: running ...")
             run = execute(notebook, executed / notebook.name, parameters)
             runs.append(run)
@@ -169,13 +180,13 @@ def write(
         runs: of each notebook (execute).
         weights: the weight files that they used (provenance.weights_used).
     """
-    records, figures, chapters = [], [], []
+    records, figures, parts = [], [], []
     names = [run["notebook"] for run in runs]
     for name in names:
         executed = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
         records += records_in(executed)
         figures += figures_in(executed)
-        chapters.append(pages.chapter(executed, name, names))
+        parts.append(pages.chapter(executed, name, names))
     records = list({json.dumps(r, sort_keys=True): r for r in records}.values())
     shutil.rmtree(folder / "figures", ignore_errors=True)
     for figure in figures:
@@ -191,7 +202,7 @@ def write(
     }
     write_atomically(folder / "run.json", json.dumps(info, indent=1).encode())
     write_atomically(folder / "results.json", json.dumps(_results(info, records), indent=1).encode())
-    write_atomically(folder / "index.html", render(info, data, records, chapters).encode())
+    write_atomically(folder / "index.html", render(info, data, records, parts).encode())
 
 
 def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[pages.Chapter]) -> str:
