@@ -35,7 +35,7 @@ def explorer() -> Path:
 
 def chapters() -> list[Path]:
     """The notebooks that a report runs and shows: the numbered ones, then the explorer."""
-    return [*numbered(), explorer()]
+    return numbered() + [path for path in (explorer(),) if path.is_file()]
 
 
 def find(name: str) -> Path:
