@@ -57,12 +57,16 @@ def say(text: str) -> None:
     display(Markdown(text))
 
 
-def gallery(rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None = None, size: float = 1.15) -> Figure:
+def gallery(
+    rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None = None,
+    wrong: dict[str, Sequence[bool]] | None = None, size: float = 1.15,
+) -> Figure:  # fmt: skip
     """Rows of images under each other.
 
     Args:
         rows: by row title, float images [n, h, w, 3] in [0, 1].
         titles: by row title, n short texts to print above the images.
+        wrong: by row title, which of these are wrong answers: printed bold and red.
     """
     count, height = len(next(iter(rows.values()))), (size + 0.05) * len(rows) + 0.23 * len(titles or {})
     width = size * count + 1.1
@@ -73,7 +77,9 @@ def gallery(rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if titles and name in titles:
-                axis.set_title(titles[name][k], fontsize=max(9, width), loc="center")  # see png
+                bad = bool(wrong and name in wrong and wrong[name][k])
+                look = {"color": PALETTE[3], "fontweight": "bold"} if bad else {}
+                axis.set_title(titles[name][k], fontsize=max(9, width), loc="center", **look)  # see png
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=max(10, width))
     return figure
 
@@ -109,11 +115,16 @@ def _guessing(axis) -> None:
     )  # fmt: skip
 
 
-def training_curve(history: list[dict], series: dict[str, str], ylabel: str, title: str, log: bool = False) -> Figure:
+def training_curve(
+    history: list[dict], series: dict[str, str], ylabel: str, title: str, log: bool = False,
+    marks: dict[float, str] | None = None, level: tuple[float, str] | None = None,
+) -> Figure:  # fmt: skip
     """Numbers of a training history against epochs.
 
     Args:
         series: by key of the history, the line's label.
+        marks: by epoch, what begins there: a dotted line with that text.
+        level: a number to compare with, and its name: a dotted line across.
     """
     figure, axis = plt.subplots(figsize=(7.6, 3.4))
     epochs = range(1, len(history) + 1)
@@ -127,6 +138,14 @@ def training_curve(history: list[dict], series: dict[str, str], ylabel: str, tit
     axis.xaxis.get_major_locator().set_params(integer=True)
     if log:
         axis.set_yscale("log")
+    for epoch, text in (marks or {}).items():
+        axis.axvline(epoch, color="#666666", linestyle=":", linewidth=1)
+        axis.annotate(
+            text, (epoch, 0), (4, 4), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9,
+            color="#666666",
+        )  # fmt: skip
+    if level:
+        axis.axhline(level[0], color="#666666", linestyle=":", label=level[1])
     figure.legend(loc="outside right center")
     return figure
 

@@ -238,7 +238,7 @@ def readme_table(results: dict) -> str:
     lines = [
         "Accuracy in percent with its Wilson 95% interval, beside the paper's. *Static*: attacked images were made "
         "once, against the initial classifier.",
-        "*Adaptive*: the attack goes through autoencoder and classifier together.",
+        "*Adaptive*: the attack goes through autoencoder and classifier together, so only where there is one.",
     ]
     if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
         lines.append("Where a quick run is shown, the full run is not recorded yet: it shows the argument.")
