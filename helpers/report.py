@@ -195,6 +195,7 @@ def write(
         "parameters": parameters,
         "started": started.isoformat(timespec="seconds"),
         "minutes": round(sum(run["seconds"] for run in runs) / 60, 1),
+        "resumed": _kept_from_before(weights, started),
         "data": data.provenance,
         "weights": list(weights),
         "environment": provenance.environment(),
@@ -203,6 +204,13 @@ def write(
     write_atomically(folder / "run.json", json.dumps(info, indent=1).encode())
     write_atomically(folder / "results.json", json.dumps(_results(info, records), indent=1).encode())
     write_atomically(folder / "index.html", render(info, data, records, parts).encode())
+
+
+def _kept_from_before(weights: Sequence[dict], started: datetime) -> bool:
+    """Whether the run took networks from the artifact store that an earlier one had trained: its minutes are then not
+    what the results took."""
+    files = [settings.ARTIFACTS / w["file"].partition("/")[2] for w in weights if w["file"].startswith("artifacts/")]
+    return any(file.is_file() and file.stat().st_mtime < started.timestamp() for file in files)
 
 
 def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[pages.Chapter]) -> str:

@@ -105,3 +105,19 @@ def test_the_style_file_is_in_force():
     style = rc_params_from_file(settings.ROOT / "helpers" / "course.mplstyle", use_default_template=False)
     assert len(style) > 10 and all(plt.rcParams[name] == value for name, value in style.items())
     assert set(style["axes.prop_cycle"].by_key()["color"]) <= {to_hex(c) for c in sns.color_palette("colorblind")}
+
+
+def test_wrong_answers_stand_out_in_a_gallery(images):
+    titles, wrong = {"row": ["cat", "dog"]}, {"row": [False, True]}
+    first, second = plots.gallery({"row": images[:2]}, titles, wrong).axes
+    assert (first.title.get_fontweight(), second.title.get_fontweight()) == ("normal", "bold")
+    assert second.title.get_color() != first.title.get_color()
+
+
+def test_a_training_curve_has_its_marks_and_its_level():
+    history = [{"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25}]
+    figure = plots.training_curve(history, {"loss": "loss"}, "loss", "t", marks={2.5: "second"}, level=(0.4, "before"))
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["second"]
+    assert {0.4} in [set(line.get_ydata()) for line in axis.lines]
+    assert "before" in [line.get_label() for line in axis.lines]

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import nbformat
 import numpy as np
@@ -104,6 +104,17 @@ def test_the_page_names_its_provenance(built):
     weights = [{"file": "weights/patches10/resnet20.h5", "sha256": datasets.sha256_of(file)}]
     assert json.loads((built[1] / "run.json").read_text())["weights"] == weights, "the kernel's own reading is noted"
     assert weights[0]["file"] in page and weights[0]["sha256"] in page
+
+
+def test_minutes_are_said_to_leave_out_what_was_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
+    (tmp_path / "autoencoder").mkdir()
+    (tmp_path / "autoencoder" / "a.npz").touch()
+    now = datetime.now(UTC)
+    files = [{"file": "weights/cifar10/resnet20.h5"}, {"file": "artifacts/autoencoder/a.npz"}]
+    assert report._kept_from_before(files, now + timedelta(minutes=1))
+    assert not report._kept_from_before(files, now - timedelta(minutes=1))
+    assert not report._kept_from_before(files[:1], now + timedelta(minutes=1))
 
 
 def test_weight_files_are_noted_while_asked_for(artifacts_folder, tmp_path, monkeypatch):
