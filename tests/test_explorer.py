@@ -498,7 +498,7 @@ def test_in_jupyterlab_the_slider_moves_the_picture_and_the_probabilities(lab, b
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.set_default_timeout(600_000)  # for a busy machine; idle, nothing takes longer than half a minute
     tab.goto(lab)
-    tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    tab.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()  # else it asks for a kernel
     tab.get_by_role("menuitem", name="Run", exact=True).click()
     tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     view = tab.locator(".widget-html .explorer:has(.pictures)")
