@@ -58,6 +58,19 @@ WRONG["check_to_unit"] = {
 }
 
 
+def wilson_in_parts(middle=lambda z, n: z * z / (2 * n), root=lambda z, n: z * z / (4 * n * n), over=(1, 1)):
+    """Wilson's interval as the task writes it, or with an argument another: what the middle and the half width are
+    divided by, as powers of 1 + z²/n, among them."""
+
+    def interval(correct, n):
+        z, p = 1.96, correct / n
+        half = z * np.sqrt(p * (1 - p) / n + root(z, n)) / (1 + z * z / n) ** over[1]
+        center = (p + middle(z, n)) / (1 + z * z / n) ** over[0]
+        return center - half, center + half
+
+    return interval
+
+
 def wilson(z=1.96, scale=1.0, wald=False, center=True, turned=False):
     """Wilson's interval by its formula, or with an argument another."""
 
@@ -76,6 +89,7 @@ def wilson(z=1.96, scale=1.0, wald=False, center=True, turned=False):
 
 RIGHT["check_interval"] = one(
     formula=wilson(),
+    in_parts=wilson_in_parts(),
     exact_z=wilson(1.959963984540054),
     helpers=lambda correct, n: evaluation.wilson(correct, n),
     array=lambda correct, n: np.array(wilson()(correct, n), np.float32),
@@ -89,6 +103,17 @@ WRONG["check_interval"] = {
     "percent": ((wilson(scale=100.0),), "not percent"),
     "upper limit first": ((wilson(turned=True),), "lower limit first"),
     "about correct/n": ((wilson(center=False),), "outside [0, 1]"),
+    "not divided": ((wilson_in_parts(over=(0, 0)),), "; divide by 1 + z²/n"),
+    "half width not divided": ((wilson_in_parts(over=(1, 0)),), "the middle and the half width"),
+    "middle not divided": ((wilson_in_parts(over=(0, 1)),), "the middle and the half width"),
+    "1 / 1 + z²/n": ((wilson_in_parts(over=(-1, -1)),), "brackets: 1/(1 + z²/n)"),
+    "z*z/2*n": ((wilson_in_parts(middle=lambda z, n: z * z / 2 * n),), "brackets: z²/(2n), z²/(4n²)"),
+    "z*z/4/n*n": ((wilson_in_parts(root=lambda z, n: z * z / 4 / n * n),), "brackets: z²/(2n), z²/(4n²)"),
+    "z*z/4*n**2": ((wilson_in_parts(root=lambda z, n: z * z / 4 * n**2),), "brackets: z²/(2n), z²/(4n²)"),
+    "both brackets": (
+        (wilson_in_parts(lambda z, n: z * z / 2 * n, lambda z, n: z * z / 4 * n**2),),
+        "brackets: z²/(2n), z²/(4n²)",
+    ),
     "half width only": ((lambda c, n: 0.02,), "two limits"),
     "rounded": ((lambda c, n: np.round(wilson()(c, n), 2),), "do not round"),
     "correct and n swapped": ((lambda c, n: wilson()(n, max(c, 1)),), "or infinite"),
@@ -103,6 +128,9 @@ RIGHT["check_needed"] = {
 }
 WRONG["check_needed"] = {
     "half the width": ((1000, 4 * NEEDED), "to either side"),
+    "the full width": ((1000, 1.96**2 * 0.91 * 0.09 / 0.01**2), "0.01 is the full width"),
+    "the full width, rounded": ((1000, 3146), "0.01 is the full width"),
+    "z left out, rounded": ((1000, 3276), "1.96 of them"),
     "worst case": ((1000, 1.96**2 * 0.25 / 0.005**2), "worst case of 50%"),
     "90%": ((1000, 1.645**2 * 0.91 * 0.09 / 0.005**2), "for 95%"),
     "z left out": ((1000, 0.91 * 0.09 / 0.005**2), "1.96 of them"),
@@ -125,13 +153,16 @@ SPAM = {
 RIGHT["check_card"] = one(
     filled=SPAM,
     adaptive=SPAM | {"knowledge": "Adaptive", "n": np.int64(1000)},
+    white_box=SPAM | {"knowledge": "white-box"},
     other_spelling=SPAM | {"knowledge": "gray box", "n": 500.0},
     more_fields=SPAM | {"remarks": "mails of one week"},
 )
 WRONG["check_card"] = {
     "a field missing": (({k: v for k, v in SPAM.items() if k != "goal"},), "lacks 'goal'"),
-    "one word": ((SPAM | {"knows": "everything"},), "say in a few words"),
+    "one word": ((SPAM | {"knows": "everything"},), "say in at least three words"),
+    "two words": ((SPAM | {"goal": "spam accepted"},), "say in at least three words"),
     "no such knowledge": ((SPAM | {"knowledge": "black-box"},), "choose static"),
+    "another knowledge": ((SPAM | {"knowledge": "everything"},), "adaptive = knows all of it"),
     "budget without number": ((SPAM | {"budget": "only a few words"},), "without a number"),
     "number in words": ((SPAM | {"budget": "at most twenty words"},), "in digits"),
     "no mails": ((SPAM | {"n": 0},), "whole number of mails"),
