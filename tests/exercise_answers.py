@@ -289,7 +289,9 @@ WRONG["check_fgsm"] = {
     "eps in pixels": ((fgsm(scale=255.0),), "in [0, 1] already"),
     "eps divided twice": ((fgsm(scale=1 / 255),), "a second time"),
     "half a step": ((fgsm(scale=0.5),), "too short"),
-    "no sign": ((fgsm(direction=lambda g: g / tf.reduce_max(tf.abs(g))),), "take the sign"),
+    "no sign": ((fgsm(direction=lambda g: g),), "is the sign missing?"),
+    "no sign, of the mean": ((fgsm(mean_loss, direction=lambda g: g),), "is the sign missing?"),
+    "divided by its largest": ((fgsm(direction=lambda g: g / tf.reduce_max(tf.abs(g))),), "take the sign"),
     "Keras takes logits for probabilities": ((fgsm(on_probabilities),), "from_logits=True"),
     "softmax first": ((fgsm(softmax_first),), "without a softmax"),
     "softmax twice": ((fgsm(softmax_twice),), "twice"),
@@ -354,6 +356,10 @@ WRONG["check_project"] = {
         "the largest is 1.0",
     ),
     "about zero": ((lambda moved, images, eps: tf.clip_by_value(moved, -eps, eps),), "within eps of 0"),
+    "the change": (
+        (lambda moved, images, eps: tf.clip_by_value(moved - images, -eps, eps),),
+        "or you return the change, not the image",
+    ),
     "eps in pixels": ((lambda moved, images, eps: project(moved, images, eps * 255),), "away from the original"),
     "eps divided twice": ((lambda moved, images, eps: project(moved, images, eps / 255),), "a second time"),
     "eps of the notebook": ((lambda moved, images, eps: project(moved, images, 8 / 255),), "use the argument eps"),
@@ -393,6 +399,10 @@ def uniform_start(images, eps):
     return tf.clip_by_value(images + np.random.default_rng().uniform(-eps, eps, images.shape).astype("float32"), 0, 1)
 
 
+def projected_at_the_end(model, images, targets, eps, step_size, steps):
+    return project(targeted(about=None)(model, images, targets, eps, step_size, steps), images, eps)
+
+
 RIGHT["check_targeted_pgd"] = one(
     as_in_the_notebook=targeted(),
     helpers=lambda model, images, targets, eps, step_size, steps: attacks.pgd(
@@ -410,7 +420,8 @@ WRONG["check_targeted_pgd"] = {
         "go towards the target",
     ),
     "no projection": ((targeted(about=None),), "a value moved by 0.100, but eps is 0.031; go back"),
-    "projects about the last step": ((targeted(about="last"),), "back into the ball"),
+    "projects about the last step": ((targeted(about="last"),), "back into the ball about the originals"),
+    "projects once, at the end": ((projected_at_the_end,), "after every step, not once at the end"),
     "no clip": ((targeted(clip=False),), "you"),
     "one gradient": ((targeted(fresh=False),), "repeats the first"),
     "starts anew": ((targeted(start_anew=True),), "where the last step ended"),
@@ -467,7 +478,7 @@ RIGHT["check_attack_the_sure"] = one(
     by_hand=fgsm(lambda labels, logits: -tf.gather(logits, labels, batch_dims=1)),
 )
 WRONG["check_attack_the_sure"] = {
-    "PGD": ((pgd_on_the_true_class,), "exactly zero"),
+    "PGD": ((pgd_on_the_true_class,), "images still stand, and at most 2 should"),
     "more steps": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=30, restarts=2),), "still stand"),
     "FGSM": ((fgsm(),), "24 did not move"),
     "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
