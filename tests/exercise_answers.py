@@ -512,12 +512,13 @@ WRONG["check_parameters"] = {
 
 
 def autoencoder(
-    last="sigmoid", strides=(2, 2), channels=(16, None, 8, 16), padding="same", out=3, by=None, scale=False
+    last="sigmoid", strides=(2, 2), channels=(16, None, 8, 16), padding="same", out=3, by=None, scale=False,
+    between="relu",
 ):  # fmt: skip
     """The function that builds the paper's autoencoder, or with an argument another one."""
 
     def build(waist):
-        layers, relu = keras.layers, {"padding": padding, "activation": "relu"}
+        layers, relu = keras.layers, {"padding": padding, "activation": between}
         a, b, c, d = (waist if n is None else n for n in channels)
         up = [
             [layers.Conv2DTranspose(n, 3, strides=s, **relu)]
@@ -557,11 +558,45 @@ def functional(waist):
 RIGHT["check_build"] = one(
     as_in_the_notebook=autoencoder(),
     functional=functional,
-    upsampling=autoencoder(by="upsampling"),
+    layers_of_relu=lambda waist: with_layers_of_relu(waist),
+    two_halves=lambda waist: in_halves(waist),
     tanh_scaled=autoencoder("tanh", scale=True),
     hard_sigmoid=autoencoder("hard_sigmoid"),
 )
+
+
+def with_layers_of_relu(waist):
+    """The ReLUs as layers of their own."""
+    plain = autoencoder(between=None)(waist).layers
+    relus = [[layer, keras.layers.ReLU()] for layer in plain[:-1]]
+    return keras.Sequential([keras.Input((32, 32, 3)), *sum(relus, []), plain[-1]])
+
+
+def in_halves(waist):
+    """Encoder and decoder as models of their own."""
+    whole = autoencoder()(waist).layers
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.Sequential([keras.Input((32, 32, 3)), *whole[:2]]),
+            keras.Sequential([keras.Input((8, 8, waist)), *whole[2:]]),
+        ]
+    )
+
+
+def pooled(waist):
+    """Smaller by pooling, not by strides."""
+    layers, whole = keras.layers, autoencoder()(waist).layers
+    down = [[layers.Conv2D(n, 3, padding="same", activation="relu"), layers.MaxPool2D()] for n in (16, waist)]
+    return keras.Sequential([keras.Input((32, 32, 3)), *sum(down, []), *whole[2:]])
+
+
 WRONG["check_build"] = {
+    "no ReLU": ((autoencoder(between=None),), "a ReLU after each convolution"),
+    "softplus": ((autoencoder(between="softplus"),), "of which 0% are 0"),
+    "leaky": ((autoencoder(between=tf.nn.leaky_relu),), "a ReLU after each convolution"),
+    "upsampling": ((autoencoder(by="upsampling"),), "Conv2DTranspose and strides of 2, not with upsampling"),
+    "pooling": ((pooled,), "strides of the convolutions are 1, 1, 2, 2, 1"),
     "no sigmoid": ((autoencoder(None),), "end with a sigmoid"),
     "ReLU at the end": ((autoencoder("relu"),), "end with a sigmoid"),
     "tanh": ((autoencoder("tanh"),), "an image lies in [0, 1]"),
@@ -648,15 +683,17 @@ def blur_in_place(images, sigma):
 
 
 WRONG["check_blur"] = {
-    "one sigma for all axes": ((gaussian(lambda s: s),), "images and channels were mixed"),
-    "over channels": ((gaussian(lambda s: (0, s, s, s)),), "colours were mixed"),
+    "one sigma for all axes": ((gaussian(lambda s: s),), "images and channels are mixed"),
+    "one sigma and nothing else": ((gaussian_filter,), "images and channels are mixed"),
+    "one sigma, dark edge": ((gaussian(lambda s: s, mode="constant"),), "images and channels are mixed"),
+    "over channels": ((gaussian(lambda s: (0, s, s, s)),), "channels are mixed"),
     "each image with one sigma": (
         (lambda images, sigma: np.stack([gaussian_filter(image, sigma) for image in images]),),
-        "colours were mixed",
+        "; blur along height and width only",
     ),
     "in place": ((blur_in_place,), "changes the arrays"),
     "uint8": ((lambda images, sigma: gaussian()(images, sigma).astype(np.uint8),), "return float32"),
-    "over images": ((gaussian(lambda s: (s, s, s, 0)),), "mixed with each other"),
+    "over images": ((gaussian(lambda s: (s, s, s, 0)),), "images are mixed: one"),
     "columns only": ((gaussian(lambda s: (0, s, 0, 0)),), "only the columns"),
     "rows only": ((gaussian(lambda s: (0, 0, s, 0)),), "only the rows"),
     "variance": ((gaussian(lambda s: (0, s**0.5, s**0.5, 0)),), "standard deviation"),
@@ -679,12 +716,12 @@ RIGHT["check_defense"] = one(
 )
 WRONG["check_defense"] = {
     "nothing": ((lambda images: images,), "100% of the perturbation"),
-    "grey": ((lambda images: 0 * images + 0.5,), "variance is lost"),
-    "blurred away": ((lambda images: gaussian()(images, 6.0),), "variance is lost"),
+    "grey": ((lambda images: 0 * images + 0.5,), "the squared error is 1"),
+    "blurred away": ((lambda images: gaussian()(images, 6.0),), "picture's variance, and 12% may be"),
     "rounding": ((lambda images: tf.round(images * 31) / 31,), "comes through"),
     "noise": (
         (lambda x: np.clip(np.array(x) + np.random.default_rng().normal(0, 0.05, x.shape), 0, 1),),
-        "the defense is random",
+        "the defense is random; such a defense needs another attack (see exercise 06.6)",
     ),
     "mean of the batch": ((lambda images: 0 * images + tf.reduce_mean(images, 0, keepdims=True),), "mixes the images"),
     "sharpened": ((lambda images: 2 * images - by_convolution(images, 1.0),), "leave [0, 1]"),
