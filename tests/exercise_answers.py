@@ -9,11 +9,12 @@ WRONG a word of the message follows that names the fault. Each wrong answer is a
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 
-from helpers import adaptive, attacks, evaluation, exercises, losses
+from helpers import adaptive, attacks, evaluation, exercises, losses, settings
 from helpers import autoencoder as ae_module
 from helpers.backend import keras, tf
 from helpers.exercises import toys
@@ -706,6 +707,14 @@ WRONG["check_blur"] = {
     "nothing": ((lambda images, sigma: images,), "nothing was blurred"),
 }
 
+
+@cache
+def shipped_autoencoder():
+    model = ae_module.build()
+    model.load_weights(settings.ROOT / "weights" / "cifar10" / "resnet20_ae.h5")
+    return model
+
+
 RIGHT["check_defense"] = one(
     blur=lambda images: gaussian()(images, 1.0),
     blur_in_tensorflow=lambda images: by_convolution(images, 1.0),
@@ -713,10 +722,13 @@ RIGHT["check_defense"] = one(
         tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC"), 3, 1, "VALID"
     ),
     median=lambda images: median_filter(np.array(images), (1, 3, 3, 1)),
+    strong_blur=lambda images: gaussian()(images, 3.2),  # a squared error of 10.2%
+    the_courses_autoencoder=lambda images: shipped_autoencoder()(images),
 )
 WRONG["check_defense"] = {
     "nothing": ((lambda images: images,), "100% of the perturbation"),
     "grey": ((lambda images: 0 * images + 0.5,), "the squared error is 1"),
+    "blurred too much": ((lambda images: gaussian()(images, 4.0),), "and 12% may be"),
     "blurred away": ((lambda images: gaussian()(images, 6.0),), "picture's variance, and 12% may be"),
     "rounding": ((lambda images: tf.round(images * 31) / 31,), "comes through"),
     "noise": (
