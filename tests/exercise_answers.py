@@ -9,11 +9,12 @@ WRONG a word of the message follows that names the fault. Each wrong answer is a
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 
-from helpers import adaptive, attacks, evaluation, exercises, losses
+from helpers import adaptive, attacks, evaluation, exercises, losses, settings
 from helpers import autoencoder as ae_module
 from helpers.backend import keras, tf
 from helpers.exercises import toys
@@ -58,6 +59,19 @@ WRONG["check_to_unit"] = {
 }
 
 
+def wilson_in_parts(middle=lambda z, n: z * z / (2 * n), root=lambda z, n: z * z / (4 * n * n), over=(1, 1)):
+    """Wilson's interval as the task writes it, or with an argument another: what the middle and the half width are
+    divided by, as powers of 1 + z²/n, among them."""
+
+    def interval(correct, n):
+        z, p = 1.96, correct / n
+        half = z * np.sqrt(p * (1 - p) / n + root(z, n)) / (1 + z * z / n) ** over[1]
+        center = (p + middle(z, n)) / (1 + z * z / n) ** over[0]
+        return center - half, center + half
+
+    return interval
+
+
 def wilson(z=1.96, scale=1.0, wald=False, center=True, turned=False):
     """Wilson's interval by its formula, or with an argument another."""
 
@@ -76,6 +90,7 @@ def wilson(z=1.96, scale=1.0, wald=False, center=True, turned=False):
 
 RIGHT["check_interval"] = one(
     formula=wilson(),
+    in_parts=wilson_in_parts(),
     exact_z=wilson(1.959963984540054),
     helpers=lambda correct, n: evaluation.wilson(correct, n),
     array=lambda correct, n: np.array(wilson()(correct, n), np.float32),
@@ -89,6 +104,17 @@ WRONG["check_interval"] = {
     "percent": ((wilson(scale=100.0),), "not percent"),
     "upper limit first": ((wilson(turned=True),), "lower limit first"),
     "about correct/n": ((wilson(center=False),), "outside [0, 1]"),
+    "not divided": ((wilson_in_parts(over=(0, 0)),), "; divide by 1 + z²/n"),
+    "half width not divided": ((wilson_in_parts(over=(1, 0)),), "the middle and the half width"),
+    "middle not divided": ((wilson_in_parts(over=(0, 1)),), "the middle and the half width"),
+    "1 / 1 + z²/n": ((wilson_in_parts(over=(-1, -1)),), "brackets: 1/(1 + z²/n)"),
+    "z*z/2*n": ((wilson_in_parts(middle=lambda z, n: z * z / 2 * n),), "brackets: z²/(2n), z²/(4n²)"),
+    "z*z/4/n*n": ((wilson_in_parts(root=lambda z, n: z * z / 4 / n * n),), "brackets: z²/(2n), z²/(4n²)"),
+    "z*z/4*n**2": ((wilson_in_parts(root=lambda z, n: z * z / 4 * n**2),), "brackets: z²/(2n), z²/(4n²)"),
+    "both brackets": (
+        (wilson_in_parts(lambda z, n: z * z / 2 * n, lambda z, n: z * z / 4 * n**2),),
+        "brackets: z²/(2n), z²/(4n²)",
+    ),
     "half width only": ((lambda c, n: 0.02,), "two limits"),
     "rounded": ((lambda c, n: np.round(wilson()(c, n), 2),), "do not round"),
     "correct and n swapped": ((lambda c, n: wilson()(n, max(c, 1)),), "or infinite"),
@@ -103,6 +129,9 @@ RIGHT["check_needed"] = {
 }
 WRONG["check_needed"] = {
     "half the width": ((1000, 4 * NEEDED), "to either side"),
+    "the full width": ((1000, 1.96**2 * 0.91 * 0.09 / 0.01**2), "0.01 is the full width"),
+    "the full width, rounded": ((1000, 3146), "0.01 is the full width"),
+    "z left out, rounded": ((1000, 3276), "1.96 of them"),
     "worst case": ((1000, 1.96**2 * 0.25 / 0.005**2), "worst case of 50%"),
     "90%": ((1000, 1.645**2 * 0.91 * 0.09 / 0.005**2), "for 95%"),
     "z left out": ((1000, 0.91 * 0.09 / 0.005**2), "1.96 of them"),
@@ -125,13 +154,16 @@ SPAM = {
 RIGHT["check_card"] = one(
     filled=SPAM,
     adaptive=SPAM | {"knowledge": "Adaptive", "n": np.int64(1000)},
+    white_box=SPAM | {"knowledge": "white-box"},
     other_spelling=SPAM | {"knowledge": "gray box", "n": 500.0},
     more_fields=SPAM | {"remarks": "mails of one week"},
 )
 WRONG["check_card"] = {
     "a field missing": (({k: v for k, v in SPAM.items() if k != "goal"},), "lacks 'goal'"),
-    "one word": ((SPAM | {"knows": "everything"},), "say in a few words"),
+    "one word": ((SPAM | {"knows": "everything"},), "say in at least three words"),
+    "two words": ((SPAM | {"goal": "spam accepted"},), "say in at least three words"),
     "no such knowledge": ((SPAM | {"knowledge": "black-box"},), "choose static"),
+    "another knowledge": ((SPAM | {"knowledge": "everything"},), "adaptive = knows all of it"),
     "budget without number": ((SPAM | {"budget": "only a few words"},), "without a number"),
     "number in words": ((SPAM | {"budget": "at most twenty words"},), "in digits"),
     "no mails": ((SPAM | {"n": 0},), "whole number of mails"),
@@ -258,7 +290,9 @@ WRONG["check_fgsm"] = {
     "eps in pixels": ((fgsm(scale=255.0),), "in [0, 1] already"),
     "eps divided twice": ((fgsm(scale=1 / 255),), "a second time"),
     "half a step": ((fgsm(scale=0.5),), "too short"),
-    "no sign": ((fgsm(direction=lambda g: g / tf.reduce_max(tf.abs(g))),), "take the sign"),
+    "no sign": ((fgsm(direction=lambda g: g),), "is the sign missing?"),
+    "no sign, of the mean": ((fgsm(mean_loss, direction=lambda g: g),), "is the sign missing?"),
+    "divided by its largest": ((fgsm(direction=lambda g: g / tf.reduce_max(tf.abs(g))),), "take the sign"),
     "Keras takes logits for probabilities": ((fgsm(on_probabilities),), "from_logits=True"),
     "softmax first": ((fgsm(softmax_first),), "without a softmax"),
     "softmax twice": ((fgsm(softmax_twice),), "twice"),
@@ -323,6 +357,10 @@ WRONG["check_project"] = {
         "the largest is 1.0",
     ),
     "about zero": ((lambda moved, images, eps: tf.clip_by_value(moved, -eps, eps),), "within eps of 0"),
+    "the change": (
+        (lambda moved, images, eps: tf.clip_by_value(moved - images, -eps, eps),),
+        "or you return the change, not the image",
+    ),
     "eps in pixels": ((lambda moved, images, eps: project(moved, images, eps * 255),), "away from the original"),
     "eps divided twice": ((lambda moved, images, eps: project(moved, images, eps / 255),), "a second time"),
     "eps of the notebook": ((lambda moved, images, eps: project(moved, images, 8 / 255),), "use the argument eps"),
@@ -362,6 +400,10 @@ def uniform_start(images, eps):
     return tf.clip_by_value(images + np.random.default_rng().uniform(-eps, eps, images.shape).astype("float32"), 0, 1)
 
 
+def projected_at_the_end(model, images, targets, eps, step_size, steps):
+    return project(targeted(about=None)(model, images, targets, eps, step_size, steps), images, eps)
+
+
 RIGHT["check_targeted_pgd"] = one(
     as_in_the_notebook=targeted(),
     helpers=lambda model, images, targets, eps, step_size, steps: attacks.pgd(
@@ -379,7 +421,8 @@ WRONG["check_targeted_pgd"] = {
         "go towards the target",
     ),
     "no projection": ((targeted(about=None),), "a value moved by 0.100, but eps is 0.031; go back"),
-    "projects about the last step": ((targeted(about="last"),), "back into the ball"),
+    "projects about the last step": ((targeted(about="last"),), "back into the ball about the originals"),
+    "projects once, at the end": ((projected_at_the_end,), "after every step, not once at the end"),
     "no clip": ((targeted(clip=False),), "you"),
     "one gradient": ((targeted(fresh=False),), "repeats the first"),
     "starts anew": ((targeted(start_anew=True),), "where the last step ended"),
@@ -436,7 +479,7 @@ RIGHT["check_attack_the_sure"] = one(
     by_hand=fgsm(lambda labels, logits: -tf.gather(logits, labels, batch_dims=1)),
 )
 WRONG["check_attack_the_sure"] = {
-    "PGD": ((pgd_on_the_true_class,), "exactly zero"),
+    "PGD": ((pgd_on_the_true_class,), "images still stand, and at most 2 should"),
     "more steps": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=30, restarts=2),), "still stand"),
     "FGSM": ((fgsm(),), "24 did not move"),
     "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
@@ -470,12 +513,13 @@ WRONG["check_parameters"] = {
 
 
 def autoencoder(
-    last="sigmoid", strides=(2, 2), channels=(16, None, 8, 16), padding="same", out=3, by=None, scale=False
+    last="sigmoid", strides=(2, 2), channels=(16, None, 8, 16), padding="same", out=3, by=None, scale=False,
+    between="relu",
 ):  # fmt: skip
     """The function that builds the paper's autoencoder, or with an argument another one."""
 
     def build(waist):
-        layers, relu = keras.layers, {"padding": padding, "activation": "relu"}
+        layers, relu = keras.layers, {"padding": padding, "activation": between}
         a, b, c, d = (waist if n is None else n for n in channels)
         up = [
             [layers.Conv2DTranspose(n, 3, strides=s, **relu)]
@@ -515,11 +559,45 @@ def functional(waist):
 RIGHT["check_build"] = one(
     as_in_the_notebook=autoencoder(),
     functional=functional,
-    upsampling=autoencoder(by="upsampling"),
+    layers_of_relu=lambda waist: with_layers_of_relu(waist),
+    two_halves=lambda waist: in_halves(waist),
     tanh_scaled=autoencoder("tanh", scale=True),
     hard_sigmoid=autoencoder("hard_sigmoid"),
 )
+
+
+def with_layers_of_relu(waist):
+    """The ReLUs as layers of their own."""
+    plain = autoencoder(between=None)(waist).layers
+    relus = [[layer, keras.layers.ReLU()] for layer in plain[:-1]]
+    return keras.Sequential([keras.Input((32, 32, 3)), *sum(relus, []), plain[-1]])
+
+
+def in_halves(waist):
+    """Encoder and decoder as models of their own."""
+    whole = autoencoder()(waist).layers
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.Sequential([keras.Input((32, 32, 3)), *whole[:2]]),
+            keras.Sequential([keras.Input((8, 8, waist)), *whole[2:]]),
+        ]
+    )
+
+
+def pooled(waist):
+    """Smaller by pooling, not by strides."""
+    layers, whole = keras.layers, autoencoder()(waist).layers
+    down = [[layers.Conv2D(n, 3, padding="same", activation="relu"), layers.MaxPool2D()] for n in (16, waist)]
+    return keras.Sequential([keras.Input((32, 32, 3)), *sum(down, []), *whole[2:]])
+
+
 WRONG["check_build"] = {
+    "no ReLU": ((autoencoder(between=None),), "a ReLU after each convolution"),
+    "softplus": ((autoencoder(between="softplus"),), "of which 0% are 0"),
+    "leaky": ((autoencoder(between=tf.nn.leaky_relu),), "a ReLU after each convolution"),
+    "upsampling": ((autoencoder(by="upsampling"),), "Conv2DTranspose and strides of 2, not with upsampling"),
+    "pooling": ((pooled,), "strides of the convolutions are 1, 1, 2, 2, 1"),
     "no sigmoid": ((autoencoder(None),), "end with a sigmoid"),
     "ReLU at the end": ((autoencoder("relu"),), "end with a sigmoid"),
     "tanh": ((autoencoder("tanh"),), "an image lies in [0, 1]"),
@@ -606,15 +684,17 @@ def blur_in_place(images, sigma):
 
 
 WRONG["check_blur"] = {
-    "one sigma for all axes": ((gaussian(lambda s: s),), "images and channels were mixed"),
-    "over channels": ((gaussian(lambda s: (0, s, s, s)),), "colours were mixed"),
+    "one sigma for all axes": ((gaussian(lambda s: s),), "images and channels are mixed"),
+    "one sigma and nothing else": ((gaussian_filter,), "images and channels are mixed"),
+    "one sigma, dark edge": ((gaussian(lambda s: s, mode="constant"),), "images and channels are mixed"),
+    "over channels": ((gaussian(lambda s: (0, s, s, s)),), "channels are mixed"),
     "each image with one sigma": (
         (lambda images, sigma: np.stack([gaussian_filter(image, sigma) for image in images]),),
-        "colours were mixed",
+        "; blur along height and width only",
     ),
     "in place": ((blur_in_place,), "changes the arrays"),
     "uint8": ((lambda images, sigma: gaussian()(images, sigma).astype(np.uint8),), "return float32"),
-    "over images": ((gaussian(lambda s: (s, s, s, 0)),), "mixed with each other"),
+    "over images": ((gaussian(lambda s: (s, s, s, 0)),), "images are mixed: one"),
     "columns only": ((gaussian(lambda s: (0, s, 0, 0)),), "only the columns"),
     "rows only": ((gaussian(lambda s: (0, 0, s, 0)),), "only the rows"),
     "variance": ((gaussian(lambda s: (0, s**0.5, s**0.5, 0)),), "standard deviation"),
@@ -627,6 +707,14 @@ WRONG["check_blur"] = {
     "nothing": ((lambda images, sigma: images,), "nothing was blurred"),
 }
 
+
+@cache
+def shipped_autoencoder():
+    model = ae_module.build()
+    model.load_weights(settings.ROOT / "weights" / "cifar10" / "resnet20_ae.h5")
+    return model
+
+
 RIGHT["check_defense"] = one(
     blur=lambda images: gaussian()(images, 1.0),
     blur_in_tensorflow=lambda images: by_convolution(images, 1.0),
@@ -634,15 +722,18 @@ RIGHT["check_defense"] = one(
         tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC"), 3, 1, "VALID"
     ),
     median=lambda images: median_filter(np.array(images), (1, 3, 3, 1)),
+    strong_blur=lambda images: gaussian()(images, 3.2),  # a squared error of 10.2%
+    the_courses_autoencoder=lambda images: shipped_autoencoder()(images),
 )
 WRONG["check_defense"] = {
     "nothing": ((lambda images: images,), "100% of the perturbation"),
-    "grey": ((lambda images: 0 * images + 0.5,), "variance is lost"),
-    "blurred away": ((lambda images: gaussian()(images, 6.0),), "variance is lost"),
+    "grey": ((lambda images: 0 * images + 0.5,), "the squared error is 1"),
+    "blurred too much": ((lambda images: gaussian()(images, 4.0),), "and 12% may be"),
+    "blurred away": ((lambda images: gaussian()(images, 6.0),), "picture's variance, and 12% may be"),
     "rounding": ((lambda images: tf.round(images * 31) / 31,), "comes through"),
     "noise": (
         (lambda x: np.clip(np.array(x) + np.random.default_rng().normal(0, 0.05, x.shape), 0, 1),),
-        "the defense is random",
+        "the defense is random; such a defense needs another attack (see exercise 06.6)",
     ),
     "mean of the batch": ((lambda images: 0 * images + tf.reduce_mean(images, 0, keepdims=True),), "mixes the images"),
     "sharpened": ((lambda images: 2 * images - by_convolution(images, 1.0),), "leave [0, 1]"),

@@ -64,6 +64,8 @@ def check_interval(interval: Callable) -> str:
             continue
         if np.allclose(limits[::-1], truth, atol=1e-3):
             raise Wrong(f"{seen}; give the lower limit first")
+        if hint := _slip(limits, correct, n):
+            raise Wrong(f"{seen}; {hint}")
         if high > 1.5:
             raise Wrong(f"{seen}; give proportions in [0, 1], not percent or counts")
         if high - low < 1e-9:
@@ -80,6 +82,29 @@ def check_interval(interval: Callable) -> str:
     return "it agrees with the course's for few and many images, and stays inside [0, 1] where all or none are correct"
 
 
+def _slip(limits: np.ndarray, correct: int, n: int) -> str:
+    """What went wrong if the limits are Wilson's but for one factor, or for a bracket that was forgotten."""
+    z, p = 1.96, correct / n
+
+    def like(middle: float = z * z / (2 * n), root: float = z * z / (4 * n * n), factors=(1, 1)) -> np.ndarray:
+        half = z * np.sqrt(p * (1 - p) / n + root)
+        return ((p + middle) * factors[0] + half * factors[1] * np.array([-1, 1])) / (1 + z * z / n)
+
+    whole = 1 + z * z / n
+    slips = {"divide by 1 + z²/n": [like(factors=(whole, whole))]}
+    slips["divide the middle and the half width by 1 + z²/n"] = [like(factors=f) for f in ((1, whole), (whole, 1))]
+    slips["check the brackets: 1/(1 + z²/n)"] = [like(factors=(whole**2, whole**2))]
+    slips["check the brackets: z²/(2n), z²/(4n²)"] = [
+        like(middle, root)
+        for middle in (z * z / (2 * n), z * z / 2 * n)
+        for root in (z * z / (4 * n * n), z * z / 4, z * z / 4 * n * n)
+    ][1:]  # the first is right
+    for hint, wrong in slips.items():
+        if any(np.allclose(limits, other, rtol=1e-3, atol=1e-3) for other in wrong):
+            return hint
+    return ""
+
+
 @check("00.3", "set predicted before you compute, and then needed")
 def check_needed(predicted: object, needed: object) -> str:
     """Accepts a guess, and how many images it takes for a 95% interval of 0.5 points either way at 91%."""
@@ -91,6 +116,7 @@ def check_needed(predicted: object, needed: object) -> str:
     if abs(ratio - 1) > 0.03:
         hints = (
             (4.0, "the interval reaches 0.5 points to either side; it is 1 point wide, not 0.5"),
+            (0.25, "0.01 is the full width: the interval reaches 0.005 to either side"),
             (0.25 / (0.91 * 0.09), "that is the worst case of 50%, but the accuracy is 91%"),
             ((1.645 / 1.96) ** 2, "that is for 90%; for 95%, z is 1.96"),
             (1 / 1.96**2, "that is one standard deviation; for 95% it takes 1.96 of them"),
@@ -115,7 +141,7 @@ def _half_width(n: float) -> float:
 
 CARD = {
     "knows": "what the attacker knows of the filter",
-    "knowledge": "static, grey-box or adaptive",
+    "knowledge": "static, grey-box or adaptive (adaptive: knows all of it, as in white-box)",
     "may_do": "what the attacker may change, and what not",
     "budget": "how much of it: a number with its unit",
     "goal": "when the attack has succeeded",
@@ -133,15 +159,18 @@ def check_card(card: object) -> str:
     for field in ("knows", "may_do", "budget", "goal"):
         text = card[field]
         if not isinstance(text, str) or len(text.split()) < 3:
-            raise Wrong(f"{field!r} is {text!r}; say in a few words {CARD[field]}")
+            raise Wrong(f"{field!r} is {text!r}; say in at least three words {CARD[field]}")
     texts = [card[field].strip().lower() for field in ("knows", "may_do", "budget", "goal")]
     if len(set(texts)) < 4:
         raise Wrong("two fields say the same; each answers a question of its own")
     knowledge = (
         str(card["knowledge"]).strip().lower().replace("_", "-").replace("gray", "grey").replace("grey box", "grey-box")
     )
+    knowledge = {"white-box": "adaptive", "white box": "adaptive", "whitebox": "adaptive"}.get(knowledge, knowledge)
     if knowledge not in ("static", "grey-box", "adaptive"):
-        raise Wrong(f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive")
+        raise Wrong(
+            f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive (adaptive = knows all of it)"
+        )
     if not any(letter.isdigit() for letter in card["budget"]):
         raise Wrong(
             f"'budget' is {card['budget']!r}, without a number; write one, in digits: a budget that is not "

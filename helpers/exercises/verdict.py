@@ -303,7 +303,7 @@ def as_attacked(answer: object, images: np.ndarray, eps: float, tolerance: float
             f"your images run from {moved.min():.4g} to {moved.max():.4g}; they belong in [0, 1], not in 0..255"
         )
     if distance > eps + tolerance:
-        hint = "go back into the ball after every step"
+        hint = "go back into the ball about the originals after every step"
         if abs(distance - settings.EPS) < 1e-4:
             hint = "8/255 is this notebook's budget, but not every call's: use the argument eps"
         elif np.abs(moved).max() <= eps + tolerance:
