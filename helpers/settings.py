@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
+import sys
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -118,7 +120,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CourseError: the disk is full or cannot be written; says which file.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not by the process's number: on a cluster two machines that share a disk may both have a process of it.
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(scratch, "wb") as file:
@@ -141,6 +144,16 @@ def cannot_write(path: Path, error: OSError) -> CourseError:
         f"cannot write {path.name} in {path.parent.name}/: {why}. Free some space (make clean removes artifacts/) "
         "or set ARTIFACTS_DIR to another disk; finished steps are kept"
     )
+
+
+def note(text: str) -> None:
+    """A line for the person who waits, to where the progress bars go (progress)."""
+    target = os.environ.get("COURSE_PROGRESS")
+    if not target:
+        print(text, file=sys.stderr, flush=True)
+        return
+    with open(target, "a") as file:
+        file.write(f"{text}\n")
 
 
 class progress:
