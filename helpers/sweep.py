@@ -375,6 +375,11 @@ def merge(grid: Grid) -> list[dict]:
             "again: what is finished is kept"
         )
     records = [record for file in files for record in json.loads(file.read_text())["records"]]
+    return each_once(records)
+
+
+def each_once(records: list[dict]) -> list[dict]:
+    """Records without those that are there already: jobs that differ in steps share the unattacked images."""
     return list({json.dumps(record, sort_keys=True): record for record in records}.values())
 
 
