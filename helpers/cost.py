@@ -26,40 +26,11 @@ from pathlib import Path
 import numpy as np
 
 from . import settings, sweep
+from .cells import CELLS
 from .settings import CourseError
 from .sweep import Grid, Measurement, Training
 
 RECORD = settings.FIGURES / "cost.json"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one record of a measurement stands for; the names are those of evaluation.Record."""
-
-    stage: str
-    defense: str
-    input: str
-    threat: str
-
-
-_UNDEFENDED = (Cell("initial", "none", "regular", "static"), Cell("initial", "none", "pgd", "static"))
-
-CELLS = {
-    "none": _UNDEFENDED,
-    "paper": (
-        *_UNDEFENDED,
-        Cell("initial", "ae", "regular", "static"),
-        Cell("fine_tuned", "none", "regular", "static"),
-        Cell("fine_tuned", "ae", "regular", "static"),
-        Cell("initial", "ae", "pgd", "static"),
-        Cell("fine_tuned", "none", "pgd", "static"),
-        Cell("fine_tuned", "ae", "pgd", "static"),
-        Cell("initial", "ae", "pgd", "adaptive"),
-        Cell("fine_tuned", "ae", "pgd", "adaptive"),
-    ),
-}
-"""What a measurement's records are, by autoencoder. Static: attacked once, against the initial classifier; adaptive:
-against all that is assessed."""
 
 
 @dataclass(frozen=True)
@@ -269,10 +240,9 @@ def measure(dataset: str, models: Sequence[str], cores: int, threads: int, small
     for model in models:
         for n, n_train, counts in sizes:
             grid = replace(shared, model=(model,), n=n, n_train=n_train, steps=counts)
-            took, jobs = run_in_a_store_of_its_own(grid, cores)
-            ended.append((took, jobs, slots))
-            steps += [step for _, found in jobs for step in found]
-    begin, each = _overhead(ended)
+            ended.append(run_in_a_store_of_its_own(grid, cores))
+            steps += [step for found in ended[-1].jobs.values() for step in found]
+    begin, each = overhead(ended)
     return {
         "environment": provenance.environment(),
         "dataset": dataset,
@@ -284,8 +254,8 @@ def measure(dataset: str, models: Sequence[str], cores: int, threads: int, small
     }
 
 
-def run_in_a_store_of_its_own(grid: Grid, cores: int) -> tuple[float, list[tuple[Training | Measurement, list[Step]]]]:
-    """Run a grid from nothing; returns the seconds that it took, and each job with its measured steps."""
+def run_in_a_store_of_its_own(grid: Grid, cores: int) -> Ended:
+    """Run a grid from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{grid.name}.yml"
         keys = {name: value for name, value in asdict(grid).items() if name in sweep.KEYS and value is not None}
@@ -295,35 +265,47 @@ def run_in_a_store_of_its_own(grid: Grid, cores: int) -> tuple[float, list[tuple
         # The data are unpacked or cropped once in every store, which is no job's cost.
         load = f"from helpers import datasets; datasets.load({grid.dataset!r})"
         subprocess.run([sys.executable, "-c", load], check=True, **course)
-        start = time.perf_counter()
+        start = time.time()
         command = [sys.executable, "-m", "helpers", "sweep", str(file), "--cores", str(cores)]
         done = subprocess.run(command, **course)
-        took = time.perf_counter() - start
+        took = time.time() - start
         if done.returncode:
             raise CourseError(f"a job of the measurement failed: {done.stderr.strip()[-500:]}")
-        place = Path(folder) / "sweeps" / grid.name
-        found = []
+        place, jobs, begun = Path(folder) / "sweeps" / grid.name, {}, []
         for job, out in sweep.outputs(grid):
-            result = json.loads((place / out.parent.name / out.name).read_text())
-            found.append((job, [Step(**step) for step in result["steps"]]))
-    return took, found
+            found = json.loads((place / out.parent.name / out.name).read_text())
+            jobs[job] = [Step(**step) for step in found["steps"]]
+            begun.append(found["begun"])
+    return Ended(took, min(begun) - start, jobs, max(1, cores // grid.threads))
 
 
-def _overhead(ended: list[tuple[float, list, int]]) -> tuple[float, float]:
-    """What the engine adds: seconds to begin, and seconds a job, which is fitted so that the whole takes what it took.
+@dataclass(frozen=True)
+class Ended:
+    """A grid that was run: the seconds that it took, those before its first job, every job's steps, and the slots."""
 
-    Nothing tells the two apart but sweeps of different lengths; half a second a job is what Snakemake was seen to take,
-    and where jobs take longer to end than their steps tell, that is in it too.
-    """
+    took: float
+    before: float
+    jobs: dict[Training | Measurement, list[Step]]
+    slots: int
 
-    def rest(each: float) -> float:
+
+def overhead(ended: Sequence[Ended]) -> tuple[float, float]:
+    """What the engine adds: seconds before the first job, and seconds a job, which are those that make the jobs' steps
+    take, job after job, what the grids took."""
+    before = float(np.mean([grid.before for grid in ended]))
+
+    def total(each: float) -> float:
         return sum(
-            took - makespan({job: sum(s.seconds for s in steps) + each for job, steps in jobs}, slots)
-            for took, jobs, slots in ended
-        )  # fmt: skip
+            grid.before
+            + makespan({j: sum(s.seconds for s in steps) + each for j, steps in grid.jobs.items()}, grid.slots)
+            for grid in ended
+        )
 
-    each = 0.5
-    return max(0.0, rest(each) / len(ended)), each
+    took, low, high = sum(grid.took for grid in ended), 0.0, 600.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if total(middle) < took else (low, middle)
+    return before, low
 
 
 def write(found: dict, file: Path) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from . import artifacts, memory, pipeline, settings, tables
 from . import autoencoder as ae_module
-from .cost import CELLS, Step
+from .cells import CELLS
+from .cost import Step
 from .sweep import Measurement, Training
 
 
@@ -26,7 +27,13 @@ class Watch:
     """Times steps, and notes the peak of the memory in each."""
 
     def __init__(self, model: str):
-        self._model, self.steps = model, []
+        import psutil
+
+        self._model, self.steps, self.begun = model, [], psutil.Process().create_time()
+
+    def result(self) -> dict:
+        """When the process was begun (seconds since 1970), and the steps."""
+        return {"begun": self.begun, "steps": [asdict(step) for step in self.steps]}
 
     @contextmanager
     def step(self, name: str, n: int = 0, times: int = 1, always: bool = False) -> Iterator[None]:
@@ -45,14 +52,12 @@ class Watch:
 
 def start(job: Training | Measurement) -> tuple[pipeline.Run, Watch]:
     """A job's run, and a watch that has its start as the first step: since this process was begun."""
-    import psutil
-
-    watch, begun = Watch(job.model), psutil.Process().create_time()
+    watch = Watch(job.model)
     eps = float(Fraction(job.trained_eps))
     run = pipeline.start(job.dataset, job.model, job.profile, job.seed, job.weights, eps)
     changes = {"n_train": job.n_train, "n_sweep": getattr(job, "n", None)}
     run = replace(run, profile=replace(run.profile, **{name: n for name, n in changes.items() if n}))
-    watch.steps.append(Step("start", job.model, 0, 1, round(time.time() - begun, 3), memory.peak_mib()))
+    watch.steps.append(Step("start", job.model, 0, 1, round(time.time() - watch.begun, 3), memory.peak_mib()))
     return run, watch
 
 
@@ -82,7 +87,7 @@ def train(job: Training) -> dict:
         "job": asdict(job),
         "autoencoder": ae_history[-1],
         "fine_tuned": history[-1],
-        "steps": [asdict(step) for step in watch.steps],
+        **watch.result(),
     }
 
 
@@ -112,8 +117,12 @@ def measure(job: Measurement) -> dict:
         with watch.step("assess", n):
             names = {"stage": cell.stage, "defense": cell.defense, "threat": cell.threat}
             record = pipeline.attacked_record(run, assessed, target, kind, budget, **names, **attack)
-        records.append(record | {"autoencoder": job.autoencoder, "trained_eps": run.eps, "weights": run.weights})
-    return {"job": asdict(job), "records": records, "steps": [asdict(step) for step in watch.steps]}
+        # Of the classifier alone nothing was trained: its records are the same in every job, and are kept once.
+        alone = (cell.stage, cell.defense) == ("initial", "none")
+        trained = {"autoencoder": "none", "trained_eps": None} if alone else {}
+        record |= {"autoencoder": job.autoencoder, "trained_eps": run.eps, **trained, "weights": run.weights}
+        records.append(record)
+    return {"job": asdict(job), "records": records, **watch.result()}
 
 
 def write(found: dict, out: Path | None) -> None:

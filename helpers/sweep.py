@@ -38,8 +38,8 @@ AUTOENCODERS = ("none", "paper")
 DATASETS = ("cifar10", "patches10")  # not auto: what a grid measures must not depend on what can be downloaded
 
 CODE = (
-    "artifacts", "attacks", "autoencoder", "classifiers", "datasets", "evaluation", "folding", "losses", "measure",
-    "patches10", "pipeline", "protocol", "settings", "training",
+    "artifacts", "attacks", "autoencoder", "cells", "classifiers", "datasets", "evaluation", "folding", "losses",
+    "measure", "patches10", "pipeline", "protocol", "settings", "training",
 )  # fmt: skip
 """The modules that a job's records depend on: when one changes, finished jobs are run again, and take what did not
 change from the artifact store."""

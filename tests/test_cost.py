@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 
 from helpers import cost, settings, sweep
 from helpers.__main__ import main
+from helpers.cells import CELLS, Cell
 from helpers.cost import Step
 from helpers.settings import CourseError
 from helpers.sweep import Grid
@@ -70,6 +71,16 @@ def jobs_of(trainings, measurements, seconds_train=10.0, seconds_measure=1.0):
 )
 def test_how_long_jobs_take_on_so_many_slots(trainings, measurements, slots, expected):
     assert cost.makespan(jobs_of(trainings, measurements), slots) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_what_the_engine_adds_is_found_again(slots):
+    ended = []
+    for trainings, measurements in ((1, 4), (2, 10)):
+        took = {job: [Step("start", "resnet20", 0, 1, s)] for job, s in jobs_of(trainings, measurements).items()}
+        whole = 7 + cost.makespan({job: steps[0].seconds + 1.5 for job, steps in took.items()}, slots)
+        ended.append(cost.Ended(whole, 7, took, slots))
+    assert cost.overhead(ended) == (pytest.approx(7), pytest.approx(1.5, abs=0.01))
 
 
 # ---------------------------------------------------------------------------------------------------------- estimates
@@ -144,7 +155,8 @@ def measured(tmp_path_factory):
         (job,) = sweep.measurements(SMALL)
         trained = measure.train(training)
         first, again = measure.measure(job), measure.measure(job)
-    return training, trained, job, first, again
+        undefended = measure.measure(replace(job, autoencoder="none"))
+    return training, trained, job, first, again, undefended
 
 
 def names(steps):
@@ -152,31 +164,39 @@ def names(steps):
 
 
 def test_jobs_take_the_steps_that_the_estimate_counts(measured):
-    training, trained, job, first, _ = measured
+    training, trained, job, first, *_ = measured
     for done, predicted in ((trained, cost.steps_of(training)), (first, cost.steps_of(job))):
         assert names(done["steps"]) == names([asdict(step) for step in predicted])
         assert all(step["seconds"] > 0 and step["peak_mib"] > 100 for step in done["steps"])
 
 
+def test_the_classifier_alone_has_the_same_records_beside_any_autoencoder(measured):
+    """So that a grid with and without autoencoder has them once."""
+    *_, first, _, undefended = measured
+    assert undefended["records"] == first["records"][:2] and undefended["steps"][1:] == []
+
+
 def test_what_was_found_in_the_store_is_no_cost(measured):
-    *_, first, again = measured
+    *_, first, again, _ = measured
     assert {step["name"] for step in again["steps"]} == {"start", "load"}
     assert again["records"] == first["records"]
 
 
 def test_a_measurement_leaves_a_record_for_each_cell(measured):
-    _, _, job, first, _ = measured
+    _, _, job, first, *_ = measured
     records = first["records"]
-    cells = [cost.Cell(r["stage"], r["defense"], r["input"], r["threat"]) for r in records]
-    assert tuple(cells) == cost.CELLS["paper"] and len(set(cells)) == len(cells)
+    cells = [Cell(r["stage"], r["defense"], r["input"], r["threat"]) for r in records]
+    assert tuple(cells) == CELLS["paper"] and len(set(cells)) == len(cells)
     for r in records:
         attacked = r["input"] == "pgd"
         assert (r["eps"], r["steps"]) == ((float(Fraction(job.eps)), job.steps) if attacked else (0, 0))
-        assert (r["n"], r["seed"], r["dataset"], r["autoencoder"]) == (16, 0, "patches10", "paper")
-        assert r["trained_eps"] == pytest.approx(settings.EPS)
+        assert (r["n"], r["seed"], r["dataset"]) == (16, 0, "patches10")
+        alone = (r["stage"], r["defense"]) == ("initial", "none")
+        assert r["autoencoder"] == ("none" if alone else "paper")
+        assert r["trained_eps"] == (None if alone else pytest.approx(settings.EPS))
     by_cell = dict(zip(cells, records, strict=True))
-    clean = by_cell[cost.Cell("initial", "none", "regular", "static")]["accuracy"]
-    attacked = by_cell[cost.Cell("initial", "none", "pgd", "static")]["accuracy"]
+    clean = by_cell[Cell("initial", "none", "regular", "static")]["accuracy"]
+    attacked = by_cell[Cell("initial", "none", "pgd", "static")]["accuracy"]
     assert attacked < clean - 0.3
     assert json.loads(json.dumps(records)) == records
     assert np.isfinite([r["accuracy"] for r in records]).all()
