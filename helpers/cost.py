@@ -117,14 +117,16 @@ class Prices:
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> Callable[[float], float]:
-    """a + b x with a, b >= 0 that fits the points with the least relative error; constant if all x are one."""
+    """a + b x with a, b >= 0 that fits the means of the points at each x with the least relative error; constant if all
+    x are one. The means, since jobs add up: points that are weighed by their own size would count the quick ones most.
+    """
     from scipy.optimize import nnls
 
-    x, y = np.asarray(x, float), np.maximum(np.asarray(y, float), 1e-3)
-    if len(set(x)) == 1:
-        a, b = float(np.mean(y)), 0.0
-    else:
-        (a, b), _ = nnls(np.stack([1 / y, x / y], 1), np.ones(len(y)))
+    places, which = np.unique(np.asarray(x, float), return_inverse=True)
+    means = np.maximum(np.bincount(which, np.asarray(y, float)) / np.bincount(which), 1e-3)
+    a, b = (
+        (means[0], 0.0) if len(places) == 1 else nnls(np.stack([1 / means, places / means], 1), np.ones(len(means)))[0]
+    )
     return lambda value: float(a + b * value)
 
 

@@ -53,6 +53,12 @@ def test_a_line_weighs_errors_by_size():
     assert found(1) == pytest.approx(1, rel=0.15) and found(1000) == pytest.approx(1200, rel=0.2)
 
 
+def test_a_line_keeps_the_mean_of_what_scatters():
+    """A job that took thrice as long counts as much as three others."""
+    found = cost.line([1] * 4 + [100] * 4, [1, 1, 1, 9, 10, 10, 10, 50])
+    assert found(1) == pytest.approx(3) and found(100) == pytest.approx(20)
+
+
 def test_points_of_one_size_have_their_mean():
     assert cost.line([7, 7], [1, 3])(1000) == 2
 
