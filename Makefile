@@ -15,6 +15,13 @@ VENV_SWEEP := .venv-sweep
 RUN := $(VENV)/bin/python -m helpers
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
+# A misspelt variable would be ignored in silence otherwise, and the report be one of other parameters than asked for.
+KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS EPS GRID CORES
+UNKNOWN := $(filter-out $(KNOWN),$(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word))))))
+ifneq ($(UNKNOWN),)
+$(error there is no parameter $(UNKNOWN); there are $(KNOWN))
+endif
+
 .PHONY: help report test lab full weights bench audit sweep cost exercises record verify clean
 .DEFAULT_GOAL := help
 
@@ -23,7 +30,7 @@ help: ## list these commands
 	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
 	@echo "of sweep and cost: GRID=sweeps/smoke.yml CORES=2"
 
-report: $(VENV)/installed ## run all notebooks, write report/index.html
+report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf
 	$(RUN) report $(PARAMETERS)
 
 full: $(VENV)/installed ## the same at the paper's scale; goes on where it was stopped

@@ -8,10 +8,14 @@ import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from . import registry, settings
 from .settings import CourseError
+
+# A file that is uploaded to the explorer is one message, and the server hangs up at 10 MB unless told otherwise.
+LAB = [sys.executable, "-m", "jupyterlab", "--ServerApp.tornado_settings={'websocket_max_message_size': 200_000_000}"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m helpers", description="The course's command line.")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    whole_words = partial(argparse.ArgumentParser, allow_abbrev=False)  # --seeds is a mistake, not --seed
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=whole_words)
 
     report = commands.add_parser("report", help="run the notebooks and write the report")
     _add_parameters(report)
@@ -99,9 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.set_defaults(do=_audit)
 
     lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
-    lab.set_defaults(
-        do=lambda _: subprocess.call([sys.executable, "-m", "jupyterlab", str(settings.ROOT / "notebooks")])
-    )
+    lab.set_defaults(do=lambda _: subprocess.call([*LAB, str(settings.ROOT / "notebooks")]))
 
     exercises = commands.add_parser("exercises", help="write notebooks/exercises/ from notebooks/solutions/")
     exercises.add_argument("--check", action="store_true", help="write nothing; fail if they differ")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import settings
+from . import provenance, settings
 from .settings import CourseError, cannot_write
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -285,4 +285,6 @@ def sha256_of(*paths: Path) -> str:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
+    if len(paths) == 1:
+        provenance.note_file(Path(paths[0]), digest.hexdigest())
     return digest.hexdigest()

@@ -102,14 +102,7 @@ class Run:
     @property
     def label(self) -> str:
         """What a figure of this run says of itself; empty for a full run on CIFAR-10 as the paper has it."""
-        marks = [] if self.profile.name == "full" else [f"{self.profile.name} run"]
-        if self.data.name != "cifar10":
-            marks.append(f"{self.data.name}, not CIFAR-10")
-        if abs(self.eps - settings.EPS) > 1e-9:
-            marks.append(f"eps {255 * self.eps:.3g}/255")
-        if self.weights != "course":
-            marks.append("tf2cv's weights" if self.weights == "tf2cv" else "other weights than the course's")
-        return "; ".join(marks)
+        return tables.run_label(self.data.name, self.profile.name, self.eps, self.weights)
 
 
 def start(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from . import cost, settings
 from .registry import MODELS
-from .tables import DEFENSE_TITLES, INPUT_TITLES, PAPER, STAGE_TITLES, cells
+from .tables import DEFENSE_TITLES, INPUT_TITLES, PAPER, STAGE_TITLES, SYSTEMS, cells, knowing, title_of
 
 plt.style.use(settings.ROOT / "helpers" / "course.mplstyle")
 PALETTE = sns.color_palette("colorblind")
@@ -33,13 +33,24 @@ def show(figure: Figure, alt: str, name: str, mark: str = "") -> None:
     """
     from IPython.display import display
 
+    data = base64.b64encode(png(figure, mark)).decode()
+    display({"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt, "name": name}}, raw=True)
+
+
+def png(figure: Figure, mark: str = "") -> bytes:
+    """A figure as a PNG file, and the figure closed. The file names no time and no library: the same figure gives the
+    same bytes.
+
+    Args:
+        mark: see show.
+    """
     if mark:
-        figure.text(0.995, -0.01, mark, ha="right", va="top", fontsize=9, color="#666666")
+        size = max(9, figure.get_figwidth())  # points; wide figures are printed smaller
+        figure.text(0.995, -0.01, mark, ha="right", va="top", fontsize=size, color="#666666")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    display({"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt, "name": name}}, raw=True)
+    return buffer.getvalue()
 
 
 def say(text: str) -> None:
@@ -49,23 +60,30 @@ def say(text: str) -> None:
     display(Markdown(text))
 
 
-def gallery(rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None = None, size: float = 1.15) -> Figure:
+def gallery(
+    rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None = None,
+    wrong: dict[str, Sequence[bool]] | None = None, size: float = 1.15,
+) -> Figure:  # fmt: skip
     """Rows of images under each other.
 
     Args:
         rows: by row title, float images [n, h, w, 3] in [0, 1].
         titles: by row title, n short texts to print above the images.
+        wrong: by row title, which of these are wrong answers: printed bold and red.
     """
     count, height = len(next(iter(rows.values()))), (size + 0.05) * len(rows) + 0.23 * len(titles or {})
-    figure, axes = plt.subplots(len(rows), count, figsize=(size * count + 1.1, height), squeeze=False)
+    width = size * count + 1.1
+    figure, axes = plt.subplots(len(rows), count, figsize=(width, height), squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for k, (axis, image) in enumerate(zip(line, images, strict=True)):
             axis.imshow(image, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if titles and name in titles:
-                axis.set_title(titles[name][k], fontsize=9, loc="center")
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+                bad = bool(wrong and name in wrong and wrong[name][k])
+                look = {"color": PALETTE[3], "fontweight": "bold"} if bad else {}
+                axis.set_title(titles[name][k], fontsize=max(9, width), loc="center", **look)  # see png
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=max(10, width))
     return figure
 
 
@@ -100,11 +118,16 @@ def _guessing(axis) -> None:
     )  # fmt: skip
 
 
-def training_curve(history: list[dict], series: dict[str, str], ylabel: str, title: str, log: bool = False) -> Figure:
+def training_curve(
+    history: list[dict], series: dict[str, str], ylabel: str, title: str, log: bool = False,
+    marks: dict[float, str] | None = None, level: tuple[float, str] | None = None,
+) -> Figure:  # fmt: skip
     """Numbers of a training history against epochs.
 
     Args:
         series: by key of the history, the line's label.
+        marks: by epoch, what begins there: a dotted line with that text.
+        level: a number to compare with, and its name: a dotted line across.
     """
     figure, axis = plt.subplots(figsize=(7.6, 3.4))
     epochs = range(1, len(history) + 1)
@@ -118,6 +141,14 @@ def training_curve(history: list[dict], series: dict[str, str], ylabel: str, tit
     axis.xaxis.get_major_locator().set_params(integer=True)
     if log:
         axis.set_yscale("log")
+    for epoch, text in (marks or {}).items():
+        axis.axvline(epoch, color="#666666", linestyle=":", linewidth=1)
+        axis.annotate(
+            text, (epoch, 0), (4, 4), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9,
+            color="#666666",
+        )  # fmt: skip
+    if level:
+        axis.axhline(level[0], color="#666666", linestyle=":", label=level[1])
     figure.legend(loc="outside right center")
     return figure
 
@@ -173,6 +204,61 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
     axis.set_xlabel("what the attacker knows")
     axis.set_xticks(range(3), [text for _, text in rungs])
     axis.legend()
+    return figure
+
+
+def paper_figure(records: list[dict], model: str, title: str, comparable: bool = True) -> Figure:
+    """Tables 2 and 3 as a picture for the report's summary: every cell with its 95% interval, the paper's beside it.
+
+    Args:
+        records: static; a cell that is missing is left out.
+        comparable: whether the paper's values may be drawn (tables.comparable).
+    """
+    found, paper = cells(records), PAPER.get(model, {}) if comparable else {}
+    rows = dict(zip(SYSTEMS, range(len(SYSTEMS))[::-1], strict=True))
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.5), sharey=True)
+    for axis, kind in zip(axes, ("regular", "fgsm", "pgd"), strict=True):
+        here = {y: found[kind, *system] for system, y in rows.items() if (kind, *system) in found}
+        if here:
+            values, error = _with_error(list(here.values()))
+            axis.errorbar(values, list(here), xerr=error, fmt="o", color=PALETTE[0], capsize=3, label="this run")
+        theirs = {y: paper[kind, *system] for system, y in rows.items() if (kind, *system) in paper}
+        if theirs:
+            axis.plot(list(theirs.values()), [y - 0.25 for y in theirs], "D", mfc="white", mec="#555555", label="paper")
+        axis.set(xlim=(-3, 103), ylim=(-0.6, len(rows) - 0.5), xlabel="accuracy (%)", title=INPUT_TITLES[kind])
+        axis.set_yticks(list(rows.values()), [title_of(system) for system in rows])
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def threats_figure(records: list[dict], title: str) -> Figure:
+    """Static against adaptive, for the report's summary: an arrow for each classifier and attack, from the accuracy on
+    images made for the initial classifier to that on images made for all that is assessed, with 95% intervals.
+
+    Args:
+        records: of any threat; what is missing is left out.
+    """
+    found = {threat: knowing(records, threat) for threat in ("static", "adaptive")}
+    rows = dict(zip(SYSTEMS, range(len(SYSTEMS))[::-1], strict=True))
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7), sharey=True)
+    for axis, kind in zip(axes, ("fgsm", "pgd"), strict=True):
+        ends = {system: [100 * found[t][kind, *system]["accuracy"] for t in found if (kind, *system) in found[t]]
+                for system in rows}  # fmt: skip
+        for system, pair in ends.items():
+            if len(pair) == 2:
+                arrow = {"arrowstyle": "-|>", "color": "#888888", "lw": 1.5}
+                axis.annotate("", (pair[1], rows[system]), (pair[0], rows[system]), arrowprops=arrow)
+        for (threat, known), marker, color in zip(found.items(), "os", (PALETTE[0], PALETTE[3]), strict=True):
+            here = {y: known[kind, *system] for system, y in rows.items() if (kind, *system) in known}
+            if here:
+                values, error = _with_error(list(here.values()))
+                axis.errorbar(values, list(here), xerr=error, fmt=marker, color=color, capsize=3, label=threat)
+        axis.axvline(10, color="#666666", linestyle=":", linewidth=1, label="guessing")
+        axis.set(xlim=(-3, 103), ylim=(-0.6, len(rows) - 0.5), xlabel="accuracy (%)", title=INPUT_TITLES[kind])
+        axis.set_yticks(list(rows.values()), [title_of(system) for system in rows])
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -294,22 +380,21 @@ def audit_figure(audit: dict, title: str) -> Figure:
     figure, axis = plt.subplots(figsize=(1.9 + 0.62 * points.shape[1], 1.6 + 0.36 * len(rows)))
     limit = max(5.0, np.abs(points).max())
     sns.heatmap(
-        points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5,
-        cbar_kws={"label": "points of accuracy"},
+        points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5, cbar=False
     )  # fmt: skip
     for y, row in enumerate(rows):
         for x, d in enumerate(row["differences"]):
             sure = d["low"] > 0 or d["high"] < 0
             axis.text(
-                x + 0.5, y + 0.5, f"{d['points']:+.1f}", ha="center", va="center", fontsize=8.5,
+                x + 0.5, y + 0.5, f"{d['points']:+.1f}", ha="center", va="center", fontsize=9.5,
                 fontweight="bold" if sure else "normal", color="white" if abs(d["points"]) > 0.6 * limit else "black",
             )  # fmt: skip
     columns = [
-        f"{INPUT_TITLES[r['input']]}\n{STAGE_TITLES[r['stage']]}\n{DEFENSE_TITLES[r['defense']]}"
+        f"{INPUT_TITLES[r['input']]}\n{STAGE_TITLES[r['stage']]}\n{DEFENSE_TITLES[r['defense']]}".replace("-", "-\n")
         for r in first["records"]
     ]
-    axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7.5, rotation=0)
-    axis.set_yticks(np.arange(len(rows)) + 0.5, [row["title"] for row in rows], fontsize=9, rotation=0)
+    axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=9.5, rotation=0)
+    axis.set_yticks(np.arange(len(rows)) + 0.5, [row["title"] for row in rows], fontsize=10, rotation=0)
     axis.set_title(title)
     axis.grid(False)
     return figure

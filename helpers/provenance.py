@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from . import settings
+
+WEIGHT_FILES = (".h5", ".npz")
+"""How the names of weight files end: those of weights/, and those that runs train into artifacts/."""
 
 PACKAGES = ("tensorflow", "tf_keras", "tf2cv", "numpy", "scipy", "scikit-image", "papermill")
 
@@ -38,3 +47,46 @@ def environment() -> dict:
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "training_precision": settings.training_precision(),
     }
+
+
+@contextmanager
+def weights_used() -> Iterator[list[dict]]:
+    """Collects the weight files that this process, and those that it starts, check or train meanwhile.
+
+    Every file of weights/ and of artifacts/ is held to its checksum before it is used (datasets.sha256_of), which is
+    where it is noted.
+
+    Yields:
+        A list, filled when the block ends: ``file``, its place in the tree, and ``sha256``, sorted.
+    """
+    used, before = [], os.environ.get("COURSE_WEIGHTS_LOG")
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "weights.jsonl"
+        log.touch()
+        os.environ["COURSE_WEIGHTS_LOG"] = str(log)
+        try:
+            yield used
+        finally:
+            if before is None:
+                del os.environ["COURSE_WEIGHTS_LOG"]
+            else:
+                os.environ["COURSE_WEIGHTS_LOG"] = before
+            used += (json.loads(line) for line in sorted(set(log.read_text().splitlines())))
+
+
+def note_file(path: Path, sha256: str) -> None:
+    """Note a file for weights_used, if it holds weights and anybody collects them."""
+    log = os.environ.get("COURSE_WEIGHTS_LOG")
+    if not log or path.suffix not in WEIGHT_FILES:
+        return
+    with open(log, "a") as file:
+        file.write(json.dumps({"file": _place(path), "sha256": sha256}) + "\n")
+
+
+def _place(path: Path) -> str:
+    """Where a file is, without the names of this machine's folders."""
+    for name, folder in (("artifacts", settings.ARTIFACTS), ("", settings.ROOT)):
+        if path.resolve().is_relative_to(folder.resolve()):
+            inside = path.resolve().relative_to(folder.resolve())
+            return (Path(name) / inside).as_posix()
+    return path.name

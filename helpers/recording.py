@@ -50,7 +50,7 @@ def record(folder: Path) -> None:
     for png in (folder / "figures").glob("*.png"):
         write_atomically(into / png.name, png.read_bytes())
     if model == RECORDED_NOTEBOOKS:
-        for notebook in report.numbered():
+        for notebook in report.chapters():
             executed = nbformat.read(folder / "notebooks" / notebook.name, as_version=4)
             write_atomically(notebook, nbformat.writes(_as_committed(notebook, executed)).encode())
     results = merged(tables.recorded_results(), found)
@@ -79,6 +79,9 @@ def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.Not
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count
+            data = output.get("data", {})
+            if data.pop(settings.WIDGET_MIME, None):  # needs a kernel; what stands in for it needs a page, not GitHub
+                data.pop("text/html", None)
     return notebook
 
 

@@ -10,12 +10,13 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 
-from . import datasets, provenance, settings, tables
+from . import datasets, pages, provenance, settings, tables
 from .registry import MODELS
 from .settings import CourseError, write_atomically
 
@@ -27,15 +28,26 @@ def numbered() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
+def explorer() -> Path:
+    """The notebook to play with; in a report it shows fixed frames."""
+    return NOTEBOOKS / "explorer.ipynb"
+
+
+def chapters() -> list[Path]:
+    """The notebooks that a report runs and shows: the numbered ones, then the explorer."""
+    return numbered() + [path for path in (explorer(),) if path.is_file()]
+
+
 def find(name: str) -> Path:
     """The notebook of that number or file name.
 
     Raises:
         CourseError: there is none, or more than one.
     """
-    found = [p for p in numbered() if p.name == name or p.stem == name or p.name[:2] == name]
+    there = chapters()
+    found = [p for p in there if p.name == name or p.stem == name or p.name[:2] == name]
     if len(found) != 1:
-        raise CourseError(f"there is no notebook {name!r}; choose one of {', '.join(p.stem for p in numbered())}")
+        raise CourseError(f"there is no notebook {name!r}; choose one of {', '.join(p.stem for p in there)}")
     return found[0]
 
 
@@ -109,11 +121,12 @@ class _PeakMemory:
 
 
 def build(parameters: dict, folder: Path) -> bool:
-    """Run every numbered notebook and write the report.
+    """Run every notebook of the course and write the report.
 
     Args:
         parameters: of the notebooks: dataset, model, profile, seed, weights, eps.
-        folder: where the report goes; index.html, results.json, run.json, notebooks/, figures/.
+        folder: where the report goes: index.html, which is all of it in one file; the same as report.pdf, where there
+            is a Chromium to print it; results.json, run.json, notebooks/ (executed) and figures/ for further work.
 
     Returns:
         Whether all notebooks ran to their end.
@@ -122,7 +135,7 @@ def build(parameters: dict, folder: Path) -> bool:
         CourseError: a parameter is wrong, or the data cannot be had. Nothing is run, and an older report stays.
     """
     settings.profile(parameters["profile"])
-    for notebook in numbered():
+    for notebook in chapters():
         check_parameters(notebook, parameters)
     data = datasets.load(parameters["dataset"])
     if data.notice:
@@ -131,26 +144,49 @@ def build(parameters: dict, folder: Path) -> bool:
     started, runs = datetime.now(UTC), []
     executed = folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
-    for notebook in numbered():
-        say(f"{notebook.stem}: running ...")
-        run = execute(notebook, executed / notebook.name, parameters)
-        runs.append(run)
-        if run["error"]:
-            say(f"{notebook.stem}: FAILED in cell {run['error']['cell']}: {one_line(run['error'])}")
-        else:
-            say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
-        to_html(executed / notebook.name, executed / f"{notebook.stem}.html")
-    write(folder, parameters, data, runs, started)
+    with provenance.weights_used() as weights:
+        for notebook in chapters():
+            say(f"{notebook.stem}: running ...")
+            run = execute(notebook, executed / notebook.name, parameters)
+            runs.append(run)
+            if run["error"]:
+                say(f"{notebook.stem}: FAILED in cell {run['error']['cell']}: {one_line(run['error'])}")
+            else:
+                say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
+        for file in _weights_without_card(parameters):
+            datasets.sha256_of(file)
+    write(folder, parameters, data, runs, started, weights)
+    (folder / "report.pdf").unlink(missing_ok=True)
+    try:
+        pages.print_to_pdf(folder / "index.html", folder / "report.pdf")
+    except CourseError as error:
+        say(str(error))
     return not any(run["error"] for run in runs)
 
 
-def write(folder: Path, parameters: dict, data: datasets.Data, runs: list[dict], started: datetime) -> None:
-    """Write results.json, the figures and index.html from the executed notebooks in folder/notebooks."""
-    records, figures = [], []
-    for run in runs:
-        executed = nbformat.read(folder / "notebooks" / f"{run['notebook']}.ipynb", as_version=4)
+def _weights_without_card(parameters: dict) -> list[Path]:
+    """Weight files that no card describes, and whose checksum nobody takes: the user's own, and tf2cv's."""
+    if parameters["weights"] == "tf2cv":
+        return sorted((Path.home() / ".tensorflow" / "models").glob(f"{MODELS[parameters['model']].tf2cv}-*.h5"))
+    return [Path(parameters["weights"])] if Path(parameters["weights"]).is_file() else []
+
+
+def write(
+    folder: Path, parameters: dict, data: datasets.Data, runs: list[dict], started: datetime, weights: Sequence = ()
+) -> None:
+    """Write results.json, the figures and index.html from the executed notebooks in folder/notebooks.
+
+    Args:
+        runs: of each notebook (execute).
+        weights: the weight files that they used (provenance.weights_used).
+    """
+    records, figures, parts = [], [], []
+    names = [run["notebook"] for run in runs]
+    for name in names:
+        executed = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
         records += records_in(executed)
-        figures += [{**figure, "notebook": run["notebook"]} for figure in figures_in(executed)]
+        figures += figures_in(executed)
+        parts.append(pages.chapter(executed, name, names))
     records = list({json.dumps(r, sort_keys=True): r for r in records}.values())
     shutil.rmtree(folder / "figures", ignore_errors=True)
     for figure in figures:
@@ -159,48 +195,67 @@ def write(folder: Path, parameters: dict, data: datasets.Data, runs: list[dict],
         "parameters": parameters,
         "started": started.isoformat(timespec="seconds"),
         "minutes": round(sum(run["seconds"] for run in runs) / 60, 1),
+        "resumed": _kept_from_before(weights, started),
         "data": data.provenance,
+        "weights": list(weights),
         "environment": provenance.environment(),
         "notebooks": runs,
     }
     write_atomically(folder / "run.json", json.dumps(info, indent=1).encode())
-    # Without times and machine: the same seed gives the same file.
-    results = {"parameters": parameters, "data": data.provenance, "records": records}
-    write_atomically(folder / "results.json", json.dumps(results, indent=1).encode())
-    write_atomically(folder / "index.html", render(info, data, records, figures).encode())
+    write_atomically(folder / "results.json", json.dumps(_results(info, records), indent=1).encode())
+    write_atomically(folder / "index.html", render(info, data, records, parts).encode())
 
 
-def render(info: dict, data: datasets.Data, records: list[dict], figures: list[dict]) -> str:
-    """The report's first page."""
+def _kept_from_before(weights: Sequence[dict], started: datetime) -> bool:
+    """Whether the run took networks from the artifact store that an earlier one had trained: its minutes are then not
+    what the results took."""
+    files = [settings.ARTIFACTS / w["file"].partition("/")[2] for w in weights if w["file"].startswith("artifacts/")]
+    return any(file.is_file() and file.stat().st_mtime < started.timestamp() for file in files)
+
+
+def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[pages.Chapter]) -> str:
+    """The report: one page that needs no other file and no network.
+
+    Args:
+        info: what run.json holds.
+        records: all that the notebooks published.
+        chapters: the executed notebooks.
+    """
     import jinja2
 
-    model = info["parameters"]["model"]
-    here = [r for r in tables.of_the_paper(records, info["parameters"]["eps"]) if r["model"] == model]
-    static = [r for r in here if r["threat"] == "static"]
-    aware = [r for r in here if r["threat"] != "static" and r["defense"] == "ae"]
+    from . import summary
+
+    parameters = info["parameters"]
+    failed = [run for run in info["notebooks"] if run["error"]]
+    found = summary.of_run(parameters, data.name, records, len(failed))
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("helpers"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    templates.filters |= {"base64": lambda content: base64.b64encode(content).decode(), "percent": tables.percent}
+    comparable = tables.comparable(data.name, parameters["eps"])
     return templates.get_template("index.html.j2").render(
         info=info,
         data=data,
-        comparable=tables.comparable(data.name, info["parameters"]["eps"]),
-        table_number=MODELS[model].table,
-        cells=tables.cells(static),
-        recorded=tables.cells(tables.recorded(model)),
-        paper=tables.PAPER[model],
-        aware=aware,
-        audit=tables.recorded_audit(model) if data.name == "cifar10" else None,
-        audit_table=tables.audit_table,
-        beside_seeds=tables.beside_seeds,
-        figures=figures,
-        percent=tables.percent,
+        failed=failed,
+        network=MODELS[parameters["model"]],
+        summary=found,
+        paper=tables.PAPER.get(parameters["model"], {}) if comparable else {},
+        claimed=tables.PAPER.get(parameters["model"], {}),
+        recorded=tables.cells(tables.recorded(parameters["model"])) if comparable else {},
+        chapters=chapters,
+        results=json.dumps(_results(info, records), indent=1).encode(),
+        size_of=pages.size_of,
         one_line=one_line,
+        inputs=summary.INPUTS,
         input_titles=tables.INPUT_TITLES,
-        stage_titles=tables.STAGE_TITLES,
-        defense_titles=tables.DEFENSE_TITLES,
-        threat_titles=tables.THREAT_TITLES,
+        systems={system: tables.title_of(system) for system in tables.SYSTEMS},
+        weights=Path(str(parameters["weights"])).name,
     )
+
+
+def _results(info: dict, records: list[dict]) -> dict:
+    """What results.json holds: without times and machine, so that the same seed gives the same file."""
+    return {"parameters": info["parameters"], "data": info["data"], "records": records}
 
 
 def records_in(executed: nbformat.NotebookNode) -> list[dict]:
@@ -238,36 +293,6 @@ def one_line(error: dict) -> str:
     """An error as a reader needs it first: CourseErrors speak for themselves."""
     message = re.sub(r"\s+", " ", error["message"]).strip()
     return message if error["name"] == "CourseError" else f"{error['name']}: {message}"
-
-
-def to_html(executed: Path, target: Path) -> None:
-    """An executed notebook as one HTML file that needs no network: formulas become MathML, scripts are left out."""
-    from bs4 import BeautifulSoup
-    from nbconvert import HTMLExporter
-
-    notebook = nbformat.read(executed, as_version=4)
-    figures = iter(figures_in(notebook))
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _math_to_mathml(cell.source)
-    html, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title_of(executed)}})
-    page = BeautifulSoup(html, "html.parser")
-    for script in page.find_all("script"):  # MathJax, require.js and mermaid, which a finished page has no use for
-        script.decompose()
-    for image in page.select(".jp-OutputArea-output img"):  # nbconvert knows no alternative texts
-        image["alt"] = next(figures)["alt"]
-    write_atomically(target, str(page).encode())
-
-
-def _math_to_mathml(text: str) -> str:
-    from latex2mathml.converter import convert
-
-    # Code is set aside first: a dollar sign in it is no formula.
-    parts = re.split(r"(```.*?```|`[^`]*`)", text, flags=re.DOTALL)
-    for i in range(0, len(parts), 2):
-        parts[i] = re.sub(r"\$\$(.+?)\$\$", lambda m: convert(m[1].strip(), display="block"), parts[i], flags=re.DOTALL)
-        parts[i] = re.sub(r"(?<!\\)\$([^$\n]+?)\$", lambda m: convert(m[1].strip()), parts[i])
-    return "".join(parts)
 
 
 def _prepare_progress() -> None:

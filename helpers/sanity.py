@@ -16,6 +16,7 @@ which cost far more than that, and do not rank attacks of similar strength.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -641,6 +642,8 @@ def show(table: pd.DataFrame) -> None:
     from IPython.display import display
 
     weight = {"FAIL": "font-weight: bold; background-color: #f6d5c3; color: #000000"}
-    style = results(table).style.hide(axis="index").map(lambda word: weight.get(word, ""), subset=["result"])
+    shown = results(table)
+    name = hashlib.sha256(shown.to_csv().encode()).hexdigest()[:8]  # else a random one, and no two runs are alike
+    style = shown.style.set_uuid(name).hide(axis="index").map(lambda word: weight.get(word, ""), subset=["result"])
     style = style.set_properties(**{"text-align": "left"})
     display({"text/html": style.to_html(), "text/markdown": markdown(table), "text/plain": markdown(table)}, raw=True)

@@ -24,6 +24,9 @@ EPS = 8 / 255
 RECORDS_MIME = "application/vnd.course.records+json"
 """The type under which a notebook's output carries records (evaluation.publish), for the report to find them."""
 
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+"""The type under which a notebook's output carries a widget, which a page without a kernel cannot show."""
+
 
 class CourseError(Exception):
     """An error whose message is for the person at the keyboard: one line, what was wrong and what to do."""

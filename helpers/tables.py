@@ -65,6 +65,9 @@ README_MARKERS = ("<!-- results -->", "<!-- /results -->")
 INPUT_TITLES = {"regular": "Regular", "noise": "Random noise", "fgsm": "FGSM", "pgd": "PGD"}
 STAGE_TITLES = {"initial": "initial", "fine_tuned": "fine-tuned", "adversarial": "adversarially trained"}
 DEFENSE_TITLES = {"none": "no AE", "ae": "with AE"}
+SYSTEMS = tuple((stage, defense) for stage in ("initial", "fine_tuned") for defense in ("none", "ae"))
+"""The columns of the paper's tables: stage and defense."""
+
 THREAT_TITLES = {
     "static": "attack made once, against the initial classifier",
     "grey_box": "attack on this classifier, without its AE",
@@ -91,6 +94,33 @@ def of_the_paper(records: list[dict], eps: float) -> list[dict]:
 def cells(records: list[dict], threat: str = "static") -> dict[tuple[str, str, str], dict]:
     """Records by (input, stage, defense)."""
     return {(r["input"], r["stage"], r["defense"]): r for r in records if r["threat"] == threat}
+
+
+def knowing(records: list[dict], threat: str) -> dict[tuple[str, str, str], dict]:
+    """Records by (input, stage, defense), for an attacker who knows that much. Without a defense there is nothing more
+    to know than the classifier: there, ``grey_box`` stands for ``adaptive``."""
+    found = cells(records, threat)
+    if threat == "adaptive":
+        bare = {cell: r for cell, r in cells(records, "grey_box").items() if cell[2] == "none"}
+        found = {**bare, **found}
+    return found
+
+
+def title_of(system: tuple[str, str]) -> str:
+    """A column of the paper's tables in words: stage and defense."""
+    return STAGE_TITLES[system[0]] + (" + AE" if system[1] == "ae" else "")
+
+
+def run_label(dataset: str, profile: str, eps: float, weights: str) -> str:
+    """What a figure of a run says of itself; empty for a full run on CIFAR-10 as the paper has it."""
+    marks = [] if profile == "full" else [f"{profile} run"]
+    if dataset != "cifar10":
+        marks.append(f"{dataset}, not CIFAR-10")
+    if abs(eps - settings.EPS) > 1e-9:
+        marks.append(f"eps {255 * eps:.3g}/255")
+    if weights != "course":
+        marks.append("tf2cv's weights" if weights == "tf2cv" else "other weights than the course's")
+    return "; ".join(marks)
 
 
 def percent(record: dict | None) -> str:
@@ -208,7 +238,7 @@ def readme_table(results: dict) -> str:
     lines = [
         "Accuracy in percent with its Wilson 95% interval, beside the paper's. *Static*: attacked images were made "
         "once, against the initial classifier.",
-        "*Adaptive*: the attack goes through autoencoder and classifier together.",
+        "*Adaptive*: the attack goes through autoencoder and classifier together, so only where there is one.",
     ]
     if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
         lines.append("Where a quick run is shown, the full run is not recorded yet: it shows the argument.")

@@ -8,10 +8,13 @@ WRONG a word of the message follows that names the fault. Each wrong answer is a
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 
-from helpers import adaptive, attacks, evaluation, losses
+from helpers import adaptive, attacks, evaluation, exercises, losses, settings
 from helpers import autoencoder as ae_module
 from helpers.backend import keras, tf
 from helpers.exercises import toys
@@ -49,8 +52,24 @@ WRONG["check_to_unit"] = {
         "the same number",
     ),
     "channels first": ((lambda pixels: pixels.transpose(0, 3, 1, 2) / 255,), "shape"),
-    "in place": ((lambda pixels: np.floor_divide(pixels, 255, out=pixels) / 1,), "changes the pixels"),
+    "in place": ((lambda pixels: np.floor_divide(pixels, 255, out=pixels) / 1,), "changes the arrays"),
+    "by the batch's largest": ((lambda pixels: pixels / pixels.max(),), "the same number"),
+    "cut off": ((lambda pixels: np.clip(pixels, 0, 1).astype(np.float32),), "do not cut off"),
+    "float16": ((lambda pixels: (pixels / 255).astype(np.float16),), "three digits"),
 }
+
+
+def wilson_in_parts(middle=lambda z, n: z * z / (2 * n), root=lambda z, n: z * z / (4 * n * n), over=(1, 1)):
+    """Wilson's interval as the task writes it, or with an argument another: what the middle and the half width are
+    divided by, as powers of 1 + z²/n, among them."""
+
+    def interval(correct, n):
+        z, p = 1.96, correct / n
+        half = z * np.sqrt(p * (1 - p) / n + root(z, n)) / (1 + z * z / n) ** over[1]
+        center = (p + middle(z, n)) / (1 + z * z / n) ** over[0]
+        return center - half, center + half
+
+    return interval
 
 
 def wilson(z=1.96, scale=1.0, wald=False, center=True, turned=False):
@@ -71,6 +90,7 @@ def wilson(z=1.96, scale=1.0, wald=False, center=True, turned=False):
 
 RIGHT["check_interval"] = one(
     formula=wilson(),
+    in_parts=wilson_in_parts(),
     exact_z=wilson(1.959963984540054),
     helpers=lambda correct, n: evaluation.wilson(correct, n),
     array=lambda correct, n: np.array(wilson()(correct, n), np.float32),
@@ -84,7 +104,19 @@ WRONG["check_interval"] = {
     "percent": ((wilson(scale=100.0),), "not percent"),
     "upper limit first": ((wilson(turned=True),), "lower limit first"),
     "about correct/n": ((wilson(center=False),), "outside [0, 1]"),
+    "not divided": ((wilson_in_parts(over=(0, 0)),), "; divide by 1 + z²/n"),
+    "half width not divided": ((wilson_in_parts(over=(1, 0)),), "the middle and the half width"),
+    "middle not divided": ((wilson_in_parts(over=(0, 1)),), "the middle and the half width"),
+    "1 / 1 + z²/n": ((wilson_in_parts(over=(-1, -1)),), "brackets: 1/(1 + z²/n)"),
+    "z*z/2*n": ((wilson_in_parts(middle=lambda z, n: z * z / 2 * n),), "brackets: z²/(2n), z²/(4n²)"),
+    "z*z/4/n*n": ((wilson_in_parts(root=lambda z, n: z * z / 4 / n * n),), "brackets: z²/(2n), z²/(4n²)"),
+    "z*z/4*n**2": ((wilson_in_parts(root=lambda z, n: z * z / 4 * n**2),), "brackets: z²/(2n), z²/(4n²)"),
+    "both brackets": (
+        (wilson_in_parts(lambda z, n: z * z / 2 * n, lambda z, n: z * z / 4 * n**2),),
+        "brackets: z²/(2n), z²/(4n²)",
+    ),
     "half width only": ((lambda c, n: 0.02,), "two limits"),
+    "rounded": ((lambda c, n: np.round(wilson()(c, n), 2),), "do not round"),
     "correct and n swapped": ((lambda c, n: wilson()(n, max(c, 1)),), "or infinite"),
 }
 
@@ -97,6 +129,9 @@ RIGHT["check_needed"] = {
 }
 WRONG["check_needed"] = {
     "half the width": ((1000, 4 * NEEDED), "to either side"),
+    "the full width": ((1000, 1.96**2 * 0.91 * 0.09 / 0.01**2), "0.01 is the full width"),
+    "the full width, rounded": ((1000, 3146), "0.01 is the full width"),
+    "z left out, rounded": ((1000, 3276), "1.96 of them"),
     "worst case": ((1000, 1.96**2 * 0.25 / 0.005**2), "worst case of 50%"),
     "90%": ((1000, 1.645**2 * 0.91 * 0.09 / 0.005**2), "for 95%"),
     "z left out": ((1000, 0.91 * 0.09 / 0.005**2), "1.96 of them"),
@@ -105,6 +140,7 @@ WRONG["check_needed"] = {
     "a thousand": ((1000, 1000), "1.8 points either way"),
     "predicted a share": ((0.5, NEEDED), "any will do"),
     "nothing": ((1000, 0), "compute an interval"),
+    "a text": ((1000, "12585"), "is the text '12585'"),
 }
 
 SPAM = {
@@ -118,14 +154,18 @@ SPAM = {
 RIGHT["check_card"] = one(
     filled=SPAM,
     adaptive=SPAM | {"knowledge": "Adaptive", "n": np.int64(1000)},
+    white_box=SPAM | {"knowledge": "white-box"},
     other_spelling=SPAM | {"knowledge": "gray box", "n": 500.0},
     more_fields=SPAM | {"remarks": "mails of one week"},
 )
 WRONG["check_card"] = {
     "a field missing": (({k: v for k, v in SPAM.items() if k != "goal"},), "lacks 'goal'"),
-    "one word": ((SPAM | {"knows": "everything"},), "say in a few words"),
+    "one word": ((SPAM | {"knows": "everything"},), "say in at least three words"),
+    "two words": ((SPAM | {"goal": "spam accepted"},), "say in at least three words"),
     "no such knowledge": ((SPAM | {"knowledge": "black-box"},), "choose static"),
+    "another knowledge": ((SPAM | {"knowledge": "everything"},), "adaptive = knows all of it"),
     "budget without number": ((SPAM | {"budget": "only a few words"},), "without a number"),
+    "number in words": ((SPAM | {"budget": "at most twenty words"},), "in digits"),
     "no mails": ((SPAM | {"n": 0},), "whole number of mails"),
     "few mails": ((SPAM | {"n": 10},), "take at least 100"),
     "n in words": ((SPAM | {"n": "many"},), "one number"),
@@ -143,6 +183,13 @@ RIGHT["check_grey_levels"] = one(
     kept_axes=lambda attacked, images: 255 * np.abs(attacked - images).max(axis=(1, 2, 3), keepdims=True),
     both_sides=lambda a, x: 255 * np.maximum((a - x).max((1, 2, 3)), (x - a).max((1, 2, 3))),
 )
+
+
+def grey_levels_in_place(attacked, images):
+    attacked -= images
+    return 255 * np.abs(attacked).max((1, 2, 3))
+
+
 WRONG["check_grey_levels"] = {
     "of the whole batch": ((lambda a, x: 255 * np.abs(a - x).max(),), "one number"),
     "not in grey levels": ((lambda a, x: np.abs(a - x).max((1, 2, 3)),), "multiply by 255"),
@@ -150,6 +197,10 @@ WRONG["check_grey_levels"] = {
     "mean": ((lambda a, x: 255 * np.abs(a - x).mean((1, 2, 3)),), "neither a mean"),
     "length": ((lambda a, x: 255 * np.linalg.norm((a - x).reshape(len(x), -1), axis=1),), "nor a length"),
     "of each channel": ((lambda a, x: 255 * np.abs(a - x).max((1, 2)),), "axes 1 to 3"),
+    "cut to whole numbers": ((lambda a, x: (255 * np.abs(a - x).max((1, 2, 3))).astype(int),), "keep the decimals"),
+    "256 levels": ((lambda a, x: 256 * np.abs(a - x).max((1, 2, 3)),), "the largest is 255"),
+    "uint8": ((lambda a, x: ((255 * a).astype(np.uint8) - (255 * x).astype(np.uint8)).max((1, 2, 3)),), "as floats"),
+    "in place": ((grey_levels_in_place,), "changes the arrays"),
     "raises": ((lambda a, x: a - y,), "NameError: name 'y' is not defined"),  # noqa: F821
     "other arguments": ((lambda a: a,), "called as grey_levels(attacked, images)"),
     "not the function": ((3.0,), "give the function"),
@@ -217,6 +268,21 @@ RIGHT["check_fgsm"] = one(
     keras_from_logits=fgsm(keras_on_logits),
     other_names_and_options=lambda f, x, y, e=8 / 255, verbose=False: fgsm()(f, x, y, e),
 )
+
+
+def fgsm_unwatched(model, images, labels, eps):
+    with tf.GradientTape() as tape:
+        loss = losses.cross_entropy(labels, model(images))
+    return tf.clip_by_value(images + eps * tf.sign(tape.gradient(loss, images)), 0, 1)
+
+
+def fgsm_by_predict(model, images, labels, eps):
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        loss = losses.cross_entropy(labels, model.predict(images, verbose=0))
+    return tf.clip_by_value(images + eps * tf.sign(tape.gradient(loss, images)), 0, 1)
+
+
 WRONG["check_fgsm"] = {
     "no clip": ((fgsm(clip=None),), "the largest is 1.031"),
     "clipped to -1": ((fgsm(clip=(-1, 1)),), "the smallest is -0.031"),
@@ -224,7 +290,9 @@ WRONG["check_fgsm"] = {
     "eps in pixels": ((fgsm(scale=255.0),), "in [0, 1] already"),
     "eps divided twice": ((fgsm(scale=1 / 255),), "a second time"),
     "half a step": ((fgsm(scale=0.5),), "too short"),
-    "no sign": ((fgsm(direction=lambda g: g / tf.reduce_max(tf.abs(g))),), "take the sign"),
+    "no sign": ((fgsm(direction=lambda g: g),), "is the sign missing?"),
+    "no sign, of the mean": ((fgsm(mean_loss, direction=lambda g: g),), "is the sign missing?"),
+    "divided by its largest": ((fgsm(direction=lambda g: g / tf.reduce_max(tf.abs(g))),), "take the sign"),
     "Keras takes logits for probabilities": ((fgsm(on_probabilities),), "from_logits=True"),
     "softmax first": ((fgsm(softmax_first),), "without a softmax"),
     "softmax twice": ((fgsm(softmax_twice),), "twice"),
@@ -238,7 +306,14 @@ WRONG["check_fgsm"] = {
         "move alike",
     ),
     "BatchNorm in training mode": ((fgsm(training=True),), "training=False"),
-    "the noise alone": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "direction"),
+    "eps of the notebook": ((lambda m, x, y, eps: fgsm()(m, x, y, 8 / 255),), "use the argument eps"),
+    "the step alone": ((lambda m, x, y, eps: eps * tf.sign(gradient_of(m, x, y)),), "add it to the images"),
+    "the gradient": ((lambda m, x, y, eps: gradient_of(m, x, y),), "is what you add to the images a step"),
+    "in 0..255": ((lambda m, x, y, eps: 255 * fgsm()(m, x, y, eps),), "not in 0..255"),
+    "not watched": ((fgsm_unwatched,), "tape.watch"),
+    "predict": ((fgsm_by_predict,), "predict and NumPy cut it"),
+    "PGD": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps),), "take the sign"),
+    "random signs": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "direction"),
     "one image": ((lambda m, x, y, eps: fgsm()(m, x, y, eps)[0],), "shape"),
     "NaN": ((lambda m, x, y, eps: x / 0 * 0,), "NaN"),
     "returns a text": ((lambda m, x, y, eps: "done",), "should be numbers"),
@@ -282,8 +357,13 @@ WRONG["check_project"] = {
         "the largest is 1.0",
     ),
     "about zero": ((lambda moved, images, eps: tf.clip_by_value(moved, -eps, eps),), "within eps of 0"),
+    "the change": (
+        (lambda moved, images, eps: tf.clip_by_value(moved - images, -eps, eps),),
+        "or you return the change, not the image",
+    ),
     "eps in pixels": ((lambda moved, images, eps: project(moved, images, eps * 255),), "away from the original"),
     "eps divided twice": ((lambda moved, images, eps: project(moved, images, eps / 255),), "a second time"),
+    "eps of the notebook": ((lambda moved, images, eps: project(moved, images, 8 / 255),), "use the argument eps"),
     "in l2": ((in_l2,), "do not shrink"),
     "shrunk": ((shrunk,), "do not shrink"),
     "arguments swapped": ((lambda moved, images, eps: project(images, moved, eps),), "moves only what is outside"),
@@ -320,6 +400,10 @@ def uniform_start(images, eps):
     return tf.clip_by_value(images + np.random.default_rng().uniform(-eps, eps, images.shape).astype("float32"), 0, 1)
 
 
+def projected_at_the_end(model, images, targets, eps, step_size, steps):
+    return project(targeted(about=None)(model, images, targets, eps, step_size, steps), images, eps)
+
+
 RIGHT["check_targeted_pgd"] = one(
     as_in_the_notebook=targeted(),
     helpers=lambda model, images, targets, eps, step_size, steps: attacks.pgd(
@@ -337,7 +421,8 @@ WRONG["check_targeted_pgd"] = {
         "go towards the target",
     ),
     "no projection": ((targeted(about=None),), "a value moved by 0.100, but eps is 0.031; go back"),
-    "projects about the last step": ((targeted(about="last"),), "back into the ball"),
+    "projects about the last step": ((targeted(about="last"),), "back into the ball about the originals"),
+    "projects once, at the end": ((projected_at_the_end,), "after every step, not once at the end"),
     "no clip": ((targeted(clip=False),), "you"),
     "one gradient": ((targeted(fresh=False),), "repeats the first"),
     "starts anew": ((targeted(start_anew=True),), "where the last step ended"),
@@ -346,6 +431,11 @@ WRONG["check_targeted_pgd"] = {
     "always ten steps": ((targeted(steps_taken=10),), "one step of 0.010 moved"),
     "steps of eps": ((targeted(length=8 / 255),), "step_size, not eps"),
     "random start": ((targeted(start=uniform_start),), "start from the images themselves"),
+    "the helpers' random start": (
+        (lambda m, x, t, eps, a, n: attacks.pgd(m, x, t, eps, step_size=a, steps=n, targeted=True),),
+        "no random start",
+    ),
+    "always three steps": ((targeted(steps_taken=3),), "there are `steps` of them"),
     "softmax twice": ((targeted(loss=softmax_twice),), "twice"),
     "BatchNorm in training mode": ((targeted(training=True),), "training=False"),
     "eps in pixels": (
@@ -389,7 +479,7 @@ RIGHT["check_attack_the_sure"] = one(
     by_hand=fgsm(lambda labels, logits: -tf.gather(logits, labels, batch_dims=1)),
 )
 WRONG["check_attack_the_sure"] = {
-    "PGD": ((pgd_on_the_true_class,), "exactly zero"),
+    "PGD": ((pgd_on_the_true_class,), "images still stand, and at most 2 should"),
     "more steps": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=30, restarts=2),), "still stand"),
     "FGSM": ((fgsm(),), "24 did not move"),
     "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
@@ -417,17 +507,19 @@ WRONG["check_parameters"] = {
     "no input channels": ((lambda k, i, o: k * k * o + o,), "for each input channel"),
     "kernel not squared": ((lambda k, i, o: k * i * o + o,), "a kernel is square"),
     "values of the image": ((lambda k, i, o: o * (32 - k + 1) ** 2,), "size of the image"),
+    "a fraction": ((lambda k, i, o: (k * k * i + 1) * o + 0.4,), "not 804.4"),
     "only the kernel": ((lambda k, i, o: k * k,), "count the weights of one kernel"),
 }
 
 
 def autoencoder(
-    last="sigmoid", strides=(2, 2), channels=(16, None, 8, 16), padding="same", out=3, by=None, scale=False
+    last="sigmoid", strides=(2, 2), channels=(16, None, 8, 16), padding="same", out=3, by=None, scale=False,
+    between="relu",
 ):  # fmt: skip
     """The function that builds the paper's autoencoder, or with an argument another one."""
 
     def build(waist):
-        layers, relu = keras.layers, {"padding": padding, "activation": "relu"}
+        layers, relu = keras.layers, {"padding": padding, "activation": between}
         a, b, c, d = (waist if n is None else n for n in channels)
         up = [
             [layers.Conv2DTranspose(n, 3, strides=s, **relu)]
@@ -467,11 +559,45 @@ def functional(waist):
 RIGHT["check_build"] = one(
     as_in_the_notebook=autoencoder(),
     functional=functional,
-    upsampling=autoencoder(by="upsampling"),
+    layers_of_relu=lambda waist: with_layers_of_relu(waist),
+    two_halves=lambda waist: in_halves(waist),
     tanh_scaled=autoencoder("tanh", scale=True),
     hard_sigmoid=autoencoder("hard_sigmoid"),
 )
+
+
+def with_layers_of_relu(waist):
+    """The ReLUs as layers of their own."""
+    plain = autoencoder(between=None)(waist).layers
+    relus = [[layer, keras.layers.ReLU()] for layer in plain[:-1]]
+    return keras.Sequential([keras.Input((32, 32, 3)), *sum(relus, []), plain[-1]])
+
+
+def in_halves(waist):
+    """Encoder and decoder as models of their own."""
+    whole = autoencoder()(waist).layers
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.Sequential([keras.Input((32, 32, 3)), *whole[:2]]),
+            keras.Sequential([keras.Input((8, 8, waist)), *whole[2:]]),
+        ]
+    )
+
+
+def pooled(waist):
+    """Smaller by pooling, not by strides."""
+    layers, whole = keras.layers, autoencoder()(waist).layers
+    down = [[layers.Conv2D(n, 3, padding="same", activation="relu"), layers.MaxPool2D()] for n in (16, waist)]
+    return keras.Sequential([keras.Input((32, 32, 3)), *sum(down, []), *whole[2:]])
+
+
 WRONG["check_build"] = {
+    "no ReLU": ((autoencoder(between=None),), "a ReLU after each convolution"),
+    "softplus": ((autoencoder(between="softplus"),), "of which 0% are 0"),
+    "leaky": ((autoencoder(between=tf.nn.leaky_relu),), "a ReLU after each convolution"),
+    "upsampling": ((autoencoder(by="upsampling"),), "Conv2DTranspose and strides of 2, not with upsampling"),
+    "pooling": ((pooled,), "strides of the convolutions are 1, 1, 2, 2, 1"),
     "no sigmoid": ((autoencoder(None),), "end with a sigmoid"),
     "ReLU at the end": ((autoencoder("relu"),), "end with a sigmoid"),
     "tanh": ((autoencoder("tanh"),), "an image lies in [0, 1]"),
@@ -484,6 +610,10 @@ WRONG["check_build"] = {
     "encoder only": (
         (lambda waist: keras.Sequential([keras.Input((32, 32, 3)), *autoencoder()(waist).layers[:2]]),),
         "(8, 8, 8)",
+    ),
+    "no input": (
+        (lambda waist: keras.Sequential([keras.layers.Conv2D(16, 3, 2, "same")]),),
+        "begin with keras.Input",
     ),
     "a list": ((lambda waist: [16, waist, 8, 16, 3],), "should return a Keras model"),
 }
@@ -510,6 +640,11 @@ WRONG["check_denoising_loss"] = {
     "sum over an image": (
         (denoising(lambda a, b: tf.reduce_mean(tf.reduce_sum((a - b) ** 2, [1, 2, 3]))),),
         "sum over an image",
+    ),
+    "l2_loss": ((denoising(lambda a, b: tf.nn.l2_loss(a - b)),), "half the sum"),
+    "cross-entropy": (
+        (denoising(lambda a, b: tf.reduce_mean(keras.losses.binary_crossentropy(b, a))),),
+        "takes the squared error",
     ),
     "absolute": ((denoising(lambda a, b: tf.reduce_mean(tf.abs(a - b))),), "absolute error"),
     "root": ((denoising(lambda a, b: tf.sqrt(tf.reduce_mean((a - b) ** 2))),), "that is the root"),
@@ -540,10 +675,26 @@ RIGHT["check_blur"] = one(
     cut_at_four_sigma=lambda images, sigma: by_convolution(images, sigma, reach=4),
     float64=lambda images, sigma: gaussian()(np.float64(images), sigma),
 )
+
+
+def blur_in_place(images, sigma):
+    for k in range(len(images)):
+        images[k] = gaussian_filter(images[k], (sigma, sigma, 0), mode="nearest")
+    return images
+
+
 WRONG["check_blur"] = {
-    "one sigma for all axes": ((gaussian(lambda s: s),), "images and channels were mixed"),
-    "over channels": ((gaussian(lambda s: (0, s, s, s)),), "colours were mixed"),
-    "over images": ((gaussian(lambda s: (s, s, s, 0)),), "mixed with each other"),
+    "one sigma for all axes": ((gaussian(lambda s: s),), "images and channels are mixed"),
+    "one sigma and nothing else": ((gaussian_filter,), "images and channels are mixed"),
+    "one sigma, dark edge": ((gaussian(lambda s: s, mode="constant"),), "images and channels are mixed"),
+    "over channels": ((gaussian(lambda s: (0, s, s, s)),), "channels are mixed"),
+    "each image with one sigma": (
+        (lambda images, sigma: np.stack([gaussian_filter(image, sigma) for image in images]),),
+        "; blur along height and width only",
+    ),
+    "in place": ((blur_in_place,), "changes the arrays"),
+    "uint8": ((lambda images, sigma: gaussian()(images, sigma).astype(np.uint8),), "return float32"),
+    "over images": ((gaussian(lambda s: (s, s, s, 0)),), "images are mixed: one"),
     "columns only": ((gaussian(lambda s: (0, s, 0, 0)),), "only the columns"),
     "rows only": ((gaussian(lambda s: (0, 0, s, 0)),), "only the rows"),
     "variance": ((gaussian(lambda s: (0, s**0.5, s**0.5, 0)),), "standard deviation"),
@@ -556,6 +707,14 @@ WRONG["check_blur"] = {
     "nothing": ((lambda images, sigma: images,), "nothing was blurred"),
 }
 
+
+@cache
+def shipped_autoencoder():
+    model = ae_module.build()
+    model.load_weights(settings.ROOT / "weights" / "cifar10" / "resnet20_ae.h5")
+    return model
+
+
 RIGHT["check_defense"] = one(
     blur=lambda images: gaussian()(images, 1.0),
     blur_in_tensorflow=lambda images: by_convolution(images, 1.0),
@@ -563,15 +722,18 @@ RIGHT["check_defense"] = one(
         tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC"), 3, 1, "VALID"
     ),
     median=lambda images: median_filter(np.array(images), (1, 3, 3, 1)),
+    strong_blur=lambda images: gaussian()(images, 3.2),  # a squared error of 10.2%
+    the_courses_autoencoder=lambda images: shipped_autoencoder()(images),
 )
 WRONG["check_defense"] = {
     "nothing": ((lambda images: images,), "100% of the perturbation"),
-    "grey": ((lambda images: 0 * images + 0.5,), "variance is lost"),
-    "blurred away": ((lambda images: gaussian()(images, 6.0),), "variance is lost"),
+    "grey": ((lambda images: 0 * images + 0.5,), "the squared error is 1"),
+    "blurred too much": ((lambda images: gaussian()(images, 4.0),), "and 12% may be"),
+    "blurred away": ((lambda images: gaussian()(images, 6.0),), "picture's variance, and 12% may be"),
     "rounding": ((lambda images: tf.round(images * 31) / 31,), "comes through"),
     "noise": (
         (lambda x: np.clip(np.array(x) + np.random.default_rng().normal(0, 0.05, x.shape), 0, 1),),
-        "the defense is random",
+        "the defense is random; such a defense needs another attack (see exercise 06.6)",
     ),
     "mean of the batch": ((lambda images: 0 * images + tf.reduce_mean(images, 0, keepdims=True),), "mixes the images"),
     "sharpened": ((lambda images: 2 * images - by_convolution(images, 1.0),), "leave [0, 1]"),
@@ -586,6 +748,13 @@ RIGHT["check_counts"] = one(
     a_list=lambda rows, n, sources: [sum(k * n <= r < (k + 1) * n for r in rows) for k in range(sources)],
     divmod=lambda rows, n, sources: tf.math.bincount(tf.cast(rows // n, tf.int32), minlength=sources),
 )
+
+
+def counts_in_place(rows, n, sources):
+    rows //= n
+    return np.bincount(rows, minlength=sources)
+
+
 WRONG["check_counts"] = {
     "modulo": ((lambda rows, n, sources: np.bincount(rows % sources, minlength=sources),), "divide, and drop"),
     "of rows": ((lambda rows, n, sources: np.bincount(rows % n, minlength=sources),), "each source has one"),
@@ -594,6 +763,7 @@ WRONG["check_counts"] = {
         "also where it is 0",
     ),
     "shares": ((lambda rows, n, s: np.bincount(rows // n, minlength=s) / len(rows),), "counts are asked for"),
+    "in place": ((counts_in_place,), "changes the arrays"),
     "from 1": ((lambda rows, n, s: np.bincount(np.maximum(rows - 1, 0) // n, minlength=s),), "one after another"),
     "divided by sources": (
         (lambda rows, n, s: np.bincount(np.minimum(rows // s, s - 1), minlength=s),),
@@ -631,6 +801,7 @@ WRONG["check_balance"] = {
     "of the right": ((balanced(points=lambda b, a, g, f: 100 * (g - f) / b.sum()),), "those that were right"),
     "wrong sign": ((balanced(points=lambda b, a, g, f: 100 * (f - g) / len(b)),), "a gain is positive"),
     "images": ((balanced(points=lambda b, a, g, f: g - f),), "a number of images"),
+    "in words": ((lambda b, a: (*balanced()(b, a)[:2], "-10.0"),), "should be numbers"),
     "two numbers": ((lambda b, a: balanced()(b, a)[:2],), "three numbers"),
 }
 
@@ -706,6 +877,10 @@ WRONG["check_mixed_batch"] = {
     "the first of each": ((first_rows,), "draw images, not photographs"),
     "in order": ((in_order,), "sorted by source"),
     "with replacement": ((with_replacement,), "twice"),
+    "labels shuffled in place": (
+        (lambda s, y, size, rng: (rng.shuffle(y), mixed(s, y, size, rng))[1],),
+        "changes the arrays",
+    ),
     "a fixed seed": ((lambda s, y, size, rng: mixed(s, y, size, np.random.default_rng(0)),), "the rng"),
     "everything": ((lambda s, y, size, rng: (np.concatenate(s), np.tile(y, 6)),), "a batch of 96"),
     "images only": ((lambda *a: mixed(*a)[0],), "a pair"),
@@ -714,8 +889,7 @@ WRONG["check_mixed_batch"] = {
 
 RIGHT["check_fair_epochs"] = {
     "rounded": (18, lambda steps, images, batch: round(steps / (images // batch))),
-    "rounded up": (3, lambda steps, images, batch: int(np.ceil(steps / (images // batch)))),
-    "images counted": (20, lambda steps, images, batch: max(1, round(steps * batch / images))),
+    "by trial": (3, lambda s, n, b: min(range(1, 99), key=lambda k: abs(k * (n // b) - s))),
     "NumPy": (np.float32(18), lambda steps, images, batch: np.rint(steps / (images // batch))),
 }
 WRONG["check_fair_epochs"] = {
@@ -723,6 +897,10 @@ WRONG["check_fair_epochs"] = {
     "for six sources": ((18, lambda s, n, b: max(1, round(s / (6 * n // b)))), "six sources"),
     "steps": ((18, lambda steps, images, batch: steps), "those are steps"),
     "a fraction": ((18, lambda steps, images, batch: steps / (images // batch)), "a whole number"),
+    "rounded up": ((18, lambda steps, images, batch: int(np.ceil(steps / (images // batch)))), "which is nearer"),
+    "rounded down": ((18, lambda steps, images, batch: max(1, steps // (images // batch))), "which is nearer"),
+    "the rest kept": ((18, lambda s, n, b: max(1, round(s / np.ceil(n / b)))), "11 full batches"),
+    "images counted": ((18, lambda s, n, b: max(1, round(s * b / n))), "which is nearer"),
     "steps of an epoch": ((18, lambda steps, images, batch: images // batch), "of one epoch"),
     "batch forgotten": ((18, lambda steps, images, batch: max(1, steps // images)), "full batches"),
     "none predicted": ((0, lambda steps, images, batch: 19), "above 0"),
@@ -781,6 +959,10 @@ WRONG["check_worst_case"] = {
     "broken": ((lambda correct: 1 - correct.all(0).mean(),), "that is broken"),
     "percent": ((lambda correct: 100 * correct.all(0).mean(),), "in [0, 1]"),
     "a count": ((lambda correct: correct.all(0).sum(),), "a number of images"),
+    "in place": (
+        (lambda correct: np.logical_and(correct[0], correct[1], out=correct[0]).mean(),),
+        "changes the arrays",
+    ),
     "wrong axis": ((lambda correct: correct.all(1).mean(),), "second axis"),
     "each attack's": ((lambda correct: correct.mean(1),), "one number"),
 }
@@ -820,9 +1002,19 @@ RIGHT["check_attack_through"] = one(
 )
 WRONG["check_attack_through"] = {
     "the classifier alone": ((through(lambda ae, f: f),), "the classifier alone"),
+    "no clip": ((through(clip=False),), "leave [0, 1]: the largest is 1.031"),
     "reconstruction attacked": ((through(about=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
+    "helpers on the reconstruction": (
+        (lambda ae, f, x, y, eps: attacks.pgd(f, ae(x), y, eps),),
+        "what comes out of the autoencoder",
+    ),
+    "identity for the autoencoder": (
+        (lambda ae, f, x, y, eps: attacks.pgd(adaptive.straight_through(ae, f), x, y, eps),),
+        "left the autoencoder out of the gradient",
+    ),
+    "eps divided twice": ((lambda ae, f, x, y, eps: through()(ae, f, x, y, eps / 255),), "a second time"),
     "reconstruction returned": ((through(after=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
-    "NumPy between": ((through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),), "stopped with"),
+    "NumPy between": ((through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),), "predict and NumPy cut it"),
     "gradient stopped": ((through(lambda ae, f: lambda x: f(tf.stop_gradient(ae(x)))),), "is a gradient None?"),
     "downhill": ((through(sign=-1.0),), "go up"),
     "no projection": ((through(project=False),), "go back into the ball"),
@@ -862,6 +1054,11 @@ def evaluation_by_helpers(classifier, images, labels, eps):
     return attacked, evaluation.is_correct(classifier, attacked, labels).mean()
 
 
+def assessed_in_training_mode(classifier, images, labels, eps):
+    attacked, _ = evaluation_with()(classifier, images, labels, eps)
+    return attacked, np.mean(np.argmax(classifier(attacked, training=True), axis=1) == labels)
+
+
 BROKEN = evaluation_with(units=255, training=True, clipped=True, same_labels=True)
 RIGHT["check_evaluation"] = one(
     mended=evaluation_with(),
@@ -879,6 +1076,8 @@ WRONG["check_evaluation"] = {
     "three left": ((evaluation_with(units=255, clipped=True, same_labels=True),), "of the four mistakes 3 are"),
     "percent": ((evaluation_with(percent=True),), "in [0, 1]"),
     "assessed on clean images": ((evaluation_with(clean=True),), "you report"),
+    "eps of the notebook": ((lambda f, x, y, e: evaluation_with()(f, x, y, 8 / 255),), "use the argument eps"),
+    "assessed in training mode": ((assessed_in_training_mode,), "mistakes 1 is still there:\n- the network is another"),
     "only the accuracy": ((lambda *a: evaluation_with()(*a)[1],), "a pair"),
     "eps in pixels": ((lambda f, x, y, e: evaluation_with(units=1 / 20)(f, x, y, e),), "a value moved by"),
 }
@@ -917,6 +1116,294 @@ WRONG["check_without_gradient"] = {
     "plain PGD": ((rounded, lambda m, x, y, eps: attacks.pgd(m, x, y, eps)), "no gradient"),
     "too large a budget": ((rounded, lambda m, x, y, e: with_identity(m, x, y, 2 * e)), "eps is 0.031"),
     "NumPy in a graph": ((rounded_in_numpy, without_gradients), "NumPy inside a graph"),
+}
+
+# ------------------------------------------------------------------------------------------------------ notebook 06
+
+RUNGS = {"A": "static", "B": "pgd", "C": "noise", "D": "square", "E": "other_network", "F": "grey_box"}
+RIGHT["check_rungs"] = {
+    "as on the ladder": (RUNGS, ["C", "E", "A", "F", "D", "B"]),
+    "D early": (RUNGS, list("CDEAFB")),
+    "D in the middle": (RUNGS, tuple("CEADFB")),
+    "spelled otherwise": (RUNGS | {"F": "grey-box", "E": "Other network", "B": "PGD"}, ["c", "e", "a", "f", "d", "b"]),
+    "a text": (RUNGS, "C < E < A < F < D < B"),
+}
+WRONG["check_rungs"] = {
+    "most first": ((RUNGS, list("BDFAEC")), "turn it"),
+    "F knows all": ((RUNGS | {"F": "pgd"}, list("CEAFDB")), "weights; nobody said"),
+    "A and F swapped": ((RUNGS | {"A": "grey_box", "F": "static"}, list("CEAFDB")), "attacker A"),
+    "D has the weights": ((RUNGS | {"D": "pgd"}, list("CEAFDB")), "needs somebody who knows: autoencoder and class"),
+    "E attacks the initial classifier": ((RUNGS | {"E": "static"}, list("CEAFDB")), "attacker E"),
+    "no such rung": ((RUNGS | {"B": "white-box"}, list("CEAFDB")), "choose from"),
+    "whoever asks knows most": ((RUNGS, list("CEAFBD")), "B can ask the copy"),
+    "asking is worth nothing": ((RUNGS, list("DCEAFB")), "a coin asks for nothing"),
+    "half as good as all": ((RUNGS, list("CEADBF")), "B has F's classifier as well"),
+    "the old one is better": ((RUNGS, list("CEFADB")), "F has the very classifier"),
+    "own network last": ((RUNGS, list("CAFEDB")), "never a part of the service"),
+    "one twice": ((RUNGS, list("CEAFBB")), "each of A to F once"),
+    "names for letters": ((RUNGS, list(RUNGS.values())), "each of A to F once"),
+    "E is missing": (({k: v for k, v in RUNGS.items() if k != "E"}, list("CEAFDB")), "E is missing"),
+    "a list": ((list(RUNGS.values()), list("CEAFDB")), "should be a dict"),
+}
+
+
+def counted(count=lambda worst, left: (worst & ~left).sum()):
+    return lambda worst, correct: {name: count(worst, left) for name, left in correct.items()}
+
+
+CAUSES = {"P": "order", "Q": "sound", "R": "strongest", "S": "left_out"}
+RIGHT["check_contradictions"] = {
+    "as in the solution": (counted(), CAUSES),
+    "comparison": (counted(lambda worst, left: int((worst > left).sum())), CAUSES),
+    "by hand": (counted(lambda worst, left: sum(w and not c for w, c in zip(worst, left, strict=True))), CAUSES),
+    "tensors": (counted(lambda w, c: tf.reduce_sum(tf.cast(w & ~c, tf.int32))), CAUSES | {"S": "left out"}),
+}
+WRONG["check_contradictions"] = {
+    "swapped": ((counted(lambda worst, left: (~worst & left).sum()), CAUSES), "the other way round"),
+    "all that differ": ((counted(lambda worst, left: (worst != left).sum()), CAUSES), "one of the two directions"),
+    "both stand": ((counted(lambda worst, left: (worst & left).sum()), CAUSES), "withstood both"),
+    "sums": ((counted(lambda worst, left: max(worst.sum() - left.sum(), 0)), CAUSES), "cancel each other"),
+    "sums with sign": ((counted(lambda worst, left: int(worst.sum()) - int(left.sum())), CAUSES), "cancel each other"),
+    "shares": ((counted(lambda worst, left: (worst & ~left).mean()), CAUSES), "that is a share"),
+    "yes or no": ((counted(lambda worst, left: (worst & ~left).any()), CAUSES), "count the images"),
+    "one number": ((lambda w, c: sum((w & ~x).sum() for x in c.values()), CAUSES), "one number for each of the"),
+    "a list": ((lambda w, c: [(w & ~x).sum() for x in c.values()], CAUSES), "one number for each of the attacks"),
+    "the order goes unseen": ((counted(), CAUSES | {"P": "sound"}), "report P is not 'sound'"),
+    "strongest for left out": ((counted(), CAUSES | {"S": "strongest"}), "report S is not 'strongest'"),
+    "left out for strongest": ((counted(), CAUSES | {"R": "left_out"}), "PGD 0, PGD-margin"),
+    "a fault in Q": ((counted(), CAUSES | {"Q": "any"}), "PGD 0, PGD-margin 0, Square 0"),
+    "another word": ((counted(), CAUSES | {"Q": "fine"}), "choose from sound"),
+    "S is missing": ((counted(), {k: v for k, v in CAUSES.items() if k != "S"}), "S is missing"),
+}
+
+
+def curve(of=attacks.pgd, budget=lambda eps: eps, scale=1.0, broken=False, of_the_right=False, aim=None):
+    """Accuracy against budget by PGD, or with an argument by a mistake."""
+
+    def measure(model, images, labels, budgets):
+        accuracies = []
+        for eps in budgets:
+            aimed, step = aim or model, max(budget(eps) / 4, 1e-9)
+            moved = of(aimed, images, labels, budget(eps), step_size=step) if budget(eps) else images
+            right = toys.answers(model, moved) == labels
+            if of_the_right:
+                right = right[toys.answers(model, images) == labels]
+            accuracies.append(scale * (1 - right.mean() if broken else right.mean()))
+        return accuracies
+
+    return measure
+
+
+def fixed_step(model, images, labels, budgets):
+    return [evaluation.is_correct(model, attacks.pgd(model, images, labels, b), labels).mean() for b in budgets]
+
+
+def one_step(model, images, labels, eps, step_size):
+    return attacks.fgsm(model, images, labels, eps)
+
+
+def coins(model, images, labels, eps, step_size):
+    return attacks.random_signs(images, eps, 0)
+
+
+def unclipped(model, images, labels, eps, step_size):
+    return fgsm(clip=None)(model, tf.constant(images), tf.constant(labels), eps)
+
+
+GUESS = [70, 40, 20, 5, 0]
+RIGHT["check_curve"] = {
+    "steps with the budget": (GUESS, curve()),
+    "the default step": (GUESS, fixed_step),
+    "margin loss": (np.array(GUESS), curve(lambda *a, **o: attacks.pgd(*a, **o, loss="margin"))),
+    "a dict": (GUESS, lambda m, x, y, budgets: dict(zip(budgets, curve()(m, x, y, budgets), strict=True))),
+    "made monotonous": (GUESS, lambda *a: np.minimum.accumulate(curve()(*a))),
+    "a tensor": ((77.5, 77.5, 50, 50, 0), lambda *a: tf.constant(curve()(*a))),
+}
+WRONG["check_curve"] = {
+    "predicted a rise": (([70, 40, 45, 5, 0], curve()), "accuracy cannot rise"),
+    "predicted shares": (([0.7, 0.4, 0.2, 0.1, 0], curve()), "give percent"),
+    "predicted one number": ((20, curve()), "one for each budget"),
+    "eps in pixels": ((GUESS, curve(budget=lambda eps: min(255 * eps, 1))), "no attack can leave less than"),
+    "eps divided twice": ((GUESS, curve(budget=lambda eps: eps / 255)), "hardly falls at all"),
+    "one budget for all": ((GUESS, curve(budget=lambda eps: 8 / 255 if eps else 0)), "no attack can leave less than"),
+    "the smallest for all": ((GUESS, curve(budget=lambda eps: 0.25 / 255 if eps else 0)), "a plain PGD leaves"),
+    "no clip": ((GUESS, curve(unclipped)), "leave [0, 1]"),
+    "another model attacked": ((GUESS, curve(aim=toys.network(40.0))), "a plain PGD leaves"),
+    "noise": ((GUESS, curve(coins)), "a plain PGD leaves"),
+    "downhill": (
+        (GUESS, curve(lambda m, x, y, e, step_size: attacks.pgd(m, x, y, e, step_size=step_size, targeted=True))),
+        "a plain PGD leaves",
+    ),
+    "percent": ((GUESS, curve(scale=100.0)), "give them in [0, 1]"),
+    "what is broken": ((GUESS, curve(broken=True)), "the share that is broken"),
+    "of those that were right": ((GUESS, curve(of_the_right=True)), "divide by all images"),
+    "attacked also at 0": ((GUESS, curve(budget=lambda eps: eps + 1 / 255)), "a budget of 0 allows no change"),
+    "no accuracy at 0": ((GUESS, lambda m, x, y, b: curve()(m, x, y, b[1:])), "5 budgets give as many"),
+}
+
+
+def through_rounding(images):
+    return images + tf.stop_gradient(exercises.rounded(images) - images)
+
+
+@tf.custom_gradient
+def rounded_with_a_gradient(images):
+    return exercises.rounded(images), lambda upstream: upstream
+
+
+def attack_rounded(between=lambda ae, f: lambda x: f(ae(through_rounding(x))), sign=1.0, steps=10, scale=1.0, clip=True,
+                   project=True, after=None, fresh=True):  # fmt: skip
+    """PGD through rounding, autoencoder and classifier, or with an argument a wrong one."""
+
+    def attack(ae, f, images, labels, eps):
+        model, x, eps = between(ae, f), images, scale * eps
+        for _ in range(steps):
+            gradient = gradient_of(lambda z, training: model(z), x, labels)
+            x = (x if fresh else images) + sign * 0.01 * scale * tf.sign(gradient)
+            x = tf.clip_by_value(x, images - eps, images + eps) if project else x
+            x = tf.clip_by_value(x, 0, 1) if clip else x
+        return x if after is None else after(x)
+
+    return attack
+
+
+def around_everything(ae, f):
+    """The identity's gradient for rounding and autoencoder together, though the autoencoder has one."""
+    return adaptive.straight_through(lambda x: ae(exercises.rounded(x)), f)
+
+
+RIGHT["check_rounded"] = {
+    "stop_gradient": (through_rounding, attack_rounded()),
+    "custom_gradient": (rounded_with_a_gradient, attack_rounded()),
+    "helpers": (
+        adaptive.straight_through(exercises.rounded),
+        lambda ae, f, x, y, eps: attacks.pgd(lambda z: f(ae(through_rounding(z))), x, y, eps, loss="margin"),
+    ),
+    "compiled": (tf.function(through_rounding), lambda *a: np.float64(attack_rounded()(*a))),
+    "gradient before the rounding": (through_rounding, attack_rounded(lambda ae, f: lambda x: f(ae(x)))),
+}
+WRONG["check_rounded"] = {
+    "just the rounding": ((exercises.rounded, attack_rounded()), "finds no gradient"),
+    "NumPy": ((lambda x: np.array(exercises.rounded(x)), attack_rounded()), "finds no gradient"),
+    "the images": ((lambda x: x, attack_rounded()), "the images came back as they were"),
+    "gradient stopped for all": ((lambda x: tf.stop_gradient(exercises.rounded(x)), attack_rounded()), "no gradient"),
+    "the bracket's sign": (
+        (lambda x: -x + tf.stop_gradient(exercises.rounded(x) + x), attack_rounded()),
+        "-1 times what it should be",
+    ),
+    "zero gradient": ((lambda x: exercises.rounded(x) + 0 * x, attack_rounded()), "zero everywhere"),
+    "twice the gradient": (
+        (lambda x: 2 * x + tf.stop_gradient(exercises.rounded(x) - 2 * x), attack_rounded()),
+        "2 times what it should be",
+    ),
+    "a soft rounding": ((lambda x: x - tf.sin(62 * np.pi * x) / (62 * np.pi), attack_rounded()), "off by"),
+    "plain PGD": (
+        (through_rounding, attack_rounded(lambda ae, f: lambda x: f(ae(exercises.rounded(x))))),
+        "is a gradient None?",
+    ),
+    "the classifier alone": ((through_rounding, attack_rounded(lambda ae, f: f)), "the autoencoder has a gradient"),
+    "classifier behind the rounding": (
+        (through_rounding, attack_rounded(lambda ae, f: lambda x: f(through_rounding(x)))),
+        "comes through the autoencoder",
+    ),
+    "identity for all": ((through_rounding, attack_rounded(around_everything)), "no stand-in is as good"),
+    "no clip": ((through_rounding, attack_rounded(clip=False)), "clip them"),
+    "eps in pixels": ((through_rounding, attack_rounded(scale=255.0)), "in [0, 1] already"),
+    "eps divided twice": ((through_rounding, attack_rounded(scale=1 / 255)), "no value moved by more"),
+    "no projection": ((through_rounding, attack_rounded(project=False)), "go back into the ball"),
+    "downhill": ((through_rounding, attack_rounded(sign=-1.0)), "go up"),
+    "rounded images returned": ((through_rounding, attack_rounded(after=exercises.rounded)), "you return rounded"),
+    "noise": (
+        (through_rounding, lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0)),
+        "still stand",
+    ),
+}
+
+DIAGNOSES = {"A": "weak", "B": "masked", "C": "sound", "D": "transfer"}
+EVIDENCE = {"A": "uses eps", "B": "zero gradients", "D": "fresh images"}
+
+
+class OfTableB:
+    """A number read off the sanity table of exercise 06.5 when it is asked for: the table takes long to make."""
+
+    def __init__(self, which, times=1.0):
+        self.which, self.times = which, times
+
+    def __array__(self, dtype=None, copy=None):
+        row = exercises.checklists()["B"].set_index("check")["value"]["worst case"]
+        return np.asarray(self.times * float(re.findall(r"([\d.]+)%", row)[self.which]), dtype)
+
+
+LEFT_OF_B, REPORTED_OF_B = OfTableB(0), OfTableB(2)
+RIGHT["check_tables"] = {
+    "as in the solution": (DIAGNOSES, EVIDENCE, LEFT_OF_B),
+    "other rows": (DIAGNOSES, EVIDENCE | {"A": "attack <= FGSM", "B": "Square"}, LEFT_OF_B),
+    "a row for C": (DIAGNOSES, EVIDENCE | {"C": "none"}, LEFT_OF_B),
+    "true gradient": (DIAGNOSES | {"C": "Sound"}, EVIDENCE | {"B": "true gradient"}, 46),
+}
+WRONG["check_tables"] = {
+    "Square means masked": ((DIAGNOSES | {"A": "masked"}, EVIDENCE, LEFT_OF_B), "the model has a gradient"),
+    "a weak attack in B": ((DIAGNOSES | {"B": "weak"}, EVIDENCE, LEFT_OF_B), "what should the attack have followed"),
+    "D is weak": ((DIAGNOSES | {"D": "weak"}, EVIDENCE, LEFT_OF_B), "the images assessed that are weaker"),
+    "0% is suspect": ((DIAGNOSES | {"C": "weak"}, EVIDENCE, LEFT_OF_B), "none of its checks failed"),
+    "95.8% in B is sound": ((DIAGNOSES | {"B": "sound"}, EVIDENCE, LEFT_OF_B), "8 of its checks failed"),
+    "B was made elsewhere": ((DIAGNOSES | {"B": "transfer"}, EVIDENCE, LEFT_OF_B), "'fresh images' was not run"),
+    "another word": ((DIAGNOSES | {"A": "obfuscated"}, EVIDENCE, LEFT_OF_B), "choose from sound"),
+    "worst case for masked": ((DIAGNOSES, EVIDENCE | {"B": "worst case"}, LEFT_OF_B), "not why"),
+    "eps = 1 for masked": ((DIAGNOSES, EVIDENCE | {"B": "eps = 1"}, LEFT_OF_B), "for other reasons, too"),
+    "follows gradient": ((DIAGNOSES, EVIDENCE | {"B": "follows gradient"}, LEFT_OF_B), "no gradient to follow"),
+    "Square for weak": ((DIAGNOSES, EVIDENCE | {"A": "Square"}, LEFT_OF_B), "so does FGSM"),
+    "loss rises for transfer": ((DIAGNOSES, EVIDENCE | {"D": "loss rises"}, LEFT_OF_B), "for other reasons, too"),
+    "a row that passed": ((DIAGNOSES, EVIDENCE | {"B": "in the ball"}, LEFT_OF_B), "did not fail"),
+    "no such row": ((DIAGNOSES, EVIDENCE | {"B": "gradients"}, LEFT_OF_B), "has no row 'gradients'"),
+    "the reported number": ((DIAGNOSES, EVIDENCE, REPORTED_OF_B), "other attacks in the table leave less"),
+    "a share": ((DIAGNOSES, EVIDENCE, OfTableB(0, 0.01)), "in percent"),
+    "nothing is left": ((DIAGNOSES, EVIDENCE, 0), "no evidence"),
+    "D is missing": ((DIAGNOSES, {k: v for k, v in EVIDENCE.items() if k != "D"}, LEFT_OF_B), "missing in evidence"),
+}
+
+
+def by_hand_over_draws(model, images, labels, eps, samples=32):
+    """PGD along the gradient of the mean loss over draws, with all draws of a step in one batch."""
+    moved = images
+    for _ in range(10):
+        many = gradient_of(model, tf.repeat(moved, samples, axis=0), tf.repeat(labels, samples))
+        mean = tf.reduce_mean(tf.reshape(many, (-1, samples, *images.shape[1:])), 1)
+        moved = project(moved + 0.01 * tf.sign(mean), images, eps)
+    return moved
+
+
+def colours_only(model, images, labels, eps):
+    """The same change for all pixels: it is what it was wherever it is moved."""
+    moved = images
+    for _ in range(10):
+        gradient = gradient_of(lambda x, training: model.classifier(x), moved, labels)
+        gradient = tf.reduce_mean(gradient, [1, 2], keepdims=True)
+        moved = project(moved + 0.01 * tf.sign(gradient), images, eps)
+    return moved
+
+
+RIGHT["check_attack_dice"] = one(
+    helpers=lambda model, x, y, eps: attacks.pgd(adaptive.expectation(model, 32), x, y, eps),
+    by_hand=by_hand_over_draws,
+    more_samples=lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 64), x, y, eps, steps=5),
+    colours_only=colours_only,
+    short_steps=lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=300, step_size=0.0005),
+)
+WRONG["check_attack_dice"] = {
+    "plain PGD": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps),), "over more draws"),
+    "more steps": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=50),), "over more draws"),
+    "two draws": ((lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 2), x, y, eps),), "over more draws"),
+    "FGSM": ((lambda m, x, y, eps: attacks.fgsm(m, x, y, eps),), "over more draws"),
+    "the dice left out": ((lambda m, x, y, eps: attacks.pgd(m.classifier, x, y, eps),), "left the dice out"),
+    "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still right"),
+    "downhill": (
+        (lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 8), x, y, eps, targeted=True),),
+        "does the loss of the true classes grow?",
+    ),
+    "nothing": ((lambda m, x, y, eps: x,), "no value moved"),
+    "twice the budget": ((lambda m, x, y, eps: by_hand_over_draws(m, x, y, 2 * eps, 8),), "go back into the ball"),
+    "one image": ((lambda m, x, y, eps: x[0],), "shape"),
 }
 
 

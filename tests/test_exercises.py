@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from exercise_answers import RIGHT, WRONG
 
-from helpers import exercise_notebooks, exercises, report
+from helpers import attacks, exercise_notebooks, exercises, report, sanity
 from helpers.__main__ import main
 from helpers.backend import tf
-from helpers.exercises import CHECKS
+from helpers.exercises import CHECKS, breaking, toys
 from helpers.exercises.verdict import Wrong, ask
 from helpers.settings import CourseError
 
@@ -86,6 +86,71 @@ def test_a_check_leaves_the_random_state_alone():
     assert float(tf.random.uniform([])) == expected[1]
 
 
+# ------------------------------------------------------------------------------------ what notebook 06's checks rest on
+
+
+def test_no_accuracy_gives_a_false_worst_case_away():
+    """Else exercise 06.2 could be solved without looking at images."""
+    for worst, correct in exercises.reports().values():
+        assert worst.mean() <= min(left.mean() for left in correct.values())
+
+
+def test_the_least_accuracy_is_what_the_best_images_leave():
+    for case in breaking._cases()[:1]:
+        kernel = case.model.layers[-1].get_weights()[0]
+        for eps, least in zip(case.budgets, case.least, strict=True):
+            stands = toys.answers(case.model, case.images) == case.labels
+            for k in range(10):
+                towards = (kernel[:, [k]] - kernel[:, case.labels]).T.reshape(case.images.shape)
+                best = np.clip(case.images + eps * np.sign(towards), 0, 1)
+                stands &= toys.answers(case.model, best) == case.labels
+            assert stands.mean() == pytest.approx(least)
+
+
+def test_the_rows_of_a_diagnosis_fail_for_it_and_not_for_another():
+    failed = {name: set(sanity.faults(table)["check"]) for name, table in exercises.checklists().items()}
+    for name, diagnosis in breaking.PATIENTS.items():
+        assert bool(failed[name]) == (diagnosis != "sound")
+        for other, rows in breaking.ROWS.items():
+            if other == diagnosis:
+                assert set(rows) <= failed[name]
+            elif diagnosis != "masked":  # where nothing else can work
+                assert not set(rows) - {"Square"} & failed[name]
+
+
+def test_the_dice_are_fair():
+    """What accuracy() says of all moves is what many throws give."""
+    dice = exercises.Dice()
+    thrown = np.array([np.asarray(dice(dice.images)).argmax(1) == dice.labels for _ in range(50)])
+    moved = attacks.random_signs(dice.images, 8 / 255, 0)
+    again = np.array([np.asarray(dice(moved)).argmax(1) == dice.labels for _ in range(50)])
+    assert thrown.mean() == pytest.approx(dice.accuracy(dice.images, dice.labels), abs=0.03)
+    assert again.mean() == pytest.approx(dice.accuracy(moved, dice.labels), abs=0.05)
+    assert again.std(0).max() > 0
+
+
+# ---------------------------------------------------------------------------------------------- how a check is called
+
+
+def test_a_check_called_otherwise_says_how_to_call_it():
+    for answers in ((), (12_585,), (1000, 12_585, 3)):
+        verdict = exercises.check_needed(*answers)
+        assert verdict.status == exercises.WRONG and "call it as check_needed(predicted, needed)" in verdict.text
+    assert exercises.check_needed(needed=12_585, predicted=1000).passed
+
+
+def test_answers_may_not_change_what_they_are_given():
+    def in_place(images, more):
+        more["rows"][0][0] = 7
+        return images
+
+    given = np.zeros(3), {"rows": [np.zeros(3)]}
+    with pytest.raises(Wrong, match="in_place changes the arrays"):
+        ask(in_place, *given, call="in_place(images, more)")
+    assert given[1]["rows"][0][0] == 0
+    assert (ask(lambda images, more: images + 1, *given, call="f(images, more)") == 1).all()
+
+
 # --------------------------------------------------------------------------------------- what a student's code raises
 
 
@@ -137,7 +202,7 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-LATER = {"03", "06", "07", "08"}
+LATER = {"03", "07", "08"}
 """Notebooks whose exercises are to be written: notebooks/solutions/NN_*.ipynb, and checks in helpers.exercises."""
 
 
@@ -166,7 +231,8 @@ def test_a_solution_notebook_follows_the_template(path):
     for k, cells in found.items():
         heading = cells[0].source
         assert re.search(r"^\*\d+ minutes, (warm-up|moderate|harder|open)\. You will ", heading, re.MULTILINE), heading
-        assert f"| {k} |" in notebook.cells[0].source
+        minutes, kind = re.search(r"^\*(\d+) minutes, ([a-z-]+)\.", heading, re.MULTILINE).groups()
+        assert re.search(rf"^\| {k} \| .+ \| {minutes} \| {kind} \|$", notebook.cells[0].source, re.MULTILINE)
     assert "warm-up" in found[1][0].source and "open" in found[len(found)][0].source
     assert any("rubric" in cell.source for cell in found[len(found)])
     assert not any(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
@@ -194,7 +260,8 @@ SMALLER_STILL = """
 def on_a_toy(real):
     import dataclasses
     from helpers import exercises
-    return lambda *parameters: dataclasses.replace(real(*parameters), classifier=exercises.toys.network())
+    return lambda *parameters, **options: dataclasses.replace(
+        real(*parameters, **options), classifier=exercises.toys.network())
 
 def copied(model, *precision):
     from helpers.backend import keras

@@ -2,12 +2,30 @@
 
 import json
 import re
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
 
 import nbformat
+import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers import datasets, evaluation, patches10, pipeline, recording, report, settings, tables
+from helpers import (
+    classifiers,
+    datasets,
+    evaluation,
+    pages,
+    patches10,
+    pipeline,
+    provenance,
+    recording,
+    report,
+    settings,
+    summary,
+    tables,
+)
 from helpers.__main__ import main
 from helpers.settings import CourseError
 
@@ -24,8 +42,9 @@ PARAMETERS_CELL = 'profile = "quick"\ndataset = "auto"\nmodel = "resnet20"\nseed
 GOOD = """
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import evaluation, plots
+from helpers import classifiers, evaluation, plots
 
+classifiers.card_of(classifiers.shipped("patches10", "resnet20"))
 fields = dict(dataset="patches10", profile=profile, model=model, threat="static", eps=eps, steps=10, seed=seed)
 evaluation.publish([evaluation.record(np.arange(10) < 7, stage=s, defense=d, input=i, **fields)
                     for s in ("initial", "fine_tuned") for d in ("none", "ae") for i in ("regular", "fgsm", "pgd")])
@@ -63,7 +82,8 @@ def test_a_failed_notebook_is_told_and_the_rest_is_kept(built):
     assert "01_bad failed" in page and "in cell 3" in page
     assert "the kettle is empty; fill it" in page
     assert "raise CourseError" in page, "the cell that failed is shown"
-    assert "the kettle is empty" in (out / "notebooks" / "01_bad.html").read_text()
+    assert re.search(r'<details class="code" id="01_bad-failed" open', page) and 'href="#01_bad-failed"' in page
+    assert "what is missing is no finding" in page
     assert "Title of 00_good" in page and "ran to its end" in page
 
 
@@ -78,14 +98,50 @@ def test_results_are_tidy_records(built):
 
 def test_the_page_names_its_provenance(built):
     page = (built[1] / "index.html").read_text()
-    for word in ("lock_sha256", "tensorflow", "commit", "seed", "Peak memory", patches10.load().sha256):
+    for word in ("lock_sha256", "tensorflow", "commit", "seed", "Peak memory", "Minutes", patches10.load().sha256):
         assert word in page
+    file = classifiers.shipped("patches10", "resnet20")
+    weights = [{"file": "weights/patches10/resnet20.h5", "sha256": datasets.sha256_of(file)}]
+    assert json.loads((built[1] / "run.json").read_text())["weights"] == weights, "the kernel's own reading is noted"
+    assert weights[0]["file"] in page and weights[0]["sha256"] in page
+
+
+def test_minutes_are_said_to_leave_out_what_was_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
+    (tmp_path / "autoencoder").mkdir()
+    (tmp_path / "autoencoder" / "a.npz").touch()
+    now = datetime.now(UTC)
+    files = [{"file": "weights/cifar10/resnet20.h5"}, {"file": "artifacts/autoencoder/a.npz"}]
+    assert report._kept_from_before(files, now + timedelta(minutes=1))
+    assert not report._kept_from_before(files, now - timedelta(minutes=1))
+    assert not report._kept_from_before(files[:1], now + timedelta(minutes=1))
+
+
+def test_weight_files_are_noted_while_asked_for(artifacts_folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("COURSE_WEIGHTS_LOG", raising=False)
+    inside, outside, images = (artifacts_folder / "ae" / "1.npz", tmp_path / "mine.h5", tmp_path / "attacks.npy")
+    for file in (inside, outside, images):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(file.name.encode())
+    with provenance.weights_used() as used:
+        for file in (outside, images, inside, outside):
+            datasets.sha256_of(file)
+    datasets.sha256_of(outside)
+    assert [u["file"] for u in used] == ["artifacts/ae/1.npz", "mine.h5"]
+    assert used[1]["sha256"] == datasets.sha256_of(outside)
+    assert report._weights_without_card({"weights": str(outside), "model": "resnet20"}) == [outside]
+    assert report._weights_without_card({"weights": "course", "model": "resnet20"}) == []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    downloaded = tmp_path / ".tensorflow" / "models" / "resnet20_cifar10-0597-9b0024ac.h5"
+    downloaded.parent.mkdir(parents=True)
+    downloaded.touch()
+    assert report._weights_without_card({"weights": "tf2cv", "model": "resnet20"}) == [downloaded]
 
 
 def test_a_run_on_other_data_says_so_loudly(built):
     page = (built[1] / "index.html").read_text()
     assert re.search(r'class="notice".*This is not CIFAR-10', page, re.DOTALL)
-    assert page.index("This is not CIFAR-10") < page.index("<table>")
+    assert page.index("This is not CIFAR-10") < page.index("<table")
     assert "79.36" not in page, "the paper's numbers are not set beside numbers from other data"
 
 
@@ -102,23 +158,59 @@ def test_the_fallback_says_so_loudly(monkeypatch, tmp_path):
 def test_every_figure_has_an_alternative_text(built):
     out = built[1]
     assert (out / "figures" / "empty.png").read_bytes().startswith(b"\x89PNG")
-    for page in (out / "index.html", out / "notebooks" / "00_good.html"):
-        images = re.findall(r"<img[^>]*>", page.read_text())
-        assert images and all("An empty pair of axes" in image for image in images)
+    images = re.findall(r"<img[^>]*>", (out / "index.html").read_text())
+    assert sum("An empty pair of axes" in image for image in images) == 1
+    assert all(re.search(r'alt="[^"]{30,}"', image) for image in images)
 
 
-def test_pages_need_no_network(built):
-    for page in (built[1] / "index.html", *(built[1] / "notebooks").glob("*.html")):
-        text = page.read_text()
-        assert not re.findall(r'(?:src|href)="https?://[^"]*\.(?:js|css|png|svg|woff2?)[^"]*"', text), page.name
-        assert not re.findall(r"""(?:import|url|require)\s*\(?\s*['"]https?://""", text), page.name
-        assert "<script src" not in text
+def test_the_page_needs_no_network_and_no_other_file(built):
+    text = (built[1] / "index.html").read_text()
+    assert "<script src" not in text and "<link" not in text
+    assert not re.findall(r"""(?:import|url|require)\s*\(?\s*['"]?https?://""", text)
+    for target in re.findall(r'(?:src|href)="([^"]*)"', text):
+        assert re.match(r"(data:|https?:|#)", target), target
+        assert not target.startswith("#") or f'id="{target[1:]}"' in text, target
+    assert not re.findall(r'src="(?!data:)', text)
 
 
 def test_formulas_are_rendered_and_code_is_left_alone(built):
-    text = (built[1] / "notebooks" / "00_good.html").read_text()
+    text = (built[1] / "index.html").read_text()
     assert "<mfrac>" in text and "\\frac" not in text
     assert "code $not math$" in text
+
+
+def test_the_same_run_gives_the_same_page(built, monkeypatch, tmp_path):
+    run = json.loads((built[1] / "run.json").read_text())
+    monkeypatch.setattr(provenance, "environment", lambda: run["environment"])
+    pages_written = []
+    for name in ("first", "second"):
+        shutil.copytree(built[1] / "notebooks", tmp_path / name / "notebooks")
+        started = datetime.fromisoformat(run["started"])
+        report.write(tmp_path / name, PARAMETERS, patches10.load(), run["notebooks"], started, run["weights"])
+        pages_written.append((tmp_path / name / "index.html").read_bytes())
+    assert pages_written[0] == pages_written[1] == (built[1] / "index.html").read_bytes()
+
+
+@pytest.mark.skipif(pages.find_browser() is None, reason="there is no Chromium here: apt-get install chromium")
+def test_the_pdf_lies_beside_the_page(built):
+    pdf = (built[1] / "report.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF-")
+    count = max(map(int, re.findall(rb"/Type\s*/Pages.*?/Count (\d+)", pdf, re.DOTALL)), default=0)
+    assert 4 <= count <= 10, "a page or more for the summary, two chapters, provenance"
+
+
+def test_without_a_browser_the_report_says_how_to_get_the_pdf(monkeypatch, tmp_path, capsys):
+    (tmp_path / "index.html").write_text("<p>a page")
+    monkeypatch.setattr(pages, "find_browser", lambda: None)
+    with pytest.raises(CourseError, match="apt-get install chromium.*open index.html in any browser and print it"):
+        pages.print_to_pdf(tmp_path / "index.html", tmp_path / "report.pdf")
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(pages, "find_browser", lambda: str(broken))
+    with pytest.raises(CourseError, match="chromium could not print index.html"):
+        pages.print_to_pdf(tmp_path / "index.html", tmp_path / "report.pdf")
+    assert not (tmp_path / "report.pdf").exists()
 
 
 def test_record_refuses_a_report_with_a_failure(built, capsys):
@@ -126,7 +218,7 @@ def test_record_refuses_a_report_with_a_failure(built, capsys):
     assert "01_bad failed" in capsys.readouterr().err
 
 
-def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch):
+def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch, capsys):
     notebooks = tmp_path / "source"
     notebooks.mkdir()
     write_notebook(notebooks, "00_good", GOOD)
@@ -136,8 +228,16 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "start", lambda **_: None)
     monkeypatch.setattr(pipeline, "ship", lambda _: {})
     (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.pdf").write_text("yesterday's")
+    monkeypatch.setattr(pages, "find_browser", lambda: None)
     assert report.build(PARAMETERS, tmp_path / "out")
+    assert "apt-get install chromium" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "report.pdf").exists(), "a PDF of another run must not lie beside this page"
     recording.record(tmp_path / "out")
+    first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    recording.record(tmp_path / "out")
+    assert {path: path.read_bytes() for path in first} == first, "recorded twice, nothing changes"
     committed = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
     assert "papermill" not in json.dumps(committed)
     assert [c.source for c in committed.cells][1] == PARAMETERS_CELL
@@ -163,3 +263,188 @@ def test_bad_parameters_stop_before_anything_runs(tmp_path, monkeypatch):
             report.build({**PARAMETERS, **wrong}, tmp_path)
     with pytest.raises(CourseError, match="no parameter 'color'"):
         report.build({**PARAMETERS, "color": 1}, tmp_path)
+
+
+# --------------------------------------------------------------------------------------------------------- chapters
+
+
+def chapter_of(*cells, name="05_results", others=("01_fgsm_and_pgd",)):
+    notebook = new_notebook(cells=[new_markdown_cell(c) if isinstance(c, str) else c for c in cells])
+    chapter = pages.chapter(notebook, name, others)
+    return chapter, BeautifulSoup(chapter.html, "html.parser")
+
+
+def test_a_chapters_headings_stand_below_the_reports_and_leave_no_level_out():
+    chapter, page = chapter_of("# Results\n\n## One\n\n#### Deep\n\n# Another\n\n## One")
+    assert chapter.title == "Results"
+    assert [h.name for h in page.find_all(re.compile("^h[1-6]$"))] == ["h2", "h3", "h4", "h2", "h3"]
+    ids = [element["id"] for element in page.find_all(id=True)]
+    assert ids[0] == "05_results" and len(set(ids)) == len(ids) and all(i.startswith("05_results") for i in ids)
+    assert [a["href"] for a in page.select(".sections a")] == ["#05_results-one", "#05_results-one-again"]
+    assert chapter_of("no heading")[0].title == "05_results"
+
+
+def test_links_lead_to_chapters_or_become_text():
+    text = "# T\n\n[a](01_fgsm_and_pgd.ipynb) [b](exercises/01_fgsm_and_pgd.ipynb) [c](../weights/card.json) "
+    _, page = chapter_of(text + "[d](https://example.org) [e](#The-end)\n\n## The end")
+    links = {a.get_text(): a["href"] for a in page.select("p a")}
+    assert links == {"a": "#01_fgsm_and_pgd", "d": "https://example.org", "e": "#05_results-the-end"}
+    assert "b c" in page.p.get_text()
+
+
+def test_pandas_tables_can_be_heard():
+    frame = tables.paper_table([], "resnet20")
+    html = frame._repr_html_()
+    cell = new_code_cell("frame", outputs=[new_output("display_data", {"text/html": html, "text/plain": "no"})])
+    _, page = chapter_of("# T\n\n## The table", cell)
+    (header,) = page.select("thead tr")
+    assert [th.get_text() for th in header.find_all("th")][:4] == ["input", "stage", "defense", "paper"]
+    assert all(th["scope"] == "col" for th in header.find_all("th"))
+    assert {th["scope"] for th in page.select("tbody th")} == {"row", "rowgroup"}
+    assert page.table.parent["tabindex"] == "0" and page.table.parent["aria-label"] == "Table: The table"
+    assert not page.find_all("style")
+
+
+def test_code_is_folded_and_a_failure_is_not():
+    good = new_code_cell("a = 1", execution_count=1, outputs=[new_output("stream", name="stdout", text="<b>1</b>")])
+    error = new_output("error", ename="E", evalue="v", traceback=["\x1b[31mline <1>\x1b[0m"])
+    script = new_output("display_data", {"text/html": "<p>kept</p><script>left()</script>"})
+    _, page = chapter_of("# T", good, new_code_cell("bad()", execution_count=2, outputs=[script, error]))
+    folded, open_ = page.select("details.code")
+    assert "open" not in folded.attrs and "open" in open_.attrs and open_["id"] == "05_results-failed"
+    assert page.select("pre.output")[0].get_text() == "<b>1</b>"
+    assert "line <1>" in page.select("pre.error")[0].get_text()
+    assert "kept" in page.get_text() and not page.find_all("script")
+    assert "$" not in chapter_of("# T", new_code_cell("s", outputs=[new_output("display_data", {
+        "text/markdown": "the value is $x^2$"})]))[1].get_text()  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------- summary
+
+CIFAR = {**PARAMETERS, "dataset": "cifar10", "profile": "quick"}
+BARE, BEHIND, DEFENDED = ("pgd", "initial", "none"), ("pgd", "initial", "ae"), ("pgd", "fine_tuned", "ae")
+
+
+def record_of(cell, percent, threat="static", n=1000, eps=8 / 255, model="resnet20"):
+    kind, stage, defense = cell
+    fields = {"dataset": "cifar10", "profile": "quick", "model": model, "seed": 0, "threat": threat}
+    eps, steps = (0, 0) if kind == "regular" else (eps, {"fgsm": 1, "pgd": 10}.get(kind, 100))
+    correct = np.arange(n) < round(n * percent / 100)
+    return evaluation.record(correct, stage=stage, defense=defense, input=kind, eps=eps, steps=steps, **fields)
+
+
+def summary_of(*records, **changes):
+    parameters = {**CIFAR, **changes}
+    return summary.of_run(parameters, parameters["dataset"], list(records))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [(10, 60, "the defense helps"), (60, 10, "the defense does harm"), (50, 51, "makes no difference that this run")],
+)
+def test_the_answer_says_what_the_protocol_gives(before, after, words):
+    found = summary_of(record_of(BARE, before), record_of(DEFENDED, after))
+    assert words in found.answer[0] and f"{before:.1f}% [" in found.answer[0] and f"{after:.1f}% [" in found.answer[0]
+    assert "0.13% and 79.36%" in found.answer[0]
+
+
+@pytest.mark.parametrize(
+    ("static", "adaptive", "words", "claim"),
+    [(70, 0, "falls", "no"), (70, 50, "loses a part", "no"), (70, 71, "no worse that this run can see", "undecided"),
+     (50, 70, "doubt that attack", "yes")],
+)  # fmt: skip
+def test_the_answer_says_what_is_left_for_an_attacker_who_knows(static, adaptive, words, claim):
+    found = summary_of(record_of(DEFENDED, static), record_of(DEFENDED, adaptive, "adaptive"))
+    assert words in found.answer[1] and f"leave {adaptive:.1f}%" in found.answer[1]
+    verdicts = {c.text: c.verdict for c in found.claims}
+    assert verdicts["The defense is as good against an attacker who knows it."] == claim
+
+
+def test_what_was_not_measured_is_said_to_be_missing():
+    found = summary_of()
+    assert all("was not measured" in sentence for sentence in found.answer)
+    assert {claim.verdict for claim in found.claims} == {"not measured"}
+    assert found.comparison == "" and not found.figures and "No notebook of this run" in found.adaptive
+    half = summary_of(record_of(BARE, 10))
+    assert "was not measured" in half.answer[0] and set(half.figures) == {"paper"}
+
+
+def test_the_comparison_counts_signs_and_distances():
+    shift = 10
+    records = [record_of(cell, max(0, value - shift), n=10_000) for cell, value in tables.PAPER["resnet20"].items()]
+    found = summary_of(*records)
+    assert "11 differences" in found.comparison
+    assert "11 with the paper's sign here, 0 with the other" in found.comparison
+    assert "by more than 10.0 points" in found.comparison and "in 0 of 12" in found.comparison
+    assert "in 12 of 12" in summary_of(*(record_of(c, v) for c, v in tables.PAPER["resnet20"].items())).comparison
+    turned = [record_of(cell, 100 - value, n=10_000) for cell, value in tables.PAPER["resnet20"].items()]
+    assert "0 with the paper's sign here, 11 with the other" in summary_of(*turned).comparison
+
+
+def test_only_the_records_of_this_run_count():
+    right = record_of(DEFENDED, 70)
+    others = (record_of(DEFENDED, 1, eps=4 / 255), record_of(DEFENDED, 1, model="sepreresnet56"),
+              record_of(DEFENDED, 1, n=10), record_of(DEFENDED, 1, eps=0))  # fmt: skip
+    assert summary_of(right, *others).static == {DEFENDED: right}
+    assert summary_of(*others, right).static == {DEFENDED: right}
+    worst = record_of(("worst_case", "fine_tuned", "ae"), 3, "adaptive", n=100)
+    assert "All attacks of this run together leave 3.0%" in summary_of(
+        right, record_of(DEFENDED, 5, "adaptive"), worst).adaptive  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{"eps": 4 / 255}, {"dataset": "patches10"}])
+def test_other_budgets_and_data_are_not_set_beside_the_paper(changes):
+    eps = changes.get("eps", 8 / 255)
+    found = summary_of(record_of(BARE, 10, eps=eps), record_of(DEFENDED, 60, eps=eps), **changes)
+    words = " ".join([*found.answer, found.comparison, *found.doubts, *(f["alt"] for f in found.figures.values())])
+    assert "the defense helps" in words
+    assert "paper:" not in words and "79.36" not in words and "RobustBench" not in words and "Hollow" not in words
+
+
+def rendered(records, data=None, **changes):
+    parameters = {**CIFAR, **changes}
+    info = {"parameters": parameters, "started": "2000-01-01", "minutes": 1, "notebooks": [], "data": {}}
+    return report.render({**info, "weights": [], "environment": {}}, data or cifar10_without_images(), records, [])
+
+
+def cifar10_without_images():
+    nothing = datasets.Split(np.zeros((0, 32, 32, 3), np.uint8), np.zeros(0, int))
+    return datasets.Data("cifar10", nothing, nothing, nothing, tuple("abcdefghij"), (0, 0, 0), (1, 1, 1))
+
+
+def test_a_network_without_a_table_in_the_paper(monkeypatch):
+    monkeypatch.delitem(tables.PAPER, "resnet20")
+    text = rendered([record_of(BARE, 10), record_of(DEFENDED, 60)])
+    assert "do not exist" in text and "79.36" not in text and "It reports that" not in text and ">60.0 [" in text
+
+
+def test_the_profile_is_said_loudly_unless_it_is_full():
+    for profile in ("smoke", "quick"):
+        assert f"<strong>A {profile} run.</strong>" in rendered([], profile=profile)
+    assert 'class="notice"' not in rendered([], profile="full")
+
+
+def test_a_missing_cell_is_a_dash():
+    text = rendered([record_of(BARE, 10), record_of(BARE, 5, "grey_box"), record_of(BEHIND, 3, "adaptive")])
+    assert "–" in text and "10.0 [" in text and "None" not in BeautifulSoup(text, "html.parser").main.get_text()
+
+
+# ------------------------------------------------------------------------------------------------------- parameters
+
+
+@pytest.mark.parametrize("word", ["--epz", "--ep"])
+def test_an_unknown_option_is_refused(word, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", word, "4/255"])
+    assert stopped.value.code == 2 and f"unrecognized arguments: {word} 4/255" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_an_unknown_parameter_of_make_is_refused():
+    def make(*words):
+        return subprocess.run(["make", "-n", *words], cwd=settings.ROOT, capture_output=True, text=True)
+
+    wrong = make("report", "EPZ=4/255")
+    assert wrong.returncode == 2 and "there is no parameter EPZ; there are PYTHON PROFILE" in wrong.stderr
+    right = make("report", "MODEL=sepreresnet56", "EPS=4/255", "WEIGHTS=my file.h5")
+    assert right.returncode == 0 and '--eps "4/255"' in right.stdout and '"my file.h5"' in right.stdout

@@ -39,6 +39,18 @@ def check_grey_levels(grey_levels: Callable) -> str:
         raise Wrong(
             f"an image whose values moved by -12 and +4 gave {answer[2]:.3g}; a change downwards counts as well"
         )
+    hints = (
+        (np.trunc(truth - 1e-3), "a whole number is cut off, not rounded: keep the decimals"),
+        (truth * 256 / 255, "there are 256 levels, but the largest is 255: multiply by that"),
+    )
+    for wrong, hint in hints:
+        if np.allclose(answer[1:], wrong[1:], atol=1e-3):
+            raise Wrong(f"an image whose largest change is 8 grey levels gave {answer[1]:.4g}; {hint}")
+    if answer.max() > 200:
+        raise Wrong(
+            f"an image whose largest change is 12 grey levels gave {answer.max():.4g}; a difference of uint8 cannot be "
+            "negative and begins again at 255: subtract first, as floats"
+        )
     for k in range(4):
         if not np.isclose(answer[k], truth[k], atol=1e-3):
             raise Wrong(
@@ -57,7 +69,7 @@ def check_fgsm(fgsm: Callable) -> str:
     model, images, labels = toys.network(), toys.images(), toys.labels()
     for eps in (EPS, 0.1):
         moved = _attacked_by(fgsm, model, images, labels, eps, "fgsm(model, images, labels, eps)")
-        _check_budget_used(moved - images, eps)
+        _check_budget_used(moved - images, images, eps)
         gradient = _gradient(model, images, labels)
         _check_full_steps(moved - images, images, gradient, eps)
         _check_direction(moved - images, images, _causes(model, images, labels))
@@ -79,10 +91,15 @@ def _attacked_by(attack: Callable, model, images, labels, eps: float, call: str,
     return as_attacked(answer, images, eps)
 
 
-def _check_budget_used(change: np.ndarray, eps: float) -> None:
+def _check_budget_used(change: np.ndarray, images: np.ndarray, eps: float) -> None:
     distance = np.abs(change).max()
     if distance < 0.9 * eps:
         hint = "is it divided by 255 a second time?" if distance < eps / 100 else "the step is too short"
+        sizes = np.abs(change[(change != 0) & (images >= eps) & (images <= 1 - eps)])  # of no value at 0 or 1
+        if sizes.size and np.median(sizes) < 0.9 * sizes.max():
+            hint = "all values must move by eps: is the sign missing?"
+        if abs(distance - EPS) < 1e-4:
+            hint = "8/255 is this notebook's budget, but not every call's: use the argument eps"
         raise Wrong(f"no value moved by more than {distance:.2g}, but eps is {eps:.3f}; {hint}")
 
 
@@ -184,7 +201,7 @@ def check_project(project: Callable) -> str:
             low, high = float(back.min()), float(back.max())
             about_zero = high <= eps + 1e-5 and low >= -eps - 1e-5
             hint = (
-                "you clip the image itself to within eps of 0"
+                "you clip the image itself to within eps of 0, or you return the change, not the image"
                 if about_zero
                 else "clip to images - eps and images + eps"
             )
@@ -194,6 +211,8 @@ def check_project(project: Callable) -> str:
             raise Wrong(f"no value is more than {distance:.2g} from the original; is eps divided by 255 a second time?")
         if np.allclose(back, images, atol=1e-6):
             raise Wrong("the originals came back; a value that may stay where it moved to must stay there")
+        if eps > EPS and np.allclose(back, np.clip(moved, images - EPS, images + EPS).clip(0, 1), atol=1e-5):
+            raise Wrong(f"with eps = {eps} you go back to within 8/255 all the same; use the argument eps")
         inside = (np.abs(moved - images) <= eps) & (moved >= 0) & (moved <= 1)
         lost = np.mean(np.abs(back - moved)[inside] > 1e-5)
         if lost > 0.01:
@@ -229,7 +248,10 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
         raise Wrong("two calls with the same arguments gave different images; start from the images themselves here")
     distance = np.abs(one - images).max()
     if distance > 0.0101:
-        raise Wrong(f"one step of 0.010 moved a value by {distance:.3f}; a step has the length step_size, not eps")
+        raise Wrong(
+            f"one step of 0.010 moved a value by {distance:.3f}; a step has the length step_size, not eps, "
+            "there are `steps` of them, and the first one begins at the images themselves (no random start)"
+        )
     before, after = (toys.losses(model, x, targets).mean() for x in (images, one))
     if distance == 0:
         raise Wrong("one step moved nothing; take `steps` steps of step_size")
@@ -242,6 +264,7 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
     full, truth = moved_by(10), _reference(model, images, targets, 10)
     if np.abs(full - images).max() < 0.9 * EPS:
         raise Wrong(f"ten steps of 0.010 moved no value by more than {np.abs(full - images).max():.3f}; take all steps")
+    _check_every_step(model, images, targets, moved_by)
     hits, possible = (np.mean(toys.answers(model, x) == targets) for x in (full, truth))
     if hits < possible - 0.1:
         raise Wrong(
@@ -251,8 +274,8 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
     return f"{100 * hits:.0f}% of the toy classifier's images are taken for their targets, within eps and [0, 1]"
 
 
-def _reference(model, images, targets, steps: int) -> np.ndarray:
-    return attacks.pgd(model, images, targets, EPS, steps=steps, random_start=False, targeted=True)
+def _reference(model, images, targets, steps: int, step_size: float = 0.01) -> np.ndarray:
+    return attacks.pgd(model, images, targets, EPS, step_size=step_size, steps=steps, random_start=False, targeted=True)
 
 
 def _check_steps(model, images, targets, one: np.ndarray, three: np.ndarray) -> None:
@@ -270,6 +293,22 @@ def _check_steps(model, images, targets, one: np.ndarray, three: np.ndarray) -> 
         raise Wrong(
             f"the first step is right, but {_share(three, truth)} of the values are elsewhere after three; {hint}"
         )
+
+
+def _check_every_step(model, images, targets, moved_by: Callable) -> None:
+    """Three steps so long that the second leaves the ball: whether the third begins at its edge."""
+    long = 0.03
+    found, truth = moved_by(3, long), _reference(model, images, targets, 3, long)
+    if np.mean(np.abs(found - truth) > 1e-5) <= 0.08:
+        return
+    hint = "project about the originals, and onto [0, 1], after every step"
+    free = attacks.pgd(model, images, targets, 1.0, step_size=long, steps=3, random_start=False, targeted=True)
+    if np.mean(np.abs(found - np.clip(free, images - EPS, images + EPS)) > 1e-5) < 0.08:
+        hint = "the projection belongs into the loop, after every step, not once at the end"
+    raise Wrong(
+        f"three steps of 0.010 are right, but after three of {long:.3f}, which lead out of the ball, "
+        f"{_share(found, truth)} of the values are elsewhere; {hint}"
+    )
 
 
 def _share(a: np.ndarray, b: np.ndarray) -> str:
@@ -298,7 +337,11 @@ def check_reach(predicted: object, measured: object) -> str:
             f"you predicted {guess:.2f} grey levels and measured {found:.2f}; what bounds the change: the budget of "
             "8, or the steps? Keep the measurement and correct the prediction"
         )
-    return f"{found:.2f} of the 8 grey levels allowed: this attack cannot use its budget, however long it looks"
+    return (
+        f"{found:.2f} of the 8 grey levels allowed: this attack cannot use its budget, however long it looks. The "
+        "accuracy alone does not show it: where little is left all the same, this classifier falls to less than the "
+        "budget; on a sturdier one, the unused budget would look like robustness"
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- open problem
@@ -320,9 +363,6 @@ def check_attack_the_sure(attack_the_sure: Callable) -> str:
     standing = int(np.sum(toys.answers(model, moved) == labels))
     if standing > len(images) // 10:
         still = int(np.sum(np.abs(moved - images).max((1, 2, 3)) == 0))
-        raise Wrong(
-            f"{standing} of {len(images)} images still stand, and at most {len(images) // 10} should; {still} did not "
-            "move at all. The gradient of the cross-entropy is exactly zero here, so PGD with it only adds noise and "
-            "leaves 22 to 24: which loss has a gradient?"
-        )
+        unmoved = f"; {still} did not move at all" if still else ""
+        raise Wrong(f"{standing} of {len(images)} images still stand, and at most {len(images) // 10} should{unmoved}")
     return f"{len(images) - standing} of {len(images)} images are broken; the classifier was sure, not robust"

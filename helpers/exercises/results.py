@@ -103,8 +103,8 @@ def toy_defense() -> tuple[keras.Model, keras.Model, np.ndarray, np.ndarray]:
     coarse = rng.normal(0, 0.15, (16, 16, 3, 10)).repeat(2, 0).repeat(2, 1)
     checkers = np.indices((32, 32)).sum(0) % 2 * 2 - 1
     fine = rng.normal(0, 2.0, (16, 16, 3, 10)).repeat(2, 0).repeat(2, 1) * checkers[:, :, None, None]
-    images = rng.uniform(0.15, 0.85, (16, 16, 16, 3)).repeat(2, 1).repeat(2, 2)
-    images = (images + rng.uniform(-0.05, 0.05, images.shape)).astype(np.float32)
+    images = rng.uniform(0, 1, (16, 16, 16, 3)).repeat(2, 1).repeat(2, 2)
+    images = (images + rng.uniform(-0.05, 0.05, images.shape)).clip(0, 1).astype(np.float32)
     kernel = (coarse + fine).reshape(-1, 10)
     bias = -(np.asarray(autoencoder(images)).reshape(16, -1) @ kernel).mean(0)
     classifier.set_weights([kernel, bias])
@@ -127,14 +127,16 @@ def check_attack_through(attack_through: Callable) -> str:
     moved = as_array(answer, "your images", images.shape)
     through = np.asarray(autoencoder(tf.constant(moved, tf.float32)))
     distance = np.abs(moved - images).max()
-    if distance > EPS + 1e-5 and np.abs(moved - through).max() < 1e-3:
+    rebuilt = np.asarray(autoencoder(tf.constant(images)))
+    if distance > EPS + 1e-5 and min(np.abs(moved - through).max(), np.abs(moved - rebuilt).max() - EPS) < 1e-3:
         raise Wrong(
-            f"a value moved by {distance:.3f}, but eps is {EPS:.3f}; you return what comes out of the autoencoder, "
-            "and the attacker hands in what goes into it"
+            f"a value moved by {distance:.3f}, but eps is {EPS:.3f}; you change what comes out of the autoencoder, and "
+            "the attacker hands in what goes into it: begin and end at the images"
         )
     moved = as_attacked(moved, images, EPS)
     if distance < 0.1 * EPS:
-        raise Wrong(f"no value moved by more than {distance:.2g}, but eps is {EPS:.3f}")
+        hint = "; is it divided by 255 a second time?" if distance else ""
+        raise Wrong(f"no value moved by more than {distance:.2g}, but eps is {EPS:.3f}{hint}")
     standing = int(np.sum(_behind(autoencoder, classifier, moved) == labels))
     if standing > 2:
         alone = np.asarray(classifier(tf.constant(moved, tf.float32))).argmax(1)
@@ -145,7 +147,8 @@ def check_attack_through(attack_through: Callable) -> str:
             own = int(np.sum(alone == np.asarray(classifier(tf.constant(images))).argmax(1)))
             hint = (
                 f"only {100 * fine:.0f}% of your change comes through the autoencoder, and without it {own} of "
-                f"{len(images)} answers stay: you attacked the classifier alone; differentiate through both"
+                f"{len(images)} answers stay: you attacked the classifier alone, or left the autoencoder out "
+                "of the gradient; differentiate through both"
             )
         elif _loss(autoencoder, classifier, moved, labels) < _loss(autoencoder, classifier, images, labels):
             hint = "the loss of the true classes fell: go up"

@@ -15,10 +15,13 @@ def check_to_unit(to_unit: Callable) -> str:
     """Accepts a function from uint8 images [n, h, w, 3] to the same as floats, k/255 each."""
     pixels = np.random.default_rng(0).integers(40, 200, (3, 4, 4, 3)).astype(np.uint8)
     pixels[0, 0, 0], pixels[1, 0, 0] = 0, 255
-    before = pixels.copy()
+    _compare_unit(to_unit, pixels)
+    _compare_unit(to_unit, pixels[2:])  # without 0 and 255
+    return "0 is 0, 255 is 1, and everything between is in its place"
+
+
+def _compare_unit(to_unit: Callable, pixels: np.ndarray) -> None:
     answer = ask(to_unit, pixels, call="to_unit(pixels)")
-    if not np.array_equal(pixels, before):
-        raise Wrong("your function changes the pixels that it is given; return new images instead")
     images = as_array(answer, "your images", pixels.shape)
     kind = getattr(answer, "dtype", None)
     if kind is not None and "float" not in str(kind):
@@ -26,14 +29,18 @@ def check_to_unit(to_unit: Callable) -> str:
     truth = pixels / 255
     low, high = images.min(), images.max()
     if np.allclose(images, truth, atol=1e-6):
-        return "0 is 0, 255 is 1, and everything between is in its place"
+        return
     if high > 2:
         raise Wrong(f"your images run from {low:.4g} to {high:.4g}; divide by the largest value that a pixel can have")
     if low < -1e-6:
         raise Wrong(f"your smallest value is {low:.3f}; leave normalisation to the classifier, whose first layer it is")
+    if np.allclose(images, pixels > 0):
+        raise Wrong("everything above 0 became 1; divide, do not cut off")
+    if np.allclose(images, truth, atol=1e-3) and "16" in str(kind):
+        raise Wrong(f"your images are {kind}, which keeps about three digits; return float32")
     if len(np.unique(images.round(6))) <= 2:
         raise Wrong("only 0 and 1 are left; a division of whole numbers has rounded everything else away")
-    if abs(high - 1) > 1e-6:
+    if pixels.max() == 255 and abs(high - 1) > 1e-6:
         raise Wrong(f"a pixel of 255 became {high:.5f} and should be 1; there are 256 levels, but the largest is 255")
     k = tuple(np.argwhere(np.abs(images - truth) > 1e-6)[0])
     raise Wrong(
@@ -57,18 +64,45 @@ def check_interval(interval: Callable) -> str:
             continue
         if np.allclose(limits[::-1], truth, atol=1e-3):
             raise Wrong(f"{seen}; give the lower limit first")
+        if hint := _slip(limits, correct, n):
+            raise Wrong(f"{seen}; {hint}")
         if high > 1.5:
             raise Wrong(f"{seen}; give proportions in [0, 1], not percent or counts")
         if high - low < 1e-9:
             raise Wrong(f"{seen}, as if {n} images made certain; that is Wald's interval, and Wilson's is another")
         if low < -1e-9 or high > 1 + 1e-9:
             raise Wrong(f"{seen}, outside [0, 1]; that is Wald's interval, and Wilson's stays inside")
+        if np.allclose(limits, truth, atol=0.0051):
+            raise Wrong(f"{seen}, and should be {truth[0]:.4f} to {truth[1]:.4f}; do not round")
         ratio = (high - low) / (truth[1] - truth[0])
         if abs(ratio - 1) > 0.05:
             narrow = "narrow" if ratio < 1 else "wide"
             raise Wrong(f"{seen}: {ratio:.2f} times as wide as it should be, too {narrow}; for 95%, z is 1.96")
         raise Wrong(f"{seen}; its middle is not correct/n, but is drawn towards 1/2: look at the formula's first term")
     return "it agrees with the course's for few and many images, and stays inside [0, 1] where all or none are correct"
+
+
+def _slip(limits: np.ndarray, correct: int, n: int) -> str:
+    """What went wrong if the limits are Wilson's but for one factor, or for a bracket that was forgotten."""
+    z, p = 1.96, correct / n
+
+    def like(middle: float = z * z / (2 * n), root: float = z * z / (4 * n * n), factors=(1, 1)) -> np.ndarray:
+        half = z * np.sqrt(p * (1 - p) / n + root)
+        return ((p + middle) * factors[0] + half * factors[1] * np.array([-1, 1])) / (1 + z * z / n)
+
+    whole = 1 + z * z / n
+    slips = {"divide by 1 + z²/n": [like(factors=(whole, whole))]}
+    slips["divide the middle and the half width by 1 + z²/n"] = [like(factors=f) for f in ((1, whole), (whole, 1))]
+    slips["check the brackets: 1/(1 + z²/n)"] = [like(factors=(whole**2, whole**2))]
+    slips["check the brackets: z²/(2n), z²/(4n²)"] = [
+        like(middle, root)
+        for middle in (z * z / (2 * n), z * z / 2 * n)
+        for root in (z * z / (4 * n * n), z * z / 4, z * z / 4 * n * n)
+    ][1:]  # the first is right
+    for hint, wrong in slips.items():
+        if any(np.allclose(limits, other, rtol=1e-3, atol=1e-3) for other in wrong):
+            return hint
+    return ""
 
 
 @check("00.3", "set predicted before you compute, and then needed")
@@ -82,6 +116,7 @@ def check_needed(predicted: object, needed: object) -> str:
     if abs(ratio - 1) > 0.03:
         hints = (
             (4.0, "the interval reaches 0.5 points to either side; it is 1 point wide, not 0.5"),
+            (0.25, "0.01 is the full width: the interval reaches 0.005 to either side"),
             (0.25 / (0.91 * 0.09), "that is the worst case of 50%, but the accuracy is 91%"),
             ((1.645 / 1.96) ** 2, "that is for 90%; for 95%, z is 1.96"),
             (1 / 1.96**2, "that is one standard deviation; for 95% it takes 1.96 of them"),
@@ -106,7 +141,7 @@ def _half_width(n: float) -> float:
 
 CARD = {
     "knows": "what the attacker knows of the filter",
-    "knowledge": "static, grey-box or adaptive",
+    "knowledge": "static, grey-box or adaptive (adaptive: knows all of it, as in white-box)",
     "may_do": "what the attacker may change, and what not",
     "budget": "how much of it: a number with its unit",
     "goal": "when the attack has succeeded",
@@ -124,17 +159,23 @@ def check_card(card: object) -> str:
     for field in ("knows", "may_do", "budget", "goal"):
         text = card[field]
         if not isinstance(text, str) or len(text.split()) < 3:
-            raise Wrong(f"{field!r} is {text!r}; say in a few words {CARD[field]}")
+            raise Wrong(f"{field!r} is {text!r}; say in at least three words {CARD[field]}")
     texts = [card[field].strip().lower() for field in ("knows", "may_do", "budget", "goal")]
     if len(set(texts)) < 4:
         raise Wrong("two fields say the same; each answers a question of its own")
     knowledge = (
         str(card["knowledge"]).strip().lower().replace("_", "-").replace("gray", "grey").replace("grey box", "grey-box")
     )
+    knowledge = {"white-box": "adaptive", "white box": "adaptive", "whitebox": "adaptive"}.get(knowledge, knowledge)
     if knowledge not in ("static", "grey-box", "adaptive"):
-        raise Wrong(f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive")
+        raise Wrong(
+            f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive (adaptive = knows all of it)"
+        )
     if not any(letter.isdigit() for letter in card["budget"]):
-        raise Wrong(f"'budget' is {card['budget']!r}, without a number; a budget that is not counted limits nobody")
+        raise Wrong(
+            f"'budget' is {card['budget']!r}, without a number; write one, in digits: a budget that is not "
+            "counted limits nobody"
+        )
     n = as_number(card["n"], "'n'")
     if n < 1 or n != n // 1:
         raise Wrong(f"'n' is {n:g}; it must be a whole number of mails")

@@ -10,6 +10,7 @@ import functools
 import html
 import inspect
 import linecache
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import settings
 from ..backend import keras, tf
 
 RIGHT, WRONG, NOT_DONE = "right", "not right yet", "not done yet"
@@ -77,8 +79,14 @@ class Check:
     todo: str
     judge: Callable[..., str]
 
-    def __call__(self, *answers: object) -> Verdict:
+    def __call__(self, *answers: object, **named: object) -> Verdict:
         try:
+            signature = inspect.signature(self.judge)
+            try:
+                answers = signature.bind(*answers, **named).args
+            except TypeError:
+                call = f"{self.judge.__name__}({', '.join(signature.parameters)})"
+                raise Wrong(f"the check takes other arguments; call it as {call}") from None
             if any(_is_stub(answer) for answer in answers):
                 raise NotDone
             return Verdict(self.exercise, RIGHT, self.judge(*answers))
@@ -118,7 +126,7 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
 
     Raises:
         NotDone: it returns ``...`` or None, or raises NotImplementedError.
-        Wrong: it is no function, takes other arguments, or raises an error.
+        Wrong: it is no function, takes other arguments, raises an error, or changes the arrays that it is given.
     """
     name = call.split("(")[0]
     if not callable(function):
@@ -134,8 +142,9 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
         ) from None
     except ValueError:  # some callables have no signature
         pass
+    given = [_copied(argument) for argument in arguments]
     try:
-        answer = function(*arguments)
+        answer = function(*given)
     except NotImplementedError as error:
         if "symbolic" in str(error):  # TensorFlow's word for NumPy inside a graph
             raise Wrong(f"your {name} calls NumPy inside a graph{_where(error)}; use TensorFlow's functions") from error
@@ -144,14 +153,41 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
         raise
     except Exception as error:  # whatever a student's code raises
         hint = ""
-        if "None" in str(error) and isinstance(error, (ValueError, TypeError)):
-            hint = "; is a gradient None? Then the loss does not depend, in TensorFlow, on what the tape watches"
+        if re.search(r"NoneType|None values", str(error)) and isinstance(error, (ValueError, TypeError)):
+            hint = (
+                "; is a gradient None? Watch the images (tape.watch), and compute the loss from them inside the tape, "
+                "in TensorFlow"
+            )
+        if isinstance(error, LookupError) and "gradient" in str(error):
+            hint = "; something on the way has no gradient: predict and NumPy cut it, stay in TensorFlow"
         raise Wrong(f"your {name} stopped with {_in_one_line(error)}{_where(error)}{hint}") from error
+    if not all(_same(a, b) for a, b in zip(arguments, given, strict=True)):
+        raise Wrong(f"your {name} changes the arrays that it is given; leave them as they are, and return new ones")
     if answer is None:
         raise NotDone(f"{name} returns nothing; if it is finished, it lacks a return")
     if _is_stub(answer):
         raise NotDone
     return answer
+
+
+def _copied(argument: object) -> object:
+    """A copy of an array, or of a collection of arrays; anything else as it is."""
+    if isinstance(argument, np.ndarray):
+        return argument.copy()
+    if isinstance(argument, dict):
+        return {key: _copied(value) for key, value in argument.items()}
+    return [_copied(value) for value in argument] if isinstance(argument, list) else argument
+
+
+def _same(before: object, after: object) -> bool:
+    """Whether the arrays in what _copied returned are what they were."""
+    if isinstance(before, np.ndarray):
+        return np.array_equal(before, after)
+    if isinstance(before, dict):
+        return before.keys() == after.keys() and all(_same(value, after[key]) for key, value in before.items())
+    if isinstance(before, list):
+        return len(before) == len(after) and all(map(_same, before, after))
+    return True
 
 
 def _in_one_line(error: Exception) -> str:
@@ -209,7 +245,10 @@ def as_array(answer: object, what: str, shape: Sequence[int] | None = None) -> n
     """
     try:
         array = np.asarray(answer)
-        kind, array = array.dtype, array.astype(np.float64)
+        kind = array.dtype
+        if kind.kind in "US":
+            raise TypeError
+        array = array.astype(np.float64)
     except (TypeError, ValueError):
         raise Wrong(f"{what} should be numbers, but came as {type(answer).__name__}") from None
     if shape is not None and array.shape != tuple(shape):
@@ -228,7 +267,8 @@ def _shape(shape: Sequence[int]) -> str:
 def as_number(answer: object, what: str) -> float:
     """An answer as one number. Raises Wrong if it is not one."""
     if isinstance(answer, (bool, np.bool_, str)):
-        raise Wrong(f"{what} should be one number, but is {answer!r}")
+        kind = "text" if isinstance(answer, str) else "truth value"
+        raise Wrong(f"{what} should be one number, but is the {kind} {answer!r}")
     if isinstance(answer, Real):
         return float(as_array(answer, what, ()))
     array = as_array(answer, what)
@@ -258,8 +298,18 @@ def as_attacked(answer: object, images: np.ndarray, eps: float, tolerance: float
     """
     moved = as_array(answer, "your images", images.shape)
     distance = float(np.abs(moved - images).max())
+    if np.abs(moved).max() > 20:
+        raise Wrong(
+            f"your images run from {moved.min():.4g} to {moved.max():.4g}; they belong in [0, 1], not in 0..255"
+        )
     if distance > eps + tolerance:
-        hint = "eps is a number in [0, 1] already" if distance > 10 * eps else "go back into the ball after every step"
+        hint = "go back into the ball about the originals after every step"
+        if abs(distance - settings.EPS) < 1e-4:
+            hint = "8/255 is this notebook's budget, but not every call's: use the argument eps"
+        elif np.abs(moved).max() <= eps + tolerance:
+            hint = "you return the change alone; add it to the images"
+        elif distance > 10 * eps:
+            hint = "eps is a number in [0, 1] already; is what you add to the images a step of that size?"
         raise Wrong(f"a value moved by {distance:.3f}, but eps is {eps:.3f}; {hint}")
     low, high = float(moved.min()), float(moved.max())
     if low < -tolerance or high > 1 + tolerance:

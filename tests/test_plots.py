@@ -1,0 +1,123 @@
+"""The figures: one style, colours that the colour-blind tell apart, text that can be read on paper, the same bytes."""
+
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import seaborn as sns
+from matplotlib import rc_params_from_file
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from helpers import evaluation, plots, settings, tables
+
+PRINTED = (210 - 2 * 16) / 25.4
+"""Inches between the margins of the report's A4 pages (report.css)."""
+
+SMALLEST = 6.5
+"""Points, on paper. Journals ask for 5 to 7 at least."""
+
+
+def record(percent, **fields):
+    common = {"dataset": "cifar10", "profile": "smoke", "model": "resnet20", "stage": "initial", "defense": "none",
+              "input": "pgd", "threat": "static", "eps": 8 / 255, "steps": 10, "seed": 0}  # fmt: skip
+    return evaluation.record(np.arange(200) < 2 * percent, **{**common, **fields})
+
+
+TABLE = [record(v, input=i, stage=s, defense=d) for (i, s, d), v in tables.PAPER["resnet20"].items()]
+AWARE = [record(r["accuracy"] * 10, threat=t, **{k: r[k] for k in ("stage", "defense", "input")})
+         for r in TABLE for t in ("grey_box", "adaptive")]  # fmt: skip
+HISTORY = [{"loss": 1 / k, "accuracy": 1 - 1 / k} for k in range(1, 12)]
+BUDGETS = [record(90 - 4 * k, eps=k / 255, input=i) for k in range(0, 17, 4) for i in ("noise", "fgsm", "pgd")]
+KINDS = ("seed", "departure", "departure")
+AUDIT = {"rows": [{"title": "the course", "records": TABLE}, *(
+    {"title": "a departure with a long title", "kind": kind, "records": TABLE,
+     "differences": [{"points": 10.0, "low": 5, "high": 15}] * 12} for kind in KINDS)]}  # fmt: skip
+IMAGES = np.random.default_rng(0).random((8, 32, 32, 3)).astype(np.float32)
+
+FIGURES = {
+    "gallery": lambda: plots.gallery({"original": IMAGES, "attacked": IMAGES}, {"original": ["automobile"] * 8}),
+    "accuracy_curve": lambda: plots.accuracy_curve(BUDGETS, "eps", "eps (1/255)", "A title", 255),
+    "training_curve": lambda: plots.training_curve(
+        HISTORY, {"loss": "training", "accuracy": "validation"}, "loss", "A title"
+    ),
+    "results_figure": lambda: plots.results_figure(TABLE, "resnet20", "A title"),
+    "paper_figure": lambda: plots.paper_figure(TABLE, "resnet20", "A title"),
+    "threats_figure": lambda: plots.threats_figure(TABLE + AWARE, "A title"),
+    "knowledge_figure": lambda: plots.knowledge_figure(TABLE, AWARE, "A title"),
+    "ladder_figure": lambda: plots.ladder_figure(
+        {"initial": {f"PGD on something {k}": record(9 * k) for k in range(9)}}, {"initial": record(90)}, "A title"
+    ),
+    "budgets_figure": lambda: plots.budgets_figure({"PGD through both": BUDGETS[::3], "noise": BUDGETS[1::3]}, "A"),
+    "certified_figure": lambda: plots.certified_figure(
+        {"sigma 0.25": BUDGETS[::3]}, tables.PUBLISHED_CERTIFICATES, 8 / 255, "A title"
+    ),
+    "tradeoff_figure": lambda: plots.tradeoff_figure(
+        {"this": (record(90), record(5))}, tables.ROBUSTBENCH, "A title"
+    ),
+    "audit_figure": lambda: plots.audit_figure(AUDIT, "A title"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=FIGURES)
+def drawn(request):
+    """A figure, twice as PNG, and once more to look at."""
+    draw = FIGURES[request.param]
+    files = [plots.png(draw(), "smoke run") for _ in range(2)]
+    figure = draw()
+    figure.canvas.draw()
+    yield files, figure
+    plt.close(figure)
+
+
+def test_every_figure_is_looked_at():
+    drawers = {name for name, function in inspect.getmembers(plots, inspect.isfunction)
+               if function.__module__ == plots.__name__ and inspect.signature(function).return_annotation == "Figure"}
+    assert drawers == set(FIGURES)  # fmt: skip
+
+
+def test_the_same_figure_has_the_same_bytes(drawn):
+    (first, second), _ = drawn
+    assert first == second
+    assert b"Software" not in first and b"tIME" not in first and b"Matplotlib" not in first
+
+
+def test_text_can_be_read_on_paper(drawn):
+    (file, _), figure = drawn
+    width = int.from_bytes(file[16:20], "big") / plt.rcParams["savefig.dpi"]
+    scale = min(1, PRINTED / width)
+    for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_text() and artist.get_visible()):
+        assert text.get_fontsize() * scale >= SMALLEST, f"{text.get_text()!r}: {text.get_fontsize() * scale:.1f} points"
+
+
+def test_lines_have_colours_that_the_colour_blind_tell_apart(drawn):
+    _, figure = drawn
+    palette = {to_hex(color) for color in sns.color_palette("colorblind")}
+    for line in figure.findobj(Line2D):
+        color = line.get_color()
+        red, green, blue = to_rgb(color)
+        assert to_hex(color) in palette or max(red, green, blue) - min(red, green, blue) < 0.02, color
+
+
+def test_the_style_file_is_in_force():
+    style = rc_params_from_file(settings.ROOT / "helpers" / "course.mplstyle", use_default_template=False)
+    assert len(style) > 10 and all(plt.rcParams[name] == value for name, value in style.items())
+    assert set(style["axes.prop_cycle"].by_key()["color"]) <= {to_hex(c) for c in sns.color_palette("colorblind")}
+
+
+def test_wrong_answers_stand_out_in_a_gallery(images):
+    titles, wrong = {"row": ["cat", "dog"]}, {"row": [False, True]}
+    first, second = plots.gallery({"row": images[:2]}, titles, wrong).axes
+    assert (first.title.get_fontweight(), second.title.get_fontweight()) == ("normal", "bold")
+    assert second.title.get_color() != first.title.get_color()
+
+
+def test_a_training_curve_has_its_marks_and_its_level():
+    history = [{"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25}]
+    figure = plots.training_curve(history, {"loss": "loss"}, "loss", "t", marks={2.5: "second"}, level=(0.4, "before"))
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["second"]
+    assert {0.4} in [set(line.get_ydata()) for line in axis.lines]
+    assert "before" in [line.get_label() for line in axis.lines]
