@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import sys
@@ -136,6 +137,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             scratch.unlink()
         raise cannot_write(path, error) from error
+
+
+def workers() -> tuple[int, list[str]]:
+    """This process's number among the workers that share its work (devices), and their addresses; else 0 and none.
+
+    Raises:
+        CourseError: there should be workers, and TF_CONFIG does not name them.
+    """
+    if os.environ.get("COURSE_DEVICES") != "workers":
+        return 0, []
+    try:
+        given = json.loads(os.environ["TF_CONFIG"])
+        addresses, index = given["cluster"]["worker"], int(given["task"]["index"])
+        if given["task"]["type"] != "worker" or not 0 <= index < len(addresses):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise CourseError(
+            "COURSE_DEVICES is workers, but TF_CONFIG does not say which: it has to be "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+        ) from None
+    return index, addresses
 
 
 def cannot_write(path: Path, error: OSError) -> CourseError:
