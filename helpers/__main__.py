@@ -22,6 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 if a notebook failed, 2 for bad input."""
     options = _parser().parse_args(arguments)
     try:
+        if settings.workers()[1] and options.do not in (_weights, _job):
+            raise CourseError(
+                "workers share weights, train and measure; the other commands start processes of their own, or are "
+                "done by one: set COURSE_DEVICES to one or mirrored"
+            )
         return options.do(options) or 0
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)

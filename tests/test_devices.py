@@ -158,6 +158,30 @@ def wait_for_lines(text, count, log, process, within=240):
     pytest.fail(f"{text} did not come {count} times: {log.read_text()[-3000:]}")
 
 
+@pytest.mark.timeout(900)
+def test_workers_fill_one_store_between_them(tmp_path):
+    """A job of the course, whole, on two workers; then on one device, which finds everything there."""
+    job = ["train", "--profile", "smoke", "--dataset", "patches10", "--n-train", "64"]
+
+    def start(option, config, name):
+        env = environment(option, config) | {"ARTIFACTS_DIR": str(tmp_path / "store"), "COURSE_PRECISION": "float32"}
+        with open(tmp_path / f"{name}.log", "w") as log:
+            command = [sys.executable, "-m", "helpers", *job, "--out", str(tmp_path / f"{name}.json")]
+            return subprocess.Popen(command, env=env, cwd=settings.ROOT, stdout=log, stderr=log)
+
+    workers = [start("workers", config, f"worker{k}") for k, config in enumerate(cluster(2))]
+    for k, worker in enumerate(workers):
+        assert worker.wait(400) == 0, (tmp_path / f"worker{k}.log").read_text()[-3000:]
+    alone = start("", None, "alone")
+    assert alone.wait(400) == 0, (tmp_path / "alone.log").read_text()[-3000:]
+    results = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("worker0", "worker1", "alone")]
+    made = [[step["name"] for step in found["steps"]] for found in results]
+    assert "fine-tune" in made[0] and made[2] == ["start"], "it found everything in the store"
+    for name in ("autoencoder", "fine_tuned"):
+        losses = [found[name]["loss"] for found in results]
+        assert losses[0] == losses[1] == losses[2]
+
+
 # ------------------------------------------------------------------------------------------------------------ options
 
 
@@ -169,10 +193,12 @@ def wait_for_lines(text, count, log, process, within=240):
         ("mirrored", None, "there are 0 GPUs; for parts of the CPU say how many"),
         ("workers", None, "TF_CONFIG does not say which"),
         ("workers", {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}, "TF_CONFIG does not say"),
+        ("workers", {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}, "workers share weights,"),
     ],
 )
 def test_devices_that_are_not_there(option, config, message):
-    command = [sys.executable, "-m", "helpers", "weights", "--dataset", "patches10"]
+    command = [sys.executable, "-m", "helpers"]
+    command += ["report"] if "share" in message else ["train", "--dataset", "patches10"]
     done = subprocess.run(command, env=environment(option, config), capture_output=True, text=True)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
 
