@@ -7,24 +7,28 @@ MODEL ?= resnet20
 SEED ?= 0
 WEIGHTS ?= course
 EPS ?= 8/255
+GRID ?= sweeps/smoke.yml
+CORES ?=
 
 VENV := .venv
+VENV_SWEEP := .venv-sweep
 RUN := $(VENV)/bin/python -m helpers
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
 # A misspelt variable would be ignored in silence otherwise, and the report be one of other parameters than asked for.
-KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS EPS
+KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS EPS GRID CORES
 UNKNOWN := $(filter-out $(KNOWN),$(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word))))))
 ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
 endif
 
-.PHONY: help report test lab full weights bench audit exercises record verify clean
+.PHONY: help report test lab full weights bench audit sweep cost exercises record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
+	@echo "of sweep and cost: GRID=sweeps/smoke.yml CORES=2"
 
 report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf
 	$(RUN) report $(PARAMETERS)
@@ -32,7 +36,7 @@ report: $(VENV)/installed ## run all notebooks, write report/index.html and repo
 full: $(VENV)/installed ## the same at the paper's scale; goes on where it was stopped
 	$(RUN) report $(PARAMETERS) --profile full
 
-test: $(VENV)/installed-test ## run the tests
+test: $(VENV)/installed-test $(VENV_SWEEP)/installed ## run the tests
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lab: $(VENV)/installed ## open the notebooks in JupyterLab
@@ -46,6 +50,12 @@ bench: $(VENV)/installed-test ## measure speeds beside other libraries, write fi
 
 audit: $(VENV)/installed ## switch the released code's departures on one at a time, write figures/audit.json
 	$(RUN) audit $(PARAMETERS)
+
+sweep: $(VENV)/installed $(VENV_SWEEP)/installed ## run a grid of jobs (GRID); goes on where it was stopped
+	$(RUN) sweep "$(GRID)" $(if $(CORES),--cores "$(CORES)")
+
+cost: $(VENV)/installed $(VENV_SWEEP)/installed ## measure what a sweep's steps cost, write figures/cost.json
+	$(RUN) cost --model "$(MODEL)" $(if $(CORES),--cores "$(CORES)")
 
 exercises: $(VENV)/installed ## write the student notebooks (notebooks/exercises) from notebooks/solutions
 	$(RUN) exercises
@@ -72,4 +82,10 @@ $(VENV)/installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/installed-test: $(VENV)/installed requirements-test.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.lock
+	@touch $@
+
+# Snakemake and its plugins, apart from the course's packages: it only starts the course's command lines.
+$(VENV_SWEEP)/installed: requirements-sweep.lock | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VENV_SWEEP)
+	$(VENV_SWEEP)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sweep.lock
 	@touch $@

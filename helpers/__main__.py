@@ -22,6 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 if a notebook failed, 2 for bad input."""
     options = _parser().parse_args(arguments)
     try:
+        if settings.workers()[1] and options.do not in (_weights, _job):
+            raise CourseError(
+                "workers share weights, train and measure; the other commands start processes of their own, or are "
+                "done by one: set COURSE_DEVICES to one or mirrored"
+            )
         return options.do(options) or 0
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -71,6 +76,32 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--out", type=Path, default=settings.FIGURES / "benchmarks.json")
     bench.set_defaults(do=_bench)
 
+    sweep = commands.add_parser("sweep", help="run a grid of jobs, or say what it would take")
+    sweep.add_argument("grid", type=Path, help="a YAML file, such as sweeps/smoke.yml")
+    sweep.add_argument("--cores", type=int, default=os.cpu_count(), help="of this machine; on a cluster, jobs at once")
+    sweep.add_argument("--profile", help="slurm, kubernetes or a folder: a Snakemake profile; else this machine")
+    sweep.add_argument("--dry-run", action="store_true", help="show what would be run")
+    sweep.add_argument("--estimate", action="store_true", help="run nothing; predict time and memory")
+    sweep.add_argument("--merge", action="store_true", help="run nothing; merge the records of the finished jobs")
+    sweep.add_argument("--record", action="store_true", help="run nothing; ship the records in figures/sweeps/")
+    sweep.add_argument("--out", type=Path, help="another file for the records of --merge or --record")
+    sweep.set_defaults(do=_sweep)
+
+    for name, text in (
+        ("train", "train a run's autoencoder and fine-tuned classifier, and keep them in artifacts/"),
+        ("measure", "attack one defense with one budget and number of steps"),
+    ):
+        job = commands.add_parser(name, help=text)
+        _add_job(job, name)
+
+    cost = commands.add_parser("cost", help="measure what the steps of a sweep cost, write figures/cost.json")
+    cost.add_argument("--dataset", default="patches10", help="cifar10 or patches10; the cost is the same")
+    cost.add_argument("--model", action="append", help="a network; may be repeated; else resnet20")
+    cost.add_argument("--cores", type=int, default=os.cpu_count())
+    cost.add_argument("--threads", type=int, default=1, help="cores of a job")
+    cost.add_argument("--out", type=Path, default=settings.FIGURES / "cost.json")
+    cost.set_defaults(do=_cost)
+
     audit = commands.add_parser("audit", help="switch the released code's departures on, one at a time")
     _add_parameters(audit)
     audit.add_argument("--initial-only", action="store_true", help="the initial classifier only; trains nothing")
@@ -96,6 +127,28 @@ def _parser() -> argparse.ArgumentParser:
     clean = commands.add_parser("clean", help="remove artifacts/ and report/")
     clean.set_defaults(do=_clean)
     return parser
+
+
+def _add_job(parser: argparse.ArgumentParser, name: str) -> None:
+    """The options of a sweep's job; as text, so that they are checked as a grid's values are."""
+    from .sweep import Grid
+
+    parser.add_argument("--profile", default=Grid.profile, help=f"one of {', '.join(settings.PROFILES)}")
+    parser.add_argument("--dataset", default=Grid.dataset, help="cifar10 or patches10")
+    parser.add_argument("--model", default=Grid.model[0], help="resnet20 or sepreresnet56")
+    parser.add_argument("--weights", default=Grid.weights, help="course, tf2cv, none or a weight file")
+    parser.add_argument("--trained-eps", default=Grid.trained_eps[0], help="the budget that the defense was trained on")
+    parser.add_argument("--seed", default=str(Grid.seed[0]), help="a whole number")
+    parser.add_argument("--n-train", help="images to train on; else the profile's number")
+    if name == "measure":
+        parser.add_argument("--autoencoder", default=Grid.autoencoder[0], help="none or paper")
+        parser.add_argument(
+            "--eps", default=Grid.eps[0], help="the attack's budget in [0, 1]; fractions are understood"
+        )
+        parser.add_argument("--steps", default=str(Grid.steps[0]), help="PGD's steps")
+        parser.add_argument("--n", help="test images to attack; else the profile's number")
+    parser.add_argument("--out", type=Path, help="a JSON file for what is found")
+    parser.set_defaults(do=_job, job=name)
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
@@ -193,6 +246,58 @@ def _audit(options: argparse.Namespace) -> None:
     found = audit.audit(pipeline.start(**parameters), options.initial_only)
     audit.write(found, options.out)
     print(tables.audit_table(found).to_string())
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from . import sweep
+
+    grid = sweep.read(options.grid)
+    if options.estimate:
+        from . import cost
+
+        record = cost.recorded()
+        print(cost.describe(grid, cost.estimate(grid, options.cores, record), options.cores, record))
+        return 0
+    if options.merge or options.record:
+        target = sweep.RECORDED / f"{grid.name}.json" if options.record else sweep.folder_of(grid) / "records.json"
+        target = options.out or target
+        sweep.write(grid, target)
+        print(os.path.relpath(target))
+        return 0
+    status = sweep.run(options.grid, options.cores, options.profile, options.dry_run)
+    if status:
+        print("some jobs failed; what is finished is kept, and the same command runs the rest", file=sys.stderr)
+        return 1
+    if not options.dry_run:
+        print(os.path.relpath(sweep.folder_of(grid) / "records.json"))
+    return 0
+
+
+def _job(options: argparse.Namespace) -> None:
+    from . import sweep
+
+    asked = {key: getattr(options, key) for key in sweep.KEYS if getattr(options, key, None) is not None}
+    whole = {key: _number(value, key, int) for key, value in asked.items() if key in ("seed", "steps", "n", "n_train")}
+    grid = sweep.checked("the command", asked | whole)
+    (job,) = sweep.trainings(grid) if options.job == "train" else sweep.measurements(grid)
+    from . import measure
+
+    found = measure.train(job) if options.job == "train" else measure.measure(job)
+    measure.write(found, options.out)
+    print(measure.describe(found))
+
+
+def _cost(options: argparse.Namespace) -> None:
+    models = options.model or ["resnet20"]
+    for model in models:
+        registry.check_model(model)
+    for name, value in (("--cores", options.cores), ("--threads", options.threads)):
+        if value < 1:
+            raise CourseError(f"{name} is {value}; it must be at least 1")
+    from . import cost
+
+    cost.write(cost.measure(options.dataset, models, options.cores, options.threads), options.out)
+    print(os.path.relpath(options.out))
 
 
 def _exercises(options: argparse.Namespace) -> int:

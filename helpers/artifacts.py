@@ -2,28 +2,40 @@
 
 An artifact is a file and a manifest beside it. The manifest holds the configuration, the checksums of what went in
 and the checksum of what came out, and is written last; a run that is killed leaves either a whole artifact or none.
+Of several processes that need the same artifact one makes it, under a lock, and the others wait for it.
 """
 
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import inspect
 import io
 import json
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks; artifacts are whole all the same, but two processes may both make one
+    fcntl = None
 
 import numpy as np
 
 from . import settings
 from .datasets import sha256_of
-from .settings import cannot_write, write_atomically
+from .settings import CourseError, cannot_write, write_atomically
+
+made = 0
+"""How many artifacts this process has made, and not found."""
 
 
 def code_version(*modules: ModuleType) -> str:
@@ -45,6 +57,9 @@ def code_version(*modules: ModuleType) -> str:
 def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) -> Path:
     """The artifact of this configuration, computed only if it is not there whole.
 
+    Any number of processes may ask for it at once: the first computes, the others wait and take what it made. If it
+    fails or is killed, the next one computes.
+
     Args:
         kind: a folder's name.
         config: everything the result depends on, in JSON's types.
@@ -61,14 +76,31 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
     file, manifest = folder / f"{key}{suffix}", folder / f"{key}.json"
     if _is_whole(file, manifest, config):
         return file
-    scratch = folder / f".{key}.{os.getpid()}{suffix}"
-    start = time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        produce(scratch)
-        os.replace(scratch, file)
+        if settings.workers()[0]:
+            _follow(file, manifest, config, produce)
+            return file
+        with locked(folder / f".{key}.lock", f"{kind} {key}"):
+            if not _is_whole(file, manifest, config):  # else another process made it while this one waited
+                _produce(file, manifest, config, produce)
+                shutil.rmtree(checkpoints(kind, config), ignore_errors=True)
     except OSError as error:
         raise cannot_write(file, error) from error
+    return file
+
+
+def _produce(file: Path, manifest: Path, config: dict, produce: Callable[[Path], None]) -> None:
+    """Make a file and its manifest; the lock is this process's."""
+    folder, key = file.parent, manifest.stem
+    for left in (*folder.glob(f".{key}.part-*"), *folder.glob(f".{manifest.name}.*.tmp")):
+        left.unlink(missing_ok=True)  # of a process that was killed
+    # Not by the process's number: on a cluster two machines that share the store may both have a process of it.
+    scratch = folder / f".{key}.part-{uuid.uuid4().hex}{file.name.removeprefix(key)}"
+    start = time.perf_counter()
+    try:
+        produce(scratch)
+        os.replace(scratch, file)
     finally:
         with suppress(OSError):
             scratch.unlink()
@@ -78,8 +110,112 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
         "seconds": round(time.perf_counter() - start, 2),
     }
     write_atomically(manifest, json.dumps(record, indent=1, sort_keys=True).encode())
-    shutil.rmtree(checkpoints(kind, config), ignore_errors=True)
-    return file
+    global made
+    made += 1
+
+
+def _follow(file: Path, manifest: Path, config: dict, produce: Callable[[Path], None]) -> None:
+    """Take part in making an artifact, as one worker of several (devices), and wait for worker 0 to write it.
+
+    All workers find the artifact missing or all find it there: until this one takes part worker 0 cannot finish it,
+    unless its making is nothing that workers share.
+    """
+    with tempfile.TemporaryDirectory() as passing:
+        produce(Path(passing) / file.name)
+    for _ in range(600):
+        if _is_whole(file, manifest, config):
+            return
+        time.sleep(0.1)
+    raise CourseError(
+        f"worker 0 has not written {file}. All workers need the same store: set ARTIFACTS_DIR to a folder on a disk "
+        "that they share"
+    )
+
+
+@contextmanager
+def locked(lock: Path, what: str = "") -> Iterator[None]:
+    """Hold a lock file; other processes and threads that want it wait.
+
+    The lock is the operating system's (flock): it ends with the process that holds it, however that ends, so that a
+    dead owner blocks nobody. On a network file system it works between machines where that file system has locks
+    (NFS, and Lustre mounted with ``flock``); where it has none, nobody waits.
+
+    Args:
+        what: is named to the person whose process has to wait.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = _acquire(lock, what)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # first the file, then the lock: who waits for it sees that the file is gone (below)
+            lock.unlink()
+        os.close(descriptor)
+
+
+@contextmanager
+def sole(lock: Path, otherwise: str) -> Iterator[int | None]:
+    """Hold a lock file that nobody waits for, and keep the file.
+
+    Yields:
+        The descriptor that holds the lock: a child process that is given it holds it as well.
+
+    Raises:
+        CourseError: another process holds it; ``otherwise`` is the message.
+    """
+    if fcntl is None:
+        yield None
+        return
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CourseError(otherwise) from error
+        except OSError as error:
+            _check_unsupported(error)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(lock: Path, what: str) -> int:
+    """A descriptor of the lock file that holds the lock."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _flock(descriptor, what)
+            if _is_still(lock, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its owner removed it; a new file may be somebody's lock by now
+
+
+def _flock(descriptor: int, what: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        settings.note(f"another process is making {what}; waiting for it" if what else "waiting for another process")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        _check_unsupported(error)
+
+
+def _check_unsupported(error: OSError) -> None:
+    """Pass on what is no file system without locks."""
+    if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+        raise error
+
+
+def _is_still(lock: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(lock), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def make_array(kind: str, config: dict, shape: tuple[int, ...], produce: Callable[[np.ndarray], None]) -> np.ndarray:

@@ -11,7 +11,7 @@ from numbers import Integral
 
 import numpy as np
 
-from . import losses
+from . import devices, losses
 from .backend import keras, tf
 from .settings import CourseError, check_eps
 
@@ -187,15 +187,17 @@ def in_batches(attack: Callable[..., tf.Tensor], arrays: tuple[np.ndarray, ...],
     """attack(*arrays), a batch at a time; all arrays have the same length.
 
     The batches are as few as ``batch_size`` allows and all of one size, so that the attack's graph is traced for one
-    shape only; what the last one lacks is filled up with copies.
+    shape only; what the last one lacks is filled up with copies. Where there are many devices, they share each batch.
     """
     n = len(arrays[0])
     size = -(-n // -(-n // batch_size))
+    size += -size % devices.COUNT
+    attack = devices.everywhere(attack)
     outputs = []
     for first in range(0, n, size):
         parts = [a[first : first + size] for a in arrays]
         fill = [(0, size - len(parts[0]))]
-        padded = [tf.constant(np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge")) for a in parts]
+        padded = [np.pad(a, fill + [(0, 0)] * (a.ndim - 1), mode="edge") for a in parts]
         outputs.append(np.asarray(attack(*padded))[: len(parts[0])])
     return np.concatenate(outputs)
 

@@ -1,6 +1,7 @@
 """TensorFlow and its Keras 2, imported without the notes that they write to stderr at start-up.
 
-Set TF_CPP_MIN_LOG_LEVEL=0 to see those notes, for instance when a GPU is not found.
+Set TF_CPP_MIN_LOG_LEVEL=0 to see those notes, for instance when a GPU is not found. COURSE_DEVICES says which devices
+training and attacks are shared by (devices.py); that has to be settled here, before TensorFlow's first operation.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from .settings import CourseError, note, workers
 
 
 @contextmanager
@@ -29,11 +32,46 @@ def _muted() -> Iterator[None]:
         os.close(nowhere)
 
 
+def _mirrored(count: str) -> None:
+    """Every variable on several devices of this machine: its GPUs, or as many parts of its CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    number = int(count or len(gpus))
+    if not number or (gpus and number > len(gpus)):
+        raise CourseError(
+            f"COURSE_DEVICES is mirrored:{count or 'all'}, but there are {len(gpus)} GPUs; for parts of the CPU say "
+            "how many (mirrored:2)"
+        )
+    if not gpus:
+        parts = [tf.config.LogicalDeviceConfiguration()] * number
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    names = [f"{'GPU' if gpus else 'CPU'}:{k}" for k in range(number)]
+    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(names))
+
+
+def _workers() -> None:
+    """One of several processes, perhaps on several machines, as TF_CONFIG has them."""
+    index, addresses = workers()
+    note(f"worker {index} of {len(addresses)}, waiting for the others: {', '.join(addresses)}")
+    tf.distribute.experimental_set_strategy(tf.distribute.MultiWorkerMirroredStrategy())
+
+
+def _start(option: str) -> None:
+    """Create the devices and, unless it is one device, set the strategy that everything from here on runs under."""
+    kind, _, count = option.partition(":")
+    if kind == "mirrored" and (not count or (count.isdecimal() and int(count))):
+        _mirrored(count)
+    elif option == "workers":
+        _workers()
+    elif option not in ("", "one"):
+        raise CourseError(f"COURSE_DEVICES is {option!r}; there are one, mirrored, mirrored:2 (3, ...) and workers")
+    tf.config.list_physical_devices()
+    tf.zeros([1])  # creates the devices, which is when a machine without a GPU complains
+
+
 with _muted():
     import tensorflow as tf
 
-    tf.config.list_physical_devices()
-    tf.zeros([1])  # creates the devices, which is when a machine without a GPU complains
+    _start(os.environ.get("COURSE_DEVICES", ""))
 
 tf.get_logger().setLevel("ERROR")
 keras = tf.keras

@@ -11,18 +11,14 @@ from __future__ import annotations
 import itertools
 import json
 import multiprocessing
-import re
-import resource
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from . import attacks, autoencoder, classifiers, datasets, evaluation, folding, provenance, settings, training
+from . import attacks, autoencoder, classifiers, datasets, evaluation, folding, memory, provenance, settings, training
 from .backend import keras, tf
 from .registry import MODELS
 from .settings import CourseError, progress
@@ -110,18 +106,9 @@ def _peak_mib_of(name: str, dataset: str, model: str, batch: int) -> int:
 def _run_once(name: str, dataset: str, model: str, batch: int) -> int:
     data = datasets.load(dataset)
     classifier, (images, labels) = classifiers.load(model, data), data.test.take(batch)
-    with suppress(OSError):  # Linux: forget the peak of reading the data
-        Path("/proc/self/clear_refs").write_text("5")
+    memory.forget_peak()  # of reading the data
     CONTENDERS[name](classifier, images, labels)()
-    return _peak_mib()
-
-
-def _peak_mib() -> int:
-    status = Path("/proc/self/status")
-    if status.is_file():  # on Linux getrusage's number may be that of the process that started this one
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) // 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (2**20 if sys.platform == "darwin" else 2**10)
+    return memory.peak_mib()
 
 
 def _gradient(model: attacks.Model, x: tf.Tensor, y: tf.Tensor) -> Contender:

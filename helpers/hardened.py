@@ -16,7 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from . import artifacts, attacks, classifiers, datasets, evaluation, pipeline, provenance, robust, settings, smoothing
+from . import (
+    artifacts,
+    attacks,
+    classifiers,
+    datasets,
+    devices,
+    evaluation,
+    pipeline,
+    provenance,
+    robust,
+    settings,
+    smoothing,
+)
 from . import autoencoder as ae_module
 from .backend import keras
 from .datasets import Split
@@ -109,6 +121,7 @@ def make(run: Run, name: str) -> dict:
         CourseError: there is no such recipe.
     """
     recipe = recipe_of(name)
+    devices.check_one(f"training {name}")  # its attack or noise is drawn for a whole batch
     front = _begins_with(run, recipe)
     chosen = run.data.train.head(getattr(recipe, "images", None) or len(run.data.train))
     config = {

@@ -532,17 +532,24 @@ def attacked_answers(
         kind: regular, noise (every value moved by eps, up or down at random), fgsm or pgd.
     """
     steps = {"pgd": steps, "fgsm": 1}.get(kind, 0)
-    step_size = {"pgd": step_size, "fgsm": eps}.get(kind, 0.0)
+    attack_config = _attack_config(run, target, kind, eps, step_size, steps)
+
+    def assess() -> np.ndarray:
+        moved = attacked_images(run, target, kind, eps, step_size=step_size, steps=steps)
+        return evaluation.is_correct(assessed, moved, run.data.test.head(run.profile.n_sweep).labels)
+
+    config = {**_assessed(run, assessed), "attack": attack_config, "cell": [stage, defense, kind, threat]}
+    fields = _fields(run, stage, defense, kind, threat)
+    fields |= {"eps": eps if steps or kind == "noise" else 0.0, "steps": steps}
+    return Answers(fields, _cached_correct(config, assess))
+
+
+def attacked_images(
+    run: Run, target, kind: str, eps: float, *, step_size: float = STEP_SIZE, steps: int = STEPS
+) -> np.ndarray:
+    """The images that attacked_answers assesses: uint16 [n_sweep, 32, 32, 3], memory-mapped."""
+    steps = {"pgd": steps, "fgsm": 1}.get(kind, 0)
     chosen = run.data.test.head(run.profile.n_sweep)
-    attack_config = {
-        **run.config(ae_module),
-        "target": classifiers.weights_sha256(target),
-        "attack": kind,
-        "n": len(chosen),
-        "eps": eps,
-        "steps": steps,
-        "step_size": step_size,
-    }
 
     def craft(out: np.ndarray) -> None:
         images, labels = chosen.take()
@@ -556,26 +563,34 @@ def attacked_answers(
             )
         out[:] = artifacts.to_uint16(images)
 
-    def assess() -> np.ndarray:
-        moved = artifacts.make_array("attacks", attack_config, chosen.pixels.shape, craft)
-        return evaluation.is_correct(assessed, moved, chosen.labels)
+    config = _attack_config(run, target, kind, eps, step_size, steps)
+    return artifacts.make_array("attacks", config, chosen.pixels.shape, craft)
 
-    config = {**_assessed(run, assessed), "attack": attack_config, "cell": [stage, defense, kind, threat]}
-    fields = _fields(run, stage, defense, kind, threat)
-    fields |= {"eps": eps if steps or kind == "noise" else 0.0, "steps": steps}
-    return Answers(fields, _cached_correct(config, assess))
+
+def _attack_config(run: Run, target, kind: str, eps: float, step_size: float, steps: int) -> dict:
+    return {
+        **run.config(ae_module),
+        "target": classifiers.weights_sha256(target),
+        "attack": kind,
+        "n": len(run.data.test.head(run.profile.n_sweep)),
+        "eps": eps,
+        "steps": steps,
+        "step_size": {"pgd": step_size, "fgsm": eps}.get(kind, 0.0),
+    }
+
+
+def step_size_for(eps: float) -> float:
+    """PGD's step at a budget other than the paper's: a quarter of eps, so that ten steps can cross the ball, and the
+    paper's 0.01 where that is larger."""
+    return max(STEP_SIZE, eps / 4)
 
 
 def accuracy_against_eps(run: Run, budgets: Sequence[float]) -> list[dict]:
-    """The initial classifier's accuracy under noise, FGSM and PGD at several budgets.
-
-    PGD's step grows with the budget, so that ten steps can cross the ball: a quarter of eps, and the paper's 0.01 where
-    that is larger.
-    """
+    """The initial classifier's accuracy under noise, FGSM and PGD at several budgets (step_size_for)."""
     return [
         attacked_record(
             run, run.classifier, run.classifier, kind, eps, stage="initial", defense="none", threat="grey_box",
-            step_size=max(STEP_SIZE, eps / 4),
+            step_size=step_size_for(eps),
         )
         for eps in budgets
         for kind in ("noise", "fgsm", "pgd")

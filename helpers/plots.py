@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from . import settings
+from . import cost, settings
+from .registry import MODELS
 from .tables import DEFENSE_TITLES, INPUT_TITLES, PAPER, STAGE_TITLES, SYSTEMS, cells, knowing, title_of
 
 plt.style.use(settings.ROOT / "helpers" / "course.mplstyle")
@@ -394,4 +397,69 @@ def audit_figure(audit: dict, title: str) -> Figure:
     axis.set_yticks(np.arange(len(rows)) + 0.5, [row["title"] for row in rows], fontsize=10, rotation=0)
     axis.set_title(title)
     axis.grid(False)
+    return figure
+
+
+def heat_maps(grids: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Accuracy against budget and steps, one map for each title, all on one scale (seeds.grid_of)."""
+    figure, axes = plt.subplots(1, len(grids), figsize=(1.6 + 3.1 * len(grids), 3.3), sharey=True, squeeze=False)
+    for axis, (name, frame) in zip(axes[0], grids.items(), strict=True):
+        last = axis is axes[0][-1]
+        sns.heatmap(
+            frame, ax=axis, cmap="viridis", vmin=0, vmax=100, annot=True, fmt=".0f", linewidths=0.5, cbar=last,
+            cbar_kws={"label": "accuracy (%), mean of the seeds"} if last else None,
+        )  # fmt: skip
+        axis.set(xlabel="PGD's steps", ylabel="eps (grey levels of 255)" if axis is axes[0][0] else "")
+        axis.set_title(name, fontsize=10)
+        axis.set_yticks(np.arange(len(frame)) + 0.5, [f"{eps:g}" for eps in frame.index], rotation=0)
+        axis.grid(False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+def seeds_figure(differences: dict[str, list[dict]], title: str) -> Figure:
+    """How much each claim holds, in points: a marker for each seed, budget and number of steps (seeds.check)."""
+    figure, axis = plt.subplots(figsize=(8.2, 1.1 + 0.75 * len(differences)))
+    rows = np.arange(len(differences))[::-1]
+    known = sorted({r["seed"] for found in differences.values() for r in found})
+    shifts = dict(zip(known, np.linspace(0.24, -0.24, len(known)) if len(known) > 1 else [0.0], strict=True))
+    for number, (seed, marker) in enumerate(zip(known, "os^Dv<>" * len(known), strict=False)):
+        for y, found in zip(rows, differences.values(), strict=True):
+            points = [r["points"] for r in found if r["seed"] == seed]
+            axis.plot(
+                points, np.full(len(points), y + shifts[seed]), marker, color=PALETTE[number % len(PALETTE)], alpha=0.7,
+                markersize=5, label=f"seed {seed}" if y == rows[0] else None,
+            )  # fmt: skip
+    axis.axvline(0, color="#666666", linestyle=":", linewidth=1)
+    axis.set(xlabel="points of accuracy by which it holds; left of 0 it does not", ylim=(-0.6, len(rows) - 0.4))
+    axis.set_yticks(rows, [textwrap.fill(name, 34) for name in differences])
+    axis.set_title(title)
+    figure.legend(loc="outside right center")
+    return figure
+
+
+def cost_figure(steps: list[dict], title: str) -> Figure:
+    """Measured seconds of each step against its work, and its memory against its images (figures/cost.json), with the
+    lines that predictions follow. The networks have markers of their own."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.9))
+    names = list(dict.fromkeys(s["name"] for s in steps if s["n"]))
+    models = list(dict.fromkeys(s["model"] for s in steps))
+    for name, color in zip(names, PALETTE, strict=False):
+        for model, marker in zip(models, "os^D", strict=False):
+            mine = [s for s in steps if (s["name"], s["model"]) == (name, model)]
+            for axis, x, y in ((axes[0], [s["n"] * s["times"] for s in mine], [s["seconds"] for s in mine]),
+                               (axes[1], [s["n"] for s in mine], [s["peak_mib"] for s in mine])):  # fmt: skip
+                if not mine:
+                    continue
+                fit, ends = cost.line(x, y), np.geomspace(min(x), max(x), 30)
+                axis.plot(x, y, marker, color=color, markersize=5, alpha=0.8)
+                label = f"{name}, {MODELS[model].title}" if axis is axes[0] else None
+                axis.plot(
+                    ends, [fit(e) for e in ends], color=color, linestyle="-" if marker == "o" else "--", label=label
+                )
+    axes[0].set(xscale="log", yscale="log", xlabel="images x passes", ylabel="seconds")
+    axes[1].set(xscale="log", xlabel="images", ylabel="peak memory (MiB)")
+    axes[1].set_ylim(bottom=0)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.legend(loc="outside right center", fontsize=8.5)
     return figure

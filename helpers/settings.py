@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
+import sys
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -121,7 +124,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CourseError: the disk is full or cannot be written; says which file.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not by the process's number: on a cluster two machines that share a disk may both have a process of it.
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(scratch, "wb") as file:
@@ -135,6 +139,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
+def workers() -> tuple[int, list[str]]:
+    """This process's number among the workers that share its work (devices), and their addresses; else 0 and none.
+
+    Raises:
+        CourseError: there should be workers, and TF_CONFIG does not name them.
+    """
+    if os.environ.get("COURSE_DEVICES") != "workers":
+        return 0, []
+    try:
+        given = json.loads(os.environ["TF_CONFIG"])
+        addresses, index = given["cluster"]["worker"], int(given["task"]["index"])
+        if given["task"]["type"] != "worker" or not 0 <= index < len(addresses):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise CourseError(
+            "COURSE_DEVICES is workers, but TF_CONFIG does not say which: it has to be "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+        ) from None
+    return index, addresses
+
+
 def cannot_write(path: Path, error: OSError) -> CourseError:
     """The error for a file that could not be written."""
     # NumPy tells a full disk by its own words, without a number.
@@ -144,6 +169,16 @@ def cannot_write(path: Path, error: OSError) -> CourseError:
         f"cannot write {path.name} in {path.parent.name}/: {why}. Free some space (make clean removes artifacts/) "
         "or set ARTIFACTS_DIR to another disk; finished steps are kept"
     )
+
+
+def note(text: str) -> None:
+    """A line for the person who waits, to where the progress bars go (progress)."""
+    target = os.environ.get("COURSE_PROGRESS")
+    if not target:
+        print(text, file=sys.stderr, flush=True)
+        return
+    with open(target, "a") as file:
+        file.write(f"{text}\n")
 
 
 class progress:

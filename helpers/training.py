@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import devices
 from .backend import keras, tf
 from .settings import CourseError, progress, write_atomically
 
@@ -131,16 +132,23 @@ def run(
     Raises:
         CourseError: the loss is no longer a number.
     """
+    devices.check_batch_size(batch_size, title)
+    for model in state.values():
+        if isinstance(model, keras.Model):
+            devices.synchronise(model)
     folder.mkdir(parents=True, exist_ok=True)
     epoch = tf.Variable(0, dtype=tf.int64)
-    manager = tf.train.CheckpointManager(tf.train.Checkpoint(epoch=epoch, **state), str(folder), max_to_keep=2)
-    history_file = folder / "history.json"
-    if manager.latest_checkpoint:
-        manager.checkpoint.restore(manager.latest_checkpoint)
-    done = int(epoch)
-    history = json.loads(history_file.read_text())[:done] if done else []
+    checkpoint = tf.train.Checkpoint(epoch=epoch, **state)
+    if latest := tf.train.latest_checkpoint(str(folder)):
+        checkpoint.restore(latest)
+    done = int(epoch.numpy())
+    history = json.loads((folder / "history.json").read_text())[:done] if done else []
     steps = max(1, len(samples) // batch_size)
-    with progress(total=epochs * steps, initial=done * steps, title=title) as bar:
+    with (
+        progress(total=epochs * steps, initial=done * steps, title=title) as bar,
+        devices.folder_to_write(folder) as written,
+    ):
+        manager = tf.train.CheckpointManager(checkpoint, str(written), max_to_keep=2)
         for number in range(done, epochs):
             start = time.perf_counter()
             prepare(history)
@@ -151,10 +159,11 @@ def run(
             history.append(record)
             bar.note(record)
             # The history first: a kill between the two leaves a record too many, which the next start cuts off.
-            write_atomically(history_file, json.dumps(history).encode())
+            write_atomically(written / "history.json", json.dumps(history).encode())
             epoch.assign(number + 1)
             try:
-                manager.save()
+                with devices.answering():
+                    manager.save()
             except tf.errors.OpError as error:  # TensorFlow does not raise OSError
                 why = "the disk is full" if "No space left" in error.message else error.message[-120:]
                 raise CourseError(
@@ -166,9 +175,9 @@ def run(
 
 def one_epoch(step: Step, batches: Iterable[Batch], done: Callable[[], None] = lambda: None) -> float:
     """A step for each batch; calls ``done`` after each. Returns the mean loss."""
-    losses = []
+    losses, step = [], devices.together(step)
     for images, targets in batches:
-        losses.append(step(tf.constant(images), tf.constant(targets)))
+        losses.append(step(images, targets))
         done()
     return float(np.mean([float(one) for one in losses]))  # only now: to read a loss is to wait for its step
 
@@ -188,7 +197,7 @@ def classifier_step(
 
     Not ``on_logits`` takes the logits for probabilities, a mistake of the paper's released code (protocol).
     """
-    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=on_logits, label_smoothing=label_smoothing)
+    cross_entropy = keras.losses.CategoricalCrossentropy(on_logits, label_smoothing, reduction="none")
     variables = classifier.trainable_variables
     kernels = [v for v in variables if len(v.shape) > 1]
 
@@ -196,8 +205,9 @@ def classifier_step(
     def step(images, labels):
         with tf.GradientTape() as tape:
             logits = classifier(images, training=training)
-            loss = cross_entropy(tf.one_hot(labels, logits.shape[-1]), logits)
+            loss = tf.reduce_mean(cross_entropy(tf.one_hot(labels, logits.shape[-1]), logits))
             total = loss + weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels]) if weight_decay else loss
+            total = devices.share(total)
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return loss
 
@@ -286,19 +296,20 @@ def average_weights(
     size = min(recipe["batch_size"], len(samples))
     optimizer = keras.optimizers.SGD(recipe["rate"], 0.9, nesterov=True)
     seen = tf.Variable(0, dtype=tf.int64)
-    measure = tf.function(lambda images: average(images, training=True))
+    devices.synchronise(average)
+    measure = devices.everywhere(tf.function(lambda images: average(images, training=True)))
 
     def add() -> dict[str, float]:
         seen.assign_add(1)
-        count = int(seen) - recipe["first_averaged"] + 1
+        count = int(seen.numpy()) - recipe["first_averaged"] + 1
         if count > 0:
             for mean, new in zip(average.trainable_variables, classifier.trainable_variables, strict=True):
                 mean.assign_add((new - mean) / count)
         else:
             average.set_weights(classifier.get_weights())
-        batches = samples.batches(min(STATISTICS_SIZE, len(samples)), seed + 1, int(seen), augment)
+        batches = samples.batches(min(STATISTICS_SIZE, len(samples)), seed + 1, int(seen.numpy()), augment)
         for images, _ in itertools.islice(batches, STATISTICS_BATCHES):
-            measure(tf.constant(images))
+            measure(images)
         return watch()
 
     def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -343,7 +354,8 @@ def autoencoder_step(autoencoder: keras.Model, optimizer: keras.optimizers.Optim
     def step(attacked, originals):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(autoencoder(attacked, training=True) - originals))
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            total = devices.share(loss)
+        optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return loss
 
     return step

@@ -30,7 +30,7 @@ def pins_in(name: str) -> dict[str, set[str]]:
 
 
 def test_every_requirement_is_pinned():
-    for name in ("requirements.txt", "requirements-test.txt"):
+    for name in ("requirements.txt", "requirements-test.txt", "requirements-sweep.txt"):
         lines = [line.strip() for line in (settings.ROOT / name).read_text().splitlines()]
         wanted = [line for line in lines if line and not line.startswith(("#", "-r "))]
         assert len(pins(wanted)) == len(wanted) > 0
@@ -46,7 +46,7 @@ def test_conda_has_the_same_pins():
     assert not elsewhere  # no package is asked for from conda and from pip
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-test"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-test", "requirements-sweep"])
 def test_the_lock_holds_every_pin(name):
     locked = pins_in(f"{name}.lock")
     for package, versions in pins_in(f"{name}.txt").items():

@@ -1,0 +1,256 @@
+"""The store under several processes: one makes an artifact, none reads a half one, and a dead one blocks nobody."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import ClassVar
+
+import pytest
+
+from helpers import artifacts, settings
+from helpers.settings import CourseError
+
+pytest.importorskip("fcntl", reason="this system has no flock, which the store's locks are")
+
+SIZE, PARTS = 64, 20
+
+WORKER = """
+import os, random, sys, time
+from pathlib import Path
+import psutil
+from helpers import artifacts, settings
+
+store, names, pause, size, parts = Path(sys.argv[1]), sys.argv[2].split(","), *map(float, sys.argv[3:])
+settings.ARTIFACTS = store / "store"
+
+def alive(number):
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+def produce(name):
+    def write(path):
+        # Who makes it leaves a mark with its process's number; that of a process that is alive must not be there.
+        mark = store / f"{name}.making"
+        owner = int(mark.read_text() or 0) if mark.exists() else 0
+        if owner and alive(owner):
+            time.sleep(0.2)  # the system takes its files first and buries it then
+            if alive(owner):
+                (store / "violations").open("a").write(f"{name} is being made by two\\n")
+        mark.write_text(str(os.getpid()))
+        with open(path, "wb") as file:
+            for _ in range(int(parts)):
+                file.write(name.encode() * int(size))
+                file.flush()
+                time.sleep(pause)
+        with (store / "made").open("a") as log:
+            log.write(name + "\\n")
+        mark.unlink()
+    return write
+
+print("ready", flush=True)
+sys.stdin.readline()
+for name in random.Random(os.getpid()).sample(names, len(names)):
+    content = artifacts.make("parts", {"name": name}, ".bin", produce(name)).read_bytes()
+    if content != name.encode() * int(parts * size):
+        (store / "violations").open("a").write(f"of {name} a half was read\\n")
+print("done", flush=True)
+"""
+
+
+class Worker:
+    """A process that asks for artifacts, as soon as it is told to go."""
+
+    started: ClassVar[list[subprocess.Popen]] = []
+
+    def __init__(self, folder, names, pause=0.002):
+        numbers = map(str, (pause, SIZE, PARTS))
+        command = [sys.executable, "-c", WORKER, str(folder), ",".join(names), *numbers]
+        environment = {name: value for name, value in os.environ.items() if name != "COURSE_PROGRESS"}
+        environment["PYTHONPATH"] = str(settings.ROOT)
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.started.append(self.process)
+
+    def go(self):
+        assert self.process.stdout.readline() == "ready\n"
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def finish(self, timeout=60):
+        out, err = self.process.communicate(timeout=timeout)
+        return out, err
+
+
+@pytest.fixture(autouse=True)
+def none_is_left_running():
+    yield
+    while Worker.started:
+        process = Worker.started.pop()
+        process.kill()
+        process.communicate()
+
+
+def lines(file):
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def whole(folder, names, monkeypatch):
+    """Whether the store holds all of these, each with a manifest that fits, and nothing else."""
+    monkeypatch.setattr(settings, "ARTIFACTS", folder / "store")
+    for name in names:
+        file = artifacts.make("parts", {"name": name}, ".bin", lambda path: pytest.fail("it is not in the store"))
+        assert file.read_bytes() == name.encode() * (PARTS * SIZE)
+        manifest = json.loads(file.with_suffix(".json").read_text())
+        assert manifest["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    # A lock file may stay, of a process that was killed just before it would have removed it; it is nobody's lock.
+    left = [p for p in (folder / "store").rglob("*") if p.is_file() and (p.suffix != ".lock" or p.stat().st_size)]
+    return len(left) == 2 * len(names)
+
+
+def test_processes_that_need_the_same_artifacts_make_each_once(tmp_path, monkeypatch):
+    names = ["a", "b", "c"]
+    workers = [Worker(tmp_path, names) for _ in range(6)]
+    for worker in workers:
+        worker.go()
+    for worker in workers:
+        out, err = worker.finish()
+        assert worker.process.returncode == 0 and out == "done\n", err
+    assert sorted(lines(tmp_path / "made")) == names and lines(tmp_path / "violations") == []
+    assert whole(tmp_path, names, monkeypatch)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_processes_killed_at_random_leave_a_whole_store(tmp_path, monkeypatch, seed):
+    """Four processes at work on six artifacts; eight times one is killed with -9 and another takes its place."""
+    names, chance = list("abcdef"), random.Random(seed)
+    workers = [Worker(tmp_path, names, 0.02) for _ in range(4)]
+    spare = [Worker(tmp_path, names, 0.02) for _ in range(8)]
+    for worker in workers:
+        worker.go()
+    killed = 0
+    while spare:
+        time.sleep(chance.uniform(0.02, 0.25))
+        victim = workers.pop(chance.randrange(len(workers)))
+        killed += victim.process.poll() is None
+        victim.process.kill()
+        victim.finish()
+        workers.append(spare.pop())
+        workers[-1].go()
+    assert killed >= 4
+    for worker in workers:
+        out, err = worker.finish()
+        assert worker.process.returncode == 0 and out == "done\n", err
+    assert lines(tmp_path / "violations") == []
+    assert whole(tmp_path, names, monkeypatch)
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
+
+
+def test_a_dead_owner_blocks_nobody(tmp_path, monkeypatch):
+    owner, waiting = Worker(tmp_path, ["a"], pause=60), Worker(tmp_path, ["a"])
+    owner.go()
+    until((tmp_path / "a.making").exists)
+    waiting.go()
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.finish(timeout=1)
+    owner.process.send_signal(signal.SIGKILL)
+    owner.finish()
+    out, err = waiting.finish(timeout=20)
+    assert out == "done\n" and "another process is making parts " in err
+    assert lines(tmp_path / "made") == ["a"] and whole(tmp_path, ["a"], monkeypatch)
+
+
+def test_who_needs_another_artifact_does_not_wait(tmp_path):
+    owner, other = Worker(tmp_path, ["a"], pause=60), Worker(tmp_path, ["b"])
+    owner.go()
+    until((tmp_path / "a.making").exists)
+    other.go()
+    out, err = other.finish(timeout=20)
+    assert out == "done\n" and err == "" and lines(tmp_path / "made") == ["b"]
+    owner.process.kill()
+    owner.finish()
+
+
+def test_a_failure_hands_over_to_one_of_those_that_wait(tmp_path, monkeypatch):
+    """Threads of one process wait for each other as processes do. The lock's file is removed when the first one fails;
+    who waited for that file and who comes later must not both take what is theirs for the lock."""
+    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
+    working, release, at_work, most, found = threading.Event(), threading.Event(), [], [], []
+
+    def fail(path):
+        working.set()
+        assert release.wait(20)
+        raise ZeroDivisionError
+
+    def write(path):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.3)
+        at_work.pop()
+        if len(most) < 3:
+            raise ZeroDivisionError
+        path.write_text("made")
+
+    def ask(produce):
+        try:
+            found.append(artifacts.make("parts", {}, ".txt", produce).read_text())
+        except ZeroDivisionError:
+            found.append("failed")
+
+    threads = [threading.Thread(target=ask, args=(produce,)) for produce in (fail, *[write] * 5)]
+    threads[0].start()
+    assert working.wait(20)
+    for thread in threads[1:3]:
+        thread.start()
+    time.sleep(0.2)
+    assert found == []
+    release.set()
+    for thread in threads[3:]:
+        time.sleep(0.1)
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(found) == ["failed"] * 3 + ["made"] * 3
+    assert most == [1, 1, 1], "never two at once, and none after the third, which made it"
+    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 2
+
+
+def test_a_file_system_without_locks_still_has_a_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
+
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(artifacts.fcntl, "flock", unsupported)
+    assert artifacts.make("parts", {}, ".txt", lambda path: path.write_text("made")).read_text() == "made"
+
+
+def test_what_only_one_may_run_is_refused_to_a_second_and_kept_by_a_child(tmp_path):
+    lock = tmp_path / "lock"
+    with artifacts.sole(lock, "it is being run") as descriptor:
+        with pytest.raises(CourseError, match="it is being run"), artifacts.sole(lock, "it is being run"):
+            pytest.fail("two hold it")
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[descriptor])
+    with pytest.raises(CourseError, match="it is being run"), artifacts.sole(lock, "it is being run"):
+        pytest.fail("its owner is gone, but not the child that has it")
+    child.kill()
+    child.communicate()
+    with artifacts.sole(lock, "it is being run"):
+        pass
