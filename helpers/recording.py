@@ -41,7 +41,13 @@ def record(folder: Path) -> None:
     if failed := [run["notebook"] for run in info["notebooks"] if run["error"]]:
         raise CourseError(f"{', '.join(failed)} failed in that report; mend it and run it again before recording")
     found = json.loads((folder / "results.json").read_text())
-    answers = pipeline.ship(pipeline.start(**found["parameters"]))
+    run = pipeline.start(**found["parameters"])
+    if run.data.sha256 != found["data"]["sha256"]:
+        raise CourseError(
+            f"the report is of {found['data']['dataset']}, but what is here now is {run.data.name}; set CIFAR10_DIR "
+            "as it was for the report"
+        )
+    answers = pipeline.ship(run)
     _check_counts(_by_cell(found["records"], found["parameters"]["eps"]), answers)
     model = found["parameters"]["model"]
     into = settings.FIGURES / model

@@ -137,6 +137,15 @@ def test_a_report_that_is_not_of_this_tree_is_not_recorded(tree, tmp_path):
         recording.record(tmp_path / "report")
 
 
+def test_other_data_than_the_reports_are_not_recorded(tree, tmp_path):
+    shutil.copytree(tree / "report", tmp_path / "report")
+    file = tmp_path / "report" / "results.json"
+    found = json.loads(file.read_text())
+    file.write_text(json.dumps(found | {"data": {"dataset": "CIFAR-10", "sha256": "0" * 64}}))
+    with pytest.raises(CourseError, match="report is of CIFAR-10, but what is here now is patches10"):
+        recording.record(tmp_path / "report")
+
+
 def test_what_was_recorded_of_other_networks_stays():
     def results(model, correct):
         return {"parameters": {"model": model}, "data": {}, "records": [{"model": model, "correct": correct}]}
