@@ -9,6 +9,7 @@ WRONG a word of the message follows that names the fault. Each wrong answer is a
 from __future__ import annotations
 
 import re
+import statistics
 from functools import cache
 
 import numpy as np
@@ -1404,6 +1405,128 @@ WRONG["check_attack_dice"] = {
     "nothing": ((lambda m, x, y, eps: x,), "no value moved"),
     "twice the budget": ((lambda m, x, y, eps: by_hand_over_draws(m, x, y, 2 * eps, 8),), "go back into the ball"),
     "one image": ((lambda m, x, y, eps: x[0],), "shape"),
+}
+
+
+# ------------------------------------------------------------------------------------------------------ notebook 08
+
+RIGHT["check_spread"] = one(
+    numpy=lambda accuracies: (accuracies.mean(0), accuracies.std(0, ddof=1)),
+    by_hand=lambda a: (a.sum(0) / len(a), np.sqrt(((a - a.mean(0)) ** 2).sum(0) / (len(a) - 1))),
+    lists=lambda a: [[np.mean(c) for c in a.T], [statistics.stdev(c) for c in a.T]],
+    tensorflow=lambda a: (tf.reduce_mean(a, 0), tf.math.reduce_std(a, 0) * np.sqrt(len(a) / (len(a) - 1))),
+)
+WRONG["check_spread"] = {
+    "divided by n": ((lambda a: (a.mean(0), a.std(0)),), "divides by one less"),
+    "variance": ((lambda a: (a.mean(0), a.var(0, ddof=1)),), "take its root"),
+    "standard error": ((lambda a: (a.mean(0), a.std(0, ddof=1) / np.sqrt(len(a))),), "standard error"),
+    "range": ((lambda a: (a.mean(0), np.ptp(a, 0)),), "highest less lowest"),
+    "along the cells": ((lambda a: (a.mean(1), a.std(1, ddof=1)),), "axis 0"),
+    "percent": ((lambda a: (100 * a.mean(0), 100 * a.std(0, ddof=1)),), "in [0, 1]"),
+    "best seed": ((lambda a: (a.max(0), a.std(0, ddof=1)),), "best seed"),
+    "mean alone": ((lambda a: a.mean(0),), "return mean, deviation"),
+    "over everything": ((lambda a: (a.mean(), a.std(ddof=1)),), "shape"),
+}
+
+
+def paired(z=1.96, sign=1, ddof=1, width=lambda each, before, after: each.std(ddof=1) / np.sqrt(len(each))):
+    """The interval of 08.2; with an argument, another one."""
+
+    def difference(before, after):
+        each = sign * (after.astype(float) - before)
+        half = z * width(each, before, after)
+        return each.mean(), each.mean() - half, each.mean() + half
+
+    return difference
+
+
+def standard_error(answers):
+    return answers.std() / np.sqrt(len(answers))
+
+
+RIGHT["check_paired"] = one(
+    as_the_task=paired(),
+    divided_by_n=paired(width=lambda each, *_: standard_error(each)),
+    exact_quantile=paired(z=1.959964),
+    the_courses=lambda before, after: evaluation.paired_difference(before, after),
+    mcnemar=paired(
+        width=lambda each, before, after: np.sqrt((before != after).sum() - each.sum() ** 2 / len(each)) / len(each)
+    ),
+)
+WRONG["check_paired"] = {
+    "as if other images": (
+        (paired(width=lambda _, before, after: np.hypot(standard_error(before), standard_error(after))),),
+        "image by image",
+    ),
+    "widths added": (
+        (paired(width=lambda _, before, after: standard_error(before) + standard_error(after)),),
+        "adds the two widths",
+    ),
+    "the other way round": ((paired(sign=-1),), "before less after"),
+    "percent": ((lambda b, a: tuple(100 * x for x in paired()(b, a)),), "in [0, 1]"),
+    "one standard error": ((paired(z=1),), "one standard error"),
+    "no root of n": ((paired(width=lambda each, *_: each.std()),), "root of n"),
+    "90 percent": ((paired(z=1.645),), "90%"),
+    "share that changed": ((lambda b, a: ((a != b).mean(), *paired()(b, a)[1:]),), "in either direction"),
+    "interval first": ((lambda b, a: (*paired()(b, a)[1:], paired()(b, a)[0]),), "and you say"),
+    "ends turned": ((lambda b, a: tuple(paired()(b, a)[k] for k in (0, 2, 1)),), "in this order"),
+    "no interval": ((lambda b, a: a.mean() - b.mean(),), "shape"),
+}
+
+RIGHT["check_survives"] = one(
+    numpy=lambda points: (points > 0).all(0),
+    smallest=lambda points: points.min(axis=0) > 0,
+    a_list=lambda points: [all(p > 0 for p in cell) for cell in points.T],
+    tensorflow=lambda points: tf.reduce_all(points > 0, 0),
+)
+WRONG["check_survives"] = {
+    "any": ((lambda points: (points > 0).any(0),), "one seed only"),
+    "mean": ((lambda points: points.mean(0) > 0,), "a seed disagrees"),
+    "majority": ((lambda points: (points > 0).sum(0) >= 2,), "majority"),
+    "zero counts": ((lambda points: (points >= 0).all(0),), "neither is higher"),
+    "any agreement": ((lambda points: abs(np.sign(points).sum(0)) == 3,), "refute"),
+    "first seed": ((lambda points: points[0] > 0,), "first seed only"),
+    "along the cells": ((lambda points: (points > 0).all(1),), "axis 0"),
+    "one answer": ((lambda points: bool((points > 0).all()),), "a single one"),
+    "turned": ((lambda points: ~(points > 0).all(0),), "does not survive"),
+    "points": ((lambda points: points.min(0),), "True or False"),
+}
+
+GRID = """
+dataset: patches10
+profile: smoke
+autoencoder: [paper]
+trained_eps: [4/255, 8/255]
+eps: [4/255]
+steps: [10]
+seed: [0, 1, 2]
+"""
+RIGHT["check_grid"] = one(
+    smallest=GRID,
+    more_seeds=GRID.replace("[0, 1, 2]", "[3, 4, 5, 6, 7]"),
+    more_budgets=GRID.replace("eps: [4/255]\n", "eps: [4/255, 8/255]\n"),
+    a_third_defense=GRID.replace("trained_eps: [4/255,", "trained_eps: [4/255, 6/255,"),
+    with_the_undefended=GRID.replace("[paper]", "[none, paper]"),
+)
+WRONG["check_grid"] = {
+    "one defense": ((GRID.replace("trained_eps: [4/255, 8/255]", "trained_eps: [8/255]"),), "a smaller and a larger"),
+    "larger budget only": ((GRID.replace("\neps: [4/255]", "\neps: [8/255]"),), "attacks of the smaller budget"),
+    "one seed": ((GRID.replace("[0, 1, 2]", "[0]"),), "take 3 or more"),
+    "two seeds": ((GRID.replace("[0, 1, 2]", "[0, 1]"),), "2 seeds can tell"),
+    "nothing trained": ((GRID.replace("[paper]", "[none]"),), "nothing is trained"),
+    "pixels": ((GRID.replace("\neps: [4/255]", "\neps: [4]"),), "eps"),
+    "misspelt": ((GRID.replace("seed:", "seeds:"),), "no key 'seeds'"),
+    "everything": (
+        (
+            GRID.replace("steps: [10]", "steps: [5, 10, 50]").replace(
+                "\neps: [4/255]", "\neps: [2/255, 4/255, 8/255, 16/255]"
+            ),
+        ),
+        "jobs; leave out",
+    ),
+    "no YAML": (("trained_eps: [4/255, 8/255",), "no YAML"),
+    "a dict": (({"seed": [0, 1, 2]},), "text is asked for"),
+    "a sentence": (("three seeds and two budgets",), "holds no keys"),
 }
 
 

@@ -202,7 +202,7 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-LATER = {"03", "07", "08"}
+LATER = {"03", "07"}
 """Notebooks whose exercises are to be written: notebooks/solutions/NN_*.ipynb, and checks in helpers.exercises."""
 
 

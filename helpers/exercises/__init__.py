@@ -11,7 +11,7 @@ helpers.exercise_notebooks).
 
 from __future__ import annotations
 
-from . import attacking, breaking, denoising, results, starting, toys, tuning
+from . import attacking, breaking, denoising, results, starting, sweeping, toys, tuning
 from .attacking import (
     check_attack_the_sure,
     check_fgsm,
@@ -55,22 +55,24 @@ from .results import (
     check_worst_case,
 )
 from .starting import CARD, check_card, check_interval, check_needed, check_to_unit
+from .sweeping import check_grid, check_paired, check_spread, check_survives
 from .tuning import check_balance, check_counts, check_fair_epochs, check_mixed_batch, check_phases
 from .verdict import NOT_DONE, RIGHT, WRONG, Check, Verdict
 
-MODULES = (starting, attacking, denoising, tuning, results, breaking)
+MODULES = (starting, attacking, denoising, tuning, results, breaking, sweeping)
 CHECKS: dict[str, Check] = {
     name: value for module in MODULES for name, value in vars(module).items() if isinstance(value, Check)
 }
 """All checks, by name, in the order of the exercises."""
 
 __all__ = [
-    "ATTACKERS", "BUDGETS", "CARD", "CAUSES", "CHECKS", "DIAGNOSES", "EVALUATIONS", "NOT_DONE", "RIGHT", "WRONG",
-    "Check", "Dice", "Verdict", "check_attack_dice", "check_attack_the_sure", "check_attack_through",
+    "ATTACKERS", "BUDGETS", "CARD", "CAUSES", "CHECKS", "Check", "DIAGNOSES", "Dice", "EVALUATIONS", "NOT_DONE",
+    "RIGHT", "Verdict", "WRONG", "check_attack_dice", "check_attack_the_sure", "check_attack_through",
     "check_balance", "check_blur", "check_build", "check_card", "check_contradictions", "check_counts",
-    "check_curve", "check_defense", "check_denoising_loss", "check_evaluation", "check_fair_epochs", "check_fgsm",
-    "check_grey_levels", "check_interval", "check_mixed_batch", "check_needed", "check_parameters", "check_phases",
-    "check_project", "check_reach", "check_rounded", "check_rungs", "check_tables", "check_targeted_pgd",
-    "check_threats", "check_to_unit", "check_without_gradient", "check_worst_case", "checklists",
-    "masked_classifier", "reports", "rounded", "smooth_images", "sure_classifier", "toys",
+    "check_curve", "check_defense", "check_denoising_loss", "check_evaluation", "check_fair_epochs",
+    "check_fgsm", "check_grey_levels", "check_grid", "check_interval", "check_mixed_batch", "check_needed",
+    "check_paired", "check_parameters", "check_phases", "check_project", "check_reach", "check_rounded",
+    "check_rungs", "check_spread", "check_survives", "check_tables", "check_targeted_pgd", "check_threats",
+    "check_to_unit", "check_without_gradient", "check_worst_case", "checklists", "masked_classifier", "reports",
+    "rounded", "smooth_images", "sure_classifier", "toys",
 ]  # fmt: skip
