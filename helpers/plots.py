@@ -460,6 +460,6 @@ def cost_figure(steps: list[dict], title: str) -> Figure:
     axes[0].set(xscale="log", yscale="log", xlabel="images x passes", ylabel="seconds")
     axes[1].set(xscale="log", xlabel="images", ylabel="peak memory (MiB)")
     axes[1].set_ylim(bottom=0)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    figure.legend(loc="outside right center", fontsize=8.5)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    figure.legend(loc="outside right center", fontsize=9)
     return figure

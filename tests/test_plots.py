@@ -4,6 +4,7 @@ import inspect
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import seaborn as sns
 from matplotlib import rc_params_from_file
@@ -11,7 +12,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from helpers import evaluation, plots, settings, tables
+from helpers import cost, evaluation, plots, settings, tables
 
 PRINTED = (210 - 2 * 16) / 25.4
 """Inches between the margins of the report's A4 pages (report.css)."""
@@ -37,6 +38,7 @@ AUDIT = {"rows": [{"title": "the course", "records": TABLE}, *(
      "differences": [{"points": 10.0, "low": 5, "high": 15}] * 12} for kind in KINDS)]}  # fmt: skip
 IMAGES = np.random.default_rng(0).random((8, 32, 32, 3)).astype(np.float32)
 
+MAP = pd.DataFrame({5: [80.0, 60.0], 10: [70.0, 50.0]}, index=[2.0, 8.0])
 FIGURES = {
     "gallery": lambda: plots.gallery({"original": IMAGES, "attacked": IMAGES}, {"original": ["automobile"] * 8}),
     "accuracy_curve": lambda: plots.accuracy_curve(BUDGETS, "eps", "eps (1/255)", "A title", 255),
@@ -58,6 +60,11 @@ FIGURES = {
         {"this": (record(90), record(5))}, tables.ROBUSTBENCH, "A title"
     ),
     "audit_figure": lambda: plots.audit_figure(AUDIT, "A title"),
+    "heat_maps": lambda: plots.heat_maps({"static": MAP, "adaptive": MAP / 9}, "A title"),
+    "seeds_figure": lambda: plots.seeds_figure(
+        {"a claim": [{"seed": k % 3, "points": 10.0 + k} for k in range(12)]}, "A title"
+    ),
+    "cost_figure": lambda: plots.cost_figure(cost.recorded()["steps"], "A title"),
 }  # fmt: skip
 
 
