@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -225,7 +226,8 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch, c
     monkeypatch.setattr(report, "NOTEBOOKS", notebooks)
     monkeypatch.setattr(settings, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(settings, "ROOT", tmp_path)
-    monkeypatch.setattr(pipeline, "start", lambda **_: None)
+    same = SimpleNamespace(data=datasets.load("patches10"))
+    monkeypatch.setattr(pipeline, "start", lambda **_: same)
     monkeypatch.setattr(pipeline, "ship", lambda _: {})
     (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     (tmp_path / "out").mkdir()
