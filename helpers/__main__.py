@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_job(job, name)
 
     cost = commands.add_parser("cost", help="measure what the steps of a sweep cost, write figures/cost.json")
-    cost.add_argument("--dataset", default="patches10", help="cifar10 or patches10; the cost is the same")
+    cost.add_argument("--dataset", default="patches10", help="cifar10 or patches10, whose images have the same size")
     cost.add_argument("--model", action="append", help="a network; may be repeated; else resnet20")
     cost.add_argument("--cores", type=int, default=os.cpu_count())
     cost.add_argument("--threads", type=int, default=1, help="cores of a job")

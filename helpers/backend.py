@@ -48,25 +48,22 @@ def _mirrored(count: str) -> None:
     tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(names))
 
 
-def _workers() -> None:
-    """One of several processes, perhaps on several machines, as TF_CONFIG has them."""
-    index, addresses = workers()
-    note(f"worker {index} of {len(addresses)}, waiting for the others: {', '.join(addresses)}")
-    tf.distribute.experimental_set_strategy(tf.distribute.MultiWorkerMirroredStrategy())
-
-
 def _start(option: str) -> None:
     """Create the devices and, unless it is one device, set the strategy that everything from here on runs under."""
     kind, _, count = option.partition(":")
     if kind == "mirrored" and (not count or (count.isdecimal() and int(count))):
         _mirrored(count)
     elif option == "workers":
-        _workers()
+        tf.distribute.experimental_set_strategy(tf.distribute.MultiWorkerMirroredStrategy())
     elif option not in ("", "one"):
         raise CourseError(f"COURSE_DEVICES is {option!r}; there are one, mirrored, mirrored:2 (3, ...) and workers")
     tf.config.list_physical_devices()
     tf.zeros([1])  # creates the devices, which is when a machine without a GPU complains
 
+
+_worker, _addresses = workers()
+if _addresses:  # said now, for it may take long, and what follows is muted
+    note(f"worker {_worker} of {len(_addresses)}, waiting for the others: {', '.join(_addresses)}")
 
 with _muted():
     import tensorflow as tf

@@ -106,6 +106,7 @@ def folder_to_write(folder: Path) -> Iterator[Path]:
 
 def _parts(array: np.ndarray) -> tf.distribute.DistributedValues:
     """Each device's part of a batch; of several workers' devices, those of this one."""
+    check_batch_size(len(array), "this step")  # else some images would be left out in silence
     size = len(array) // COUNT
 
     def part(context):
