@@ -27,13 +27,24 @@ def main(arguments: list[str] | None = None) -> int:
                 "workers share weights, train and measure; the other commands start processes of their own, or are "
                 "done by one: set COURSE_DEVICES to one or mirrored"
             )
-        return options.do(options) or 0
+        return (_together(options) if settings.workers()[1] else options.do(options)) or 0
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+
+
+def _together(options: argparse.Namespace) -> int | None:
+    """Run a command as one worker of several (devices)."""
+    from . import artifacts, devices
+
+    with devices.answering():
+        status = options.do(options)
+    devices.finish()
+    artifacts.tidy()
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -37,6 +37,8 @@ from .settings import CourseError, cannot_write, write_atomically
 made = 0
 """How many artifacts this process has made, and not found."""
 
+_tidy_later: list[Path] = []
+
 
 def code_version(*modules: ModuleType) -> str:
     """A checksum of what modules do: of their syntax trees, so that comments and docstrings do not count.
@@ -84,10 +86,18 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
         with locked(folder / f".{key}.lock", f"{kind} {key}"):
             if not _is_whole(file, manifest, config):  # else another process made it while this one waited
                 _produce(file, manifest, config, produce)
-                shutil.rmtree(checkpoints(kind, config), ignore_errors=True)
+                _tidy_later.append(checkpoints(kind, config))
+                if not settings.workers()[1]:
+                    tidy()
     except OSError as error:
         raise cannot_write(file, error) from error
     return file
+
+
+def tidy() -> None:
+    """Remove the checkpoints of what is finished; of several workers' work only when all have come to its end."""
+    while _tidy_later:
+        shutil.rmtree(_tidy_later.pop(), ignore_errors=True)
 
 
 def _produce(file: Path, manifest: Path, config: dict, produce: Callable[[Path], None]) -> None:
@@ -256,11 +266,14 @@ def fill_in_parts(
     folder = checkpoints(kind, config)
     for first in range(0, len(out), size):
         end, file = min(first + size, len(out)), folder / f"{first}.npy"
-        if not file.is_file():
-            buffer = io.BytesIO()
-            np.save(buffer, produce(first, end))
-            write_atomically(file, buffer.getvalue())
-        out[first:end] = np.load(file)
+        if file.is_file():
+            out[first:end] = np.load(file)
+        else:
+            out[first:end] = produce(first, end)
+            if not settings.workers()[0]:
+                buffer = io.BytesIO()
+                np.save(buffer, out[first:end])
+                write_atomically(file, buffer.getvalue())
         done(end - first)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +114,19 @@ def _parts(array: np.ndarray) -> tf.distribute.DistributedValues:
         return tf.constant(array[first : first + size])
 
     return STRATEGY.experimental_distribute_values_from_function(part)
+
+
+def finish() -> None:
+    """Wait for the other workers, at the end of what they do together.
+
+    A worker may have its result of the last step before another has fetched its part from it, and must not leave
+    before. Nobody gets past here before all have come, and all work lies behind whoever comes; so it does not matter
+    if some have left when the others hear of it.
+    """
+    if not workers()[1]:
+        return
+    with suppress(tf.errors.OpError):
+        STRATEGY.reduce(tf.distribute.ReduceOp.SUM, STRATEGY.run(tf.ones, ([],)), None).numpy()
 
 
 @contextmanager

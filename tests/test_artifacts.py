@@ -315,3 +315,22 @@ def test_the_parts_that_an_interrupted_run_made_are_kept(store):
     assert made[3:] == [(8, 10)], "only what was missing is made"
     np.testing.assert_array_equal(array[:, 0], [0] * 4 + [4] * 4 + [8] * 2)
     assert not artifacts.checkpoints("parts", config).exists()
+
+
+def test_of_several_workers_one_writes_and_none_loses_what_another_still_needs(store, monkeypatch):
+    """A worker may still be at the last part when worker 0 has finished the artifact."""
+    config, addresses = {"n": 10}, ["a:1", "b:1"]
+
+    def fill(out):
+        artifacts.fill_in_parts("parts", config, out, 4, lambda first, end: np.full((end - first, 2), first, np.uint16))
+
+    monkeypatch.setattr(settings, "workers", lambda: (1, addresses))
+    out = np.empty((10, 2), np.uint16)
+    fill(out)
+    assert out[9, 0] == 8 and not artifacts.checkpoints("parts", config).exists(), "worker 1 writes no parts"
+    monkeypatch.setattr(settings, "workers", lambda: (0, addresses))
+    artifacts.make_array("parts", config, (10, 2), fill)
+    parts = artifacts.checkpoints("parts", config)
+    assert sorted(file.name for file in parts.iterdir()) == ["0.npy", "4.npy", "8.npy"], "worker 1 may read them yet"
+    artifacts.tidy()
+    assert not parts.exists()
