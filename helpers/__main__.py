@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 if a notebook failed, 2 for bad input."""
     options = _parser().parse_args(arguments)
     try:
-        if settings.workers()[1] and options.do not in (_weights, _job):
-            raise CourseError(
-                "workers share weights, train and measure; the other commands start processes of their own, or are "
-                "done by one: set COURSE_DEVICES to one or mirrored"
-            )
+        _check_devices(options.do)
         return (_together(options) if settings.workers()[1] else options.do(options)) or 0
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -34,6 +31,18 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+
+
+def _check_devices(command: Callable) -> None:
+    """Refuse many devices where one does the work."""
+    option, sharing = os.environ.get("COURSE_DEVICES", ""), (_weights, _job)
+    if settings.workers()[1] and command not in sharing:
+        raise CourseError("workers share weights, train and measure; for other commands leave COURSE_DEVICES out")
+    if option not in ("", "one") and command not in (*sharing, _sweep):
+        raise CourseError(
+            f"COURSE_DEVICES is {option}: devices share weights, train, measure and the jobs of sweep. Other commands, "
+            "and notebooks, run on one; leave COURSE_DEVICES out, and they take what those have left in the store"
+        )
 
 
 def _together(options: argparse.Namespace) -> int | None:

@@ -50,6 +50,11 @@ def _mirrored(count: str) -> None:
 
 def _start(option: str) -> None:
     """Create the devices and, unless it is one device, set the strategy that everything from here on runs under."""
+    if option not in ("", "one") and "ipykernel" in sys.modules:
+        raise CourseError(
+            f"COURSE_DEVICES is {option}, but notebooks, in which one computes by hand, run on one device: leave it "
+            "out. What python -m helpers train and measure have made on many they find in the store"
+        )
     kind, _, count = option.partition(":")
     if kind == "mirrored" and (not count or (count.isdecimal() and int(count))):
         _mirrored(count)

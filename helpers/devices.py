@@ -1,8 +1,8 @@
 """Training and attacks on many devices: data parallelism by tf.distribute.
 
-    COURSE_DEVICES=mirrored python -m helpers report          # all GPUs of this machine
-    COURSE_DEVICES=mirrored:2 python -m helpers report        # two of them; without a GPU, two parts of the CPU
-    COURSE_DEVICES=workers TF_CONFIG=... python -m helpers weights     # the same on every worker
+    COURSE_DEVICES=mirrored python -m helpers train --profile full      # all GPUs of this machine
+    COURSE_DEVICES=mirrored:2 python -m helpers train --profile full    # two; without a GPU, two parts of the CPU
+    COURSE_DEVICES=workers TF_CONFIG=... python -m helpers weights        # the same on every worker
 
 Every device has the whole network and takes an equal part of each batch. What comes out is what one device would have
 computed with the whole batch, up to rounding: gradients are those of the batch's mean loss, and BatchNorm's statistics

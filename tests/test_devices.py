@@ -196,13 +196,20 @@ def test_workers_fill_one_store_between_them(tmp_path):
         ("workers", None, "TF_CONFIG does not say which"),
         ("workers", {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}, "TF_CONFIG does not say"),
         ("workers", {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}, "workers share weights,"),
+        ("mirrored:2", None, "COURSE_DEVICES is mirrored:2: devices share weights, train, measure and"),
     ],
 )
 def test_devices_that_are_not_there(option, config, message):
     command = [sys.executable, "-m", "helpers"]
-    command += ["report"] if "share" in message else ["train", "--dataset", "patches10"]
+    command += ["report"] if "share weights" in message else ["train", "--dataset", "patches10"]
     done = subprocess.run(command, env=environment(option, config), capture_output=True, text=True)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_notebooks_run_on_one_device():
+    command = [sys.executable, "-c", "import ipykernel; import helpers.backend"]
+    done = subprocess.run(command, env=environment("mirrored:2"), capture_output=True, text=True)
+    assert "CourseError: COURSE_DEVICES is mirrored:2, but notebooks" in done.stderr, done.stderr[-2000:]
 
 
 def test_a_batch_that_cannot_be_shared(monkeypatch):

@@ -80,8 +80,11 @@ def drawn(request):
 
 
 def test_every_figure_is_looked_at():
-    drawers = {name for name, function in inspect.getmembers(plots, inspect.isfunction)
-               if function.__module__ == plots.__name__ and inspect.signature(function).return_annotation == "Figure"}
+    drawers = {
+        name
+        for name, function in inspect.getmembers(plots, inspect.isfunction)
+        if function.__module__ == plots.__name__ and inspect.signature(function).return_annotation == "Figure"
+    }
     assert drawers == set(FIGURES)  # fmt: skip
 
 

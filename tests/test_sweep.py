@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -246,9 +247,7 @@ def test_what_was_killed_is_run_again_and_the_rest_is_kept(snakemake, grid_file,
     else:
         with pytest.raises(CourseError, match="grid is being run by another process"):
             sweep.run(file, 2)
-        children = descendants(running.pid)
-        for number in (running.pid, *children):
-            os.kill(number, signal.SIGKILL)
+        kill_with_descendants(running.pid)
         running.wait(60)
     running.stderr.close()
     caught = {path.stem for _, path in sweep.outputs(grid) if not path.exists()}
@@ -271,10 +270,19 @@ def test_what_was_killed_is_run_again_and_the_rest_is_kept(snakemake, grid_file,
     assert len(json.loads(found)["records"]) == 12 + 1
 
 
-def descendants(number: int) -> list[int]:
+def kill_with_descendants(number: int) -> None:
+    """Kill a process and all that come from it, those included that are started meanwhile."""
     import psutil
 
-    return [child.pid for child in psutil.Process(number).children(recursive=True)]
+    first, stopped = psutil.Process(number), set()
+    while new := {each.pid for each in (first, *first.children(recursive=True))} - stopped:
+        for each in new:
+            with suppress(ProcessLookupError):  # has ended since
+                os.kill(each, signal.SIGSTOP)
+        stopped |= new
+    for each in stopped:
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def test_other_code_runs_all_jobs_again_and_another_seed_only_its_own(
