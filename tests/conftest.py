@@ -27,6 +27,15 @@ def artifacts_folder():
         yield Path(folder)
 
 
+@pytest.fixture(autouse=True)
+def environment_variables(artifacts_folder):
+    """What a test sets, or the code that it calls (COURSE_PROGRESS), the next test does not see."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def cifar10(artifacts_folder):
     """The real CIFAR-10; tests that ask for it are skipped where it is not."""

@@ -511,8 +511,8 @@ def _begin_kernel(sessions: str, runtime) -> None:
     client.load_connection_file()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=240)
-        done = client.execute_interactive("from helpers import explorer_widgets", timeout=240)
+        # Not wait_for_ready, which takes a kernel for dead that is slow to begin.
+        done = client.execute("from helpers import explorer_widgets", reply=True, timeout=600)
         assert done["content"]["status"] == "ok", done["content"]
     finally:
         client.stop_channels()

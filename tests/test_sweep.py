@@ -248,7 +248,6 @@ def test_what_was_killed_is_run_again_and_the_rest_is_kept(snakemake, grid_file,
         with pytest.raises(CourseError, match="grid is being run by another process"):
             sweep.run(file, 2)
         kill_with_descendants(running.pid)
-        running.wait(60)
     running.stderr.close()
     caught = {path.stem for _, path in sweep.outputs(grid) if not path.exists()}
     first = ran(toys)
@@ -275,14 +274,15 @@ def kill_with_descendants(number: int) -> None:
     import psutil
 
     first, stopped = psutil.Process(number), set()
-    while new := {each.pid for each in (first, *first.children(recursive=True))} - stopped:
+    while new := {first, *first.children(recursive=True)} - stopped:
         for each in new:
-            with suppress(ProcessLookupError):  # has ended since
-                os.kill(each, signal.SIGSTOP)
+            with suppress(psutil.NoSuchProcess):  # has ended since
+                each.suspend()
         stopped |= new
     for each in stopped:
-        with suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    assert not psutil.wait_procs(stopped, timeout=60)[1]  # their locks end with them
 
 
 def test_other_code_runs_all_jobs_again_and_another_seed_only_its_own(
