@@ -27,9 +27,9 @@ def artifacts_folder():
         yield Path(folder)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def environment_variables(artifacts_folder):
-    """What a test sets, or the code that it calls (COURSE_PROGRESS), the next test does not see."""
+    """What the code that is tested sets, such as COURSE_PROGRESS, the next file's tests do not see."""
     before = dict(os.environ)
     yield
     os.environ.clear()

@@ -67,7 +67,8 @@ np.savez(sys.argv[3], devices=devices.COUNT, weights=weights, **found, **curves)
 
 
 def environment(option, config=None):
-    env = {name: value for name, value in os.environ.items() if name not in ("COURSE_DEVICES", "TF_CONFIG")}
+    others = ("COURSE_DEVICES", "TF_CONFIG", "COURSE_PROGRESS")
+    env = {name: value for name, value in os.environ.items() if name not in others}
     env |= {"PYTHONPATH": str(settings.ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
     env |= {"COURSE_DEVICES": option} if option else {}
     return env | ({"TF_CONFIG": json.dumps(config)} if config else {})

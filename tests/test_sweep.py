@@ -258,7 +258,10 @@ def test_what_was_killed_is_run_again_and_the_rest_is_kept(snakemake, grid_file,
         sweep.merge(grid)
 
     assert sweep.run(file, 2) == 0
-    assert ran(toys) == sorted(caught)
+    again = ran(toys)
+    in_flight = [name for name in again if name not in caught]  # its file was there, but Snakemake had not heard of it
+    assert sorted({*again} - {*in_flight}) == sorted(caught) and len(again) == len({*again})
+    assert len(in_flight) <= (victim == "everything")
     found = (sweep.folder_of(grid) / "records.json").read_bytes()
     assert sweep.run(file, 2) == 0 and ran(toys) == []
 
