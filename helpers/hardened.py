@@ -39,10 +39,12 @@ from .training import Samples
 RECIPES = {
     "single_step": robust.Recipe(
         "single-step adversarial training",
-        "Wong, Rice & Kolter 2020, Fast is better than free",
+        "de Jorge et al. 2022, Make some noise (N-FGSM)",
         steps=1,
-        step_size=10 / 255,
+        step_size=8 / 255,
         epochs=30,
+        noise=2.0,
+        projected=False,
     ),
     "madry": robust.Recipe(
         "PGD adversarial training",
@@ -53,18 +55,22 @@ RECIPES = {
     ),
     "joint": robust.Recipe(
         "autoencoder and classifier trained together",
-        "the paper's pipeline, trained as Madry et al. 2018 train a classifier",
+        "the paper's pipeline, trained as de Jorge et al. 2022 train a classifier",
         steps=1,
-        step_size=10 / 255,
+        step_size=8 / 255,
         epochs=20,
+        noise=2.0,
+        projected=False,
         with_autoencoder=True,
     ),
     "few_images": robust.Recipe(
         "single-step adversarial training on 2,000 images",
         "Rice, Wong & Kolter 2020, Overfitting in adversarially robust deep learning",
         steps=1,
-        step_size=10 / 255,
+        step_size=8 / 255,
         epochs=60,
+        noise=2.0,
+        projected=False,
         images=2000,
     ),
     "collapsing": robust.Recipe(

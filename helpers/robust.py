@@ -27,8 +27,11 @@ class Recipe:
     Attributes:
         title: as tables name it.
         source: whose method it is.
-        steps, step_size: of the attack in training, which starts at random in the eps-ball unless not
-            ``random_start``.
+        steps, step_size: of the attack in training, which starts at random unless not ``random_start``.
+        noise: how far from the image it starts at most, in eps.
+        projected: the attacked image stays in the eps-ball and in [0, 1]. Not so with N-FGSM (de Jorge et al. 2022,
+            "Make some noise"), whose one step adds to noise of twice eps, so that no network can bend its loss just
+            where that step ends.
         epochs: of SGD with Nesterov momentum, one cycle up to ``peak_rate`` and linearly down to zero.
         with_autoencoder: the paper's autoencoder stands in front and is trained along; the attack goes through both.
         images: of the training split that are used; None: all.
@@ -40,6 +43,8 @@ class Recipe:
     step_size: float
     epochs: int
     random_start: bool = True
+    noise: float = 1.0
+    projected: bool = True
     peak_rate: float = 0.15
     weight_decay: float = 2e-4
     with_autoencoder: bool = False
@@ -74,14 +79,16 @@ def adversarial_step(
         moved = images
         if recipe.random_start:
             draw = tf.stack([tf.constant(seed, tf.int64), optimizer.iterations])
-            moved = tf.clip_by_value(images + tf.random.stateless_uniform(tf.shape(images), draw, -eps, eps), 0.0, 1.0)
+            reach = recipe.noise * eps
+            moved = images + tf.random.stateless_uniform(tf.shape(images), draw, -reach, reach)
+            moved = tf.clip_by_value(moved, 0.0, 1.0) if recipe.projected else moved
 
         def ascend(k, moved):
             with tf.GradientTape() as tape:
                 tape.watch(moved)
                 loss = cross_entropy(moved, labels)
             ahead = moved + recipe.step_size * tf.sign(tape.gradient(loss, moved))
-            return k + 1, attacks.project(ahead, images, eps, "linf")
+            return k + 1, attacks.project(ahead, images, eps, "linf") if recipe.projected else ahead
 
         if recipe.steps == 1:
             return tf.stop_gradient(ascend(0, moved)[1])

@@ -22,8 +22,9 @@ def samples():
 
 def by_hand(model, images, labels, recipe, eps, seed, number):
     """The attacked batch that a step trains on, in NumPy but for the gradient."""
-    draw = tf.random.stateless_uniform(images.shape, [seed, number], -eps, eps).numpy()
-    moved = np.clip(images + draw, 0, 1) if recipe.random_start else images
+    draw = tf.random.stateless_uniform(images.shape, [seed, number], -recipe.noise * eps, recipe.noise * eps).numpy()
+    inside = (lambda moved: np.clip(moved, 0, 1)) if recipe.projected else (lambda moved: moved)
+    moved = inside(images + draw) if recipe.random_start else images
     for _ in range(recipe.steps):
         x = tf.constant(moved)
         with tf.GradientTape() as tape:
@@ -31,14 +32,20 @@ def by_hand(model, images, labels, recipe, eps, seed, number):
             logits = model(x, training=True)
             loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
         ahead = moved + recipe.step_size * np.sign(tape.gradient(loss, x))
-        moved = np.clip(np.clip(ahead, images - eps, images + eps), 0, 1).astype(np.float32)
+        near = np.clip(ahead, images - eps, images + eps) if recipe.projected else ahead
+        moved = inside(near).astype(np.float32)
     return moved
 
 
 @pytest.mark.parametrize(
     "recipe",
-    [SHORT, replace(SHORT, steps=3, step_size=2 / 255), replace(SHORT, random_start=False)],
-    ids=["one step", "three steps", "no random start"],
+    [
+        SHORT,
+        replace(SHORT, steps=3, step_size=2 / 255),
+        replace(SHORT, random_start=False),
+        replace(SHORT, step_size=EPS, noise=2.0, projected=False),
+    ],
+    ids=["one step", "three steps", "no random start", "N-FGSM"],
 )
 def test_a_step_is_training_on_the_images_attacked_just_now(recipe):
     images = np.random.default_rng(0).random((6, 8, 8, 3), np.float32)
@@ -48,7 +55,8 @@ def test_a_step_is_training_on_the_images_attacked_just_now(recipe):
     for number in range(2):
         loss = step(tf.constant(images), tf.constant(labels))
         moved = by_hand(twin, images, labels, recipe, EPS, 7, number)
-        assert EPS / 2 < np.abs(moved - images).max() <= EPS + 1e-6
+        reach = EPS if recipe.projected else 2 * EPS + recipe.step_size
+        assert reach / 2 < np.abs(moved - images).max() <= reach + 1e-6
         with tf.GradientTape() as tape:
             logits = twin(moved, training=True)
             expected = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
