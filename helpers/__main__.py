@@ -35,10 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check_devices(command: Callable) -> None:
     """Refuse many devices where one does the work."""
-    option, sharing = os.environ.get("COURSE_DEVICES", ""), (_weights, _job)
-    if settings.workers()[1] and command not in sharing:
+    option = os.environ.get("COURSE_DEVICES", "")
+    if option in ("", "one") or command in (_weights, _job):
+        return
+    if settings.workers()[1]:
         raise CourseError("workers share weights, train and measure; for other commands leave COURSE_DEVICES out")
-    if option not in ("", "one") and command not in (*sharing, _sweep):
+    if command is not _sweep:
         raise CourseError(
             f"COURSE_DEVICES is {option}: devices share weights, train, measure and the jobs of sweep. Other commands, "
             "and notebooks, run on one; leave COURSE_DEVICES out, and they take what those have left in the store"

@@ -86,16 +86,17 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
         with locked(folder / f".{key}.lock", f"{kind} {key}"):
             if not _is_whole(file, manifest, config):  # else another process made it while this one waited
                 _produce(file, manifest, config, produce)
-                _tidy_later.append(checkpoints(kind, config))
-                if not settings.workers()[1]:
-                    tidy()
+                if settings.workers()[1]:
+                    _tidy_later.append(checkpoints(kind, config))  # another worker may still read them
+                else:
+                    shutil.rmtree(checkpoints(kind, config), ignore_errors=True)
     except OSError as error:
         raise cannot_write(file, error) from error
     return file
 
 
 def tidy() -> None:
-    """Remove the checkpoints of what is finished; of several workers' work only when all have come to its end."""
+    """Remove the checkpoints of what several workers have made; called when all have come to the end of their work."""
     while _tidy_later:
         shutil.rmtree(_tidy_later.pop(), ignore_errors=True)
 

@@ -30,8 +30,7 @@ class Recipe:
         steps, step_size: of the attack in training, which starts at random unless not ``random_start``.
         noise: how far from the image it starts at most, in eps.
         projected: the attacked image stays in the eps-ball and in [0, 1]. Not so with N-FGSM (de Jorge et al. 2022,
-            "Make some noise"), whose one step adds to noise of twice eps, so that no network can bend its loss just
-            where that step ends.
+            "Make some noise"), whose one step is added to noise of twice eps, against catastrophic overfitting.
         epochs: of SGD with Nesterov momentum, one cycle up to ``peak_rate`` and linearly down to zero.
         with_autoencoder: the paper's autoencoder stands in front and is trained along; the attack goes through both.
         images: of the training split that are used; None: all.

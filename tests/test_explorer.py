@@ -500,8 +500,8 @@ def _wait_for(address: str, server: subprocess.Popen, log) -> None:
 def _begin_kernel(sessions: str, runtime) -> None:
     """Start the notebook's kernel and let it import what it needs.
 
-    On a busy machine, JupyterLab asks which kernel to take, or loses the widgets' first messages, if it must wait long
-    for one; a page that finds the notebook's kernel running does neither.
+    On a busy machine, JupyterLab asks which kernel to take if it must wait long for one; a page that finds the
+    notebook's kernel running does not.
     """
     wanted = {"path": "explorer.ipynb", "name": "explorer.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
     request = urllib.request.Request(sessions, json.dumps(wanted).encode(), {"Content-Type": "application/json"})

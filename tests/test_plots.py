@@ -85,7 +85,7 @@ def test_every_figure_is_looked_at():
         for name, function in inspect.getmembers(plots, inspect.isfunction)
         if function.__module__ == plots.__name__ and inspect.signature(function).return_annotation == "Figure"
     }
-    assert drawers == set(FIGURES)  # fmt: skip
+    assert drawers == set(FIGURES)
 
 
 def test_the_same_figure_has_the_same_bytes(drawn):
