@@ -65,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="run the notebooks and write the report")
     _add_parameters(report)
-    report.add_argument("--out", type=Path, default=settings.ROOT / "report", help="folder of the report")
+    report.add_argument("--out", type=Path, help="folder of the report; else report/, with --only report/only")
+    report.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="run these alone, such as 06 07")
     report.set_defaults(do=_report)
 
     run = commands.add_parser("run", help="run one notebook, by number or name")
@@ -185,8 +186,9 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 def _report(options: argparse.Namespace) -> int:
     from . import report  # late: papermill takes a second, and a wrong word should not
 
-    whole = report.build(_parameters(options), options.out)
-    report.say(f"the report: {os.path.relpath(options.out)}/index.html")
+    folder = options.out or settings.ROOT / "report" / ("only" if options.only else "")
+    whole = report.build(_parameters(options), folder, options.only)
+    report.say(f"the report: {os.path.relpath(folder)}/index.html")
     return 0 if whole else 1
 
 
@@ -236,7 +238,8 @@ def _robust(options: argparse.Namespace) -> None:
     from . import hardened, pipeline
 
     hardened.recipe_of(options.recipe)
-    card = hardened.make(pipeline.start(options.dataset, options.model, seed=_seed(options.seed)), options.recipe)
+    run = pipeline.start(options.dataset, options.model, seed=_seed(options.seed), networks="auto")
+    card = hardened.make(run, options.recipe)
     epoch = card.get("kept_epoch", len(card["history"]))
     scores = {name: card["history"][epoch - 1].get(name) for name in ("clean", "pgd", "noisy")}
     found = ", ".join(f"{name} {100 * score:.1f}%" for name, score in scores.items() if score is not None)

@@ -12,6 +12,7 @@ Results are kept in the artifact store under everything they depend on, so that 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -118,7 +119,8 @@ def start(
 
     Args:
         networks: trained, shipped (Run), or ``auto``: shipped where the course ships what a run of these parameters
-            would train, but never in a full run, which makes what is shipped.
+            would train. A full run makes what is shipped, and so does not take it, unless COURSE_NETWORKS is
+            ``shipped`` (report.build sets it for a report of some notebooks).
 
     Raises:
         CourseError: any of the parameters is not what it can be.
@@ -141,7 +143,8 @@ def start(
 def _ships_for(run: Run) -> bool:
     """Whether weights/ has what this run would train: of its initial classifier, budget and seed."""
     cards = [classifiers.shipped(run.data.name, f"{run.model}_{part}").with_suffix(".json") for part in PARTS]
-    if run.profile.name == "full" or not all(card.is_file() for card in cards):
+    makes_them = run.profile.name == "full" and os.environ.get("COURSE_NETWORKS") != "shipped"
+    if makes_them or not all(card.is_file() for card in cards):
         return False
     initial = classifiers.weights_sha256(run.classifier)
     found = [json.loads(card.read_text()) for card in cards]

@@ -2,7 +2,8 @@
 
 figures/results.json has the records of every recorded run; figures/<model>/ its figures, run.json (when, where, how
 long) and answers.npz (which test images were classified correctly, cell by cell); weights/ its networks; notebooks/
-the outputs of RECORDED_NOTEBOOKS's run; the README its table.
+the outputs of RECORDED_NOTEBOOKS's run; the README its table. A report of some notebooks (report.build, ``only``) is
+added to what is recorded of its network, and brings no networks.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def record(folder: Path) -> None:
     """Copy a finished report into the tree; what was recorded of other networks stays.
 
     Raises:
-        CourseError: there is no report, one of its notebooks failed, or its networks are not to be had any more.
+        CourseError: there is no report, one of its notebooks failed, or its networks are not to be had any more; it is
+            of some notebooks, and nothing with its parameters is recorded.
     """
     if not (folder / "run.json").is_file():
         raise CourseError(f"there is no report in {folder.name}/; make one first (make report)")
@@ -47,19 +49,27 @@ def record(folder: Path) -> None:
             f"the report is of {found['data']['dataset']}, but what is here now is {run.data.name}; set CIFAR10_DIR "
             "as it was for the report"
         )
-    answers = pipeline.ship(run)
-    _check_counts(_by_cell(found["records"], found["parameters"]["eps"]), answers)
     model = found["parameters"]["model"]
-    into = settings.FIGURES / model
-    write_atomically(into / "answers.npz", _packed(answers))
-    write_atomically(into / "run.json", (folder / "run.json").read_bytes())
+    into, before = settings.FIGURES / model, tables.recorded_results()
+    if info.get("only"):
+        if before["runs"].get(model) != {"parameters": found["parameters"], "data": found["data"]}:
+            raise CourseError(
+                f"the report in {folder.name}/ is of {', '.join(info['only'])} alone, and no whole run of {model} with "
+                "its parameters is recorded; record one first (make report or make full, make record)"
+            )
+        info, results = with_part(json.loads((into / "run.json").read_text()), info), with_records(before, found)
+    else:
+        answers = pipeline.ship(run)
+        _check_counts(_by_cell(found["records"], found["parameters"]["eps"]), answers)
+        write_atomically(into / "answers.npz", _packed(answers))
+        results = merged(before, found)
+    write_atomically(into / "run.json", json.dumps(info, indent=1).encode())
     for png in (folder / "figures").glob("*.png"):
         write_atomically(into / png.name, png.read_bytes())
     if model == RECORDED_NOTEBOOKS:
-        for notebook in report.chapters():
-            executed = nbformat.read(folder / "notebooks" / notebook.name, as_version=4)
-            write_atomically(notebook, nbformat.writes(_as_committed(notebook, executed)).encode())
-    results = merged(tables.recorded_results(), found)
+        for executed in sorted((folder / "notebooks").glob("*.ipynb")):
+            notebook, outputs = report.find(executed.name), nbformat.read(executed, as_version=4)
+            write_atomically(notebook, nbformat.writes(_as_committed(notebook, outputs)).encode())
     write_atomically(settings.FIGURES / "results.json", json.dumps(results, indent=1).encode())
     tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, tables.readme_table(results))
 
@@ -73,6 +83,26 @@ def merged(results: dict, found: dict) -> dict:
         "runs": {name: runs[name] for name in sorted(runs)},
         "records": sorted(others + found["records"], key=lambda r: r["model"]),
     }
+
+
+def with_records(results: dict, found: dict) -> dict:
+    """All recorded results, with those of a report of some notebooks added, or in place of the same measurements."""
+    counted = ("n", "correct", "accuracy", "ci_low", "ci_high")
+
+    def measured(record: dict) -> str:
+        return json.dumps({key: value for key, value in record.items() if key not in counted}, sort_keys=True)
+
+    new = {measured(r) for r in found["records"]}
+    kept = [r for r in results["records"] if measured(r) not in new]
+    return {**results, "records": sorted(kept + found["records"], key=lambda r: r["model"])}
+
+
+def with_part(info: dict, part: dict) -> dict:
+    """What run.json says of a whole run, with what it says of a later one of some notebooks."""
+    notebooks = {run["notebook"]: run for run in (*info["notebooks"], *part["notebooks"])}
+    parts = [p for p in info.get("parts", []) if p["only"] != part["only"]]
+    about = {key: part[key] for key in ("only", "started", "minutes", "weights", "environment")}
+    return {**info, "notebooks": [notebooks[name] for name in sorted(notebooks)], "parts": [*parts, about]}
 
 
 def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:

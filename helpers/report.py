@@ -120,11 +120,13 @@ class _PeakMemory:
             self.peak_mib = max(self.peak_mib, total // 2**20)
 
 
-def build(parameters: dict, folder: Path) -> bool:
+def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
     """Run every notebook of the course and write the report.
 
     Args:
         parameters: of the notebooks: dataset, model, profile, seed, weights, eps.
+        only: numbers or names of notebooks (find): no others are run, and these take the networks that the course
+            ships wherever they can, in a full run, too (pipeline.start, ``auto``).
         folder: where the report goes: index.html, which is all of it in one file; the same as report.pdf, where there
             is a Chromium to print it; results.json, run.json, notebooks/ (executed) and figures/ for further work.
 
@@ -135,8 +137,11 @@ def build(parameters: dict, folder: Path) -> bool:
         CourseError: a parameter is wrong, or the data cannot be had. Nothing is run, and an older report stays.
     """
     settings.profile(parameters["profile"])
-    for notebook in chapters():
+    notebooks = [find(name) for name in only] or chapters()
+    for notebook in notebooks:
         check_parameters(notebook, parameters)
+    if only:
+        os.environ["COURSE_NETWORKS"] = "shipped"
     data = datasets.load(parameters["dataset"])
     if data.notice:
         say(f"\n*** {data.notice}\n")
@@ -145,7 +150,7 @@ def build(parameters: dict, folder: Path) -> bool:
     executed = folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
     with provenance.weights_used() as weights:
-        for notebook in chapters():
+        for notebook in notebooks:
             say(f"{notebook.stem}: running ...")
             run = execute(notebook, executed / notebook.name, parameters)
             runs.append(run)
@@ -155,7 +160,7 @@ def build(parameters: dict, folder: Path) -> bool:
                 say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
         for file in _weights_without_card(parameters):
             datasets.sha256_of(file)
-    write(folder, parameters, data, runs, started, weights)
+    write(folder, parameters, data, runs, started, weights, [path.stem for path in notebooks] if only else [])
     (folder / "report.pdf").unlink(missing_ok=True)
     try:
         pages.print_to_pdf(folder / "index.html", folder / "report.pdf")
@@ -172,13 +177,15 @@ def _weights_without_card(parameters: dict) -> list[Path]:
 
 
 def write(
-    folder: Path, parameters: dict, data: datasets.Data, runs: list[dict], started: datetime, weights: Sequence = ()
-) -> None:
+    folder: Path, parameters: dict, data: datasets.Data, runs: list[dict], started: datetime, weights: Sequence = (),
+    only: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Write results.json, the figures and index.html from the executed notebooks in folder/notebooks.
 
     Args:
         runs: of each notebook (execute).
         weights: the weight files that they used (provenance.weights_used).
+        only: their names, where they are not all of the course's.
     """
     records, figures, parts = [], [], []
     names = [run["notebook"] for run in runs]
@@ -200,6 +207,7 @@ def write(
         "weights": list(weights),
         "environment": provenance.environment(),
         "notebooks": runs,
+        "only": list(only),
     }
     write_atomically(folder / "run.json", json.dumps(info, indent=1).encode())
     write_atomically(folder / "results.json", json.dumps(_results(info, records), indent=1).encode())

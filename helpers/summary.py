@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
-from . import plots, tables
+from . import baselines, plots, tables
 from .evaluation import difference
 from .registry import MODELS
 from .tables import INPUT_TITLES, PAPER, ROBUSTBENCH, SYSTEMS, percent, title_of
@@ -80,7 +80,11 @@ def of_run(parameters: dict, dataset: str, records: list[dict], failed: int = 0)
     aware = {threat: _attacked(tables.knowing(here, threat)) for threat in ("grey_box", "adaptive")}
     paper = PAPER.get(model, {}) if tables.comparable(dataset, eps) else {}
     return Summary(
-        answer=[_under_the_protocol(static, paper), _against_one_who_knows(static, aware["adaptive"])],
+        answer=[
+            _under_the_protocol(static, paper),
+            _against_one_who_knows(static, aware["adaptive"]),
+            *_repairs(everything),
+        ],
         comparison=_comparison(static, paper),
         adaptive=_adaptive(static, aware, everything),
         claims=_claims(static, aware["adaptive"]),
@@ -139,6 +143,28 @@ def _against_one_who_knows(static: dict, adaptive: dict) -> str:
     )
 
 
+def _repairs(records: list[dict]) -> list[str]:
+    """What networks keep that were trained against their own attacker (notebook 07); all of them, best or not."""
+    found = {
+        system.title: (system, r)
+        for system in baselines.SYSTEMS.values()
+        for r in records
+        if system.network and (r["stage"], r["defense"], r["input"]) == (system.stage, system.defense, "worst_case")
+    }
+    if not found:
+        return []
+    clean = {(r["stage"], r["defense"]): r for r in records if r["input"] == "regular"}
+    said = [
+        f"{title} {_said(r)}"
+        + (f" ({100 * clean[s.stage, s.defense]['accuracy']:.1f}% unchanged)" if (s.stage, s.defense) in clean else "")
+        for title, (s, r) in found.items()
+    ]
+    return [
+        "Trained against an attacker who knows them, networks of about that size keep in the worst case of several "
+        f"attacks: {'; '.join(said)} (n = {min(r['n'] for _, r in found.values()):,})."
+    ]
+
+
 def _comparison(static: dict, paper: dict) -> str:
     both = {cell: value for cell, value in paper.items() if cell in static}
     if not both:
@@ -180,9 +206,7 @@ def _adaptive(static: dict, aware: dict, records: list[dict]) -> str:
             f"Made for the fine-tuned classifier without its autoencoder, PGD images leave {_said(half)}; made for "
             f"both, {_said(aware['adaptive'][DEFENDED])}."
         )
-    if worst := [
-        r for r in records if (r["stage"], r["defense"], r["input"]) == (*DEFENDED[1:], "worst_case")
-    ]:
+    if worst := [r for r in records if (r["stage"], r["defense"], r["input"]) == (*DEFENDED[1:], "worst_case")]:
         said.append(f"All attacks of this run together leave {_said(worst[-1])} (n = {worst[-1]['n']:,}).")
     return " ".join(said)
 

@@ -121,13 +121,15 @@ def test_an_interrupted_run_says_how_to_go_on(notebooks, monkeypatch, capsys):
 @pytest.mark.parametrize("whole, status", [(True, 0), (False, 1)])
 def test_a_failed_notebook_is_a_status(notebooks, tmp_path, monkeypatch, whole, status):
     given = []
-    monkeypatch.setattr(report, "build", lambda parameters, out: given.append((parameters, out)) or whole)
+    monkeypatch.setattr(report, "build", lambda *arguments: given.append(arguments) or whole)
     arguments = ["--eps", "4/255", "--seed", "3", "--model", "sepreresnet56", "--weights", "none"]
     assert main(["report", "--out", str(tmp_path / "out"), *arguments]) == status
     expected = {
         "profile": "quick", "dataset": "auto", "model": "sepreresnet56", "seed": 3, "weights": "none", "eps": 4 / 255,
     }  # fmt: skip
-    assert given == [(expected, tmp_path / "out")]
+    assert given == [(expected, tmp_path / "out", [])]
+    main(["report", "--only", "06", "07"])
+    assert given[1][1:] == (settings.ROOT / "report" / "only", ["06", "07"])
 
 
 def test_weights_prints_the_scores(monkeypatch, capsys):

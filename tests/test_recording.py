@@ -160,3 +160,48 @@ def test_what_was_recorded_of_other_networks_stays():
 def test_a_network_that_is_not_recorded_is_named(tree, capsys):
     assert main(["verify", "--model", "sepreresnet56"]) == 2
     assert "no run of sepreresnet56 is recorded; recorded are: resnet20" in capsys.readouterr().err
+
+
+@pytest.fixture
+def part(copy, monkeypatch):
+    """A report of one notebook with one measurement of its own and one that is recorded already."""
+    parameters, data = (tables.recorded_results()["runs"]["resnet20"][key] for key in ("parameters", "data"))
+    recorded = tables.recorded_results()["records"]
+    again = {**recorded[0], "n": 2, "correct": 1, "accuracy": 0.5}
+    own = {**recorded[0], "stage": "single_step", "correct": 0}
+    folder = copy / "report"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "two.png").write_bytes(b"another picture")
+    (folder / "notebooks").mkdir()
+    results = {"parameters": parameters, "data": data, "records": [again, own]}
+    (folder / "results.json").write_text(json.dumps(results))
+    about = {"only": ["07_b"], "started": "now", "minutes": 2, "weights": [], "environment": {}}
+    (folder / "run.json").write_text(json.dumps({**about, "notebooks": [{"notebook": "07_b", "error": None}]}))
+    (copy / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
+    monkeypatch.setattr(settings, "ROOT", copy)
+    return folder, recorded, again, own
+
+
+def test_a_report_of_some_notebooks_is_added(part, copy):
+    folder, recorded, again, own = part
+    weights = {file.name: file.read_bytes() for file in (copy / "weights" / "patches10").iterdir()}
+    recording.record(folder)
+    records = tables.recorded_results()["records"]
+    assert len(records) == len(recorded) + 1 and again in records and own in records and recorded[0] not in records
+    assert all(r in records for r in recorded[1:])
+    about = json.loads((copy / "figures" / "resnet20" / "run.json").read_text())
+    assert [run["notebook"] for run in about["notebooks"]] == ["07_b"]
+    assert [p["only"] for p in about["parts"]] == [["07_b"]] and not about.get("only")
+    assert {"one.png", "two.png"} <= {file.name for file in (copy / "figures" / "resnet20").iterdir()}
+    assert weights == {file.name: file.read_bytes() for file in (copy / "weights" / "patches10").iterdir()}
+    recording.record(folder)  # once more: nothing doubles
+    assert tables.recorded_results()["records"] == records
+    assert len(json.loads((copy / "figures" / "resnet20" / "run.json").read_text())["parts"]) == 1
+
+
+def test_a_report_of_some_notebooks_needs_a_whole_one_of_its_kind(part):
+    folder, *_ = part
+    found = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(found | {"parameters": found["parameters"] | {"seed": 1}}))
+    with pytest.raises(CourseError, match="is of 07_b alone, and no whole run of resnet20 with its parameters"):
+        recording.record(folder)

@@ -107,6 +107,22 @@ def test_the_page_names_its_provenance(built):
     assert weights[0]["file"] in page and weights[0]["sha256"] in page
 
 
+def test_a_report_of_some_notebooks_runs_these_alone(tmp_path, monkeypatch):
+    notebooks = tmp_path / "source"
+    notebooks.mkdir()
+    networks = "import os\nfrom helpers.plots import say\nsay('networks: ' + os.environ['COURSE_NETWORKS'])"
+    write_notebook(notebooks, "00_good", networks)
+    write_notebook(notebooks, "01_bad", BAD)
+    monkeypatch.setattr(report, "NOTEBOOKS", notebooks)
+    monkeypatch.setenv("COURSE_NETWORKS", "")
+    assert report.build(PARAMETERS, tmp_path / "out", ["00"])
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["only"] == ["00_good"] == [one["notebook"] for one in run["notebooks"]]
+    assert "networks: shipped" in (tmp_path / "out" / "index.html").read_text()
+    with pytest.raises(CourseError, match="there is no notebook '09'"):
+        report.build(PARAMETERS, tmp_path / "out", ["00", "09"])
+
+
 def test_minutes_are_said_to_leave_out_what_was_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
     (tmp_path / "autoencoder").mkdir()
@@ -392,6 +408,18 @@ def test_only_the_records_of_this_run_count():
     worst = record_of(("worst_case", "fine_tuned", "ae"), 3, "adaptive", n=100)
     assert "All attacks of this run together leave 3.0%" in summary_of(
         right, record_of(DEFENDED, 5, "adaptive"), worst).adaptive  # fmt: skip
+
+
+def test_networks_trained_on_attacks_are_all_named():
+    assert len(summary_of(record_of(DEFENDED, 70)).answer) == 2
+    systems = {("single_step", "none"): (78, 37), ("joint", "ae"): (75, 30), ("initial", "none"): (92, 1)}
+    found = summary_of(
+        *(record_of(("regular", *system), clean) for system, (clean, _) in systems.items()),
+        *(record_of(("worst_case", *system), worst, "adaptive") for system, (_, worst) in systems.items()),
+    )
+    last = found.answer[-1]
+    assert "single-step adversarial training 37.0% [" in last and "(78.0% unchanged)" in last
+    assert "trained together 30.0% [" in last and "initial" not in last
 
 
 @pytest.mark.parametrize("changes", [{"eps": 4 / 255}, {"dataset": "patches10"}])
