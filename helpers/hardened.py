@@ -41,9 +41,9 @@ RECIPES = {
         "single-step adversarial training",
         "de Jorge et al. 2022, Make some noise (N-FGSM)",
         steps=1,
-        step_size=8 / 255,
+        step_size=6 / 255,
         epochs=30,
-        noise=2.0,
+        noise=1.5,
         projected=False,
     ),
     "madry": robust.Recipe(
@@ -51,15 +51,15 @@ RECIPES = {
         "Madry et al. 2018, Towards deep learning models resistant to adversarial attacks",
         steps=7,
         step_size=2 / 255,
-        epochs=10,
+        epochs=8,
     ),
     "joint": robust.Recipe(
         "autoencoder and classifier trained together",
         "the paper's pipeline, trained as de Jorge et al. 2022 train a classifier",
         steps=1,
-        step_size=8 / 255,
+        step_size=6 / 255,
         epochs=20,
-        noise=2.0,
+        noise=1.5,
         projected=False,
         with_autoencoder=True,
     ),
@@ -67,45 +67,47 @@ RECIPES = {
         "single-step adversarial training on 2,000 images",
         "Rice, Wong & Kolter 2020, Overfitting in adversarially robust deep learning",
         steps=1,
-        step_size=8 / 255,
-        epochs=60,
-        noise=2.0,
+        step_size=6 / 255,
+        epochs=40,
+        noise=1.5,
         projected=False,
         images=2000,
     ),
     "collapsing": robust.Recipe(
-        "single step from the image itself, too long",
-        "Wong, Rice & Kolter 2020, on catastrophic overfitting",
+        "single-step adversarial training from a start within the budget",
+        "Wong, Rice & Kolter 2020, Fast is better than free",
         steps=1,
-        step_size=16 / 255,
-        epochs=30,
-        random_start=False,
-        images=5000,
+        step_size=10 / 255,
+        epochs=10,
     ),
     "noise_25": smoothing.Recipe(
         "trained on noise, sigma 0.25",
         "Cohen et al. 2019, Certified adversarial robustness",
         0.25,
-        epochs=20,
+        epochs=12,
         rate=0.05,
     ),
     "noise_50": smoothing.Recipe(
         "trained on noise, sigma 0.5",
         "Cohen et al. 2019, Certified adversarial robustness",
         0.5,
-        epochs=20,
+        epochs=12,
         rate=0.05,
     ),
     "denoiser_25": smoothing.Recipe(
         "autoencoder as denoiser, sigma 0.25",
         "Salman et al. 2020, Denoised smoothing",
         0.25,
-        epochs=20,
+        epochs=12,
         rate=3e-3,
-        stability_epochs=10,
+        stability_epochs=6,
     ),
 }
-"""By name. ``few_images`` and ``collapsing`` show how adversarial training fails, and have no weights."""
+"""By name. N-FGSM takes noise of twice eps and a step of eps; here both are three quarters of that. At their full size
+ResNet-20 kept 74.4% of 5,000 unchanged validation images, and 40.2% of 256 in the quick worst case."""
+
+FAILURES = ("few_images", "collapsing")
+"""Those that show how adversarial training fails: what they leave is a history, no weights."""
 
 Recipe = robust.Recipe | smoothing.Recipe
 
@@ -248,7 +250,7 @@ def _ship(
     if isinstance(recipe, robust.Recipe):
         card["kept_epoch"] = max(history, key=lambda record: record["pgd"])["epoch"]
     file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
-    if getattr(recipe, "images", None) is None:
+    if name not in FAILURES:
         classifiers.save_weights(classifiers.network_of(classifier), file)
         card["weights_sha256"] = classifiers.weights_sha256(classifier)
         card["file_sha256"] = datasets.sha256_of(file)
@@ -280,8 +282,9 @@ def network(run: Run, name: str) -> tuple[keras.Model, keras.Model | None, dict]
     Raises:
         CourseError: there is no such recipe; the weights are not there, damaged, or of another initial classifier.
     """
-    recipe, file = recipe_of(name), classifiers.shipped(run.data.name, f"{run.model}_{name}")
-    if getattr(recipe, "images", None) is not None:
+    recipe_of(name)
+    file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
+    if name in FAILURES:
         raise CourseError(f"{name} only shows how training fails; its history is in card(run, {name!r})")
     about = classifiers.card_of(file)
     if about["initial_sha256"] != classifiers.weights_sha256(run.classifier):
@@ -313,6 +316,13 @@ def card(run: Run, name: str) -> dict:
     if not file.is_file():
         raise CourseError(f"weights/{run.data.name}/{file.name} is not there; make it: python -m helpers robust {name}")
     return json.loads(file.read_text())
+
+
+def recorded(run: Run, name: str) -> bool:
+    """Whether the course has that training of the run's initial classifier: its card, and what belongs to it."""
+    recipe_of(name)
+    file = classifiers.shipped(run.data.name, f"{run.model}_{name}").with_suffix(".json")
+    return file.is_file() and card(run, name)["initial_sha256"] == classifiers.weights_sha256(run.classifier)
 
 
 def recipe_of(name: str) -> Recipe:

@@ -33,6 +33,8 @@ class Recipe:
             "Make some noise"), whose one step is added to noise of twice eps, against catastrophic overfitting.
         epochs: of SGD with Nesterov momentum, one cycle up to ``peak_rate`` and linearly down to zero.
         with_autoencoder: the paper's autoencoder stands in front and is trained along; the attack goes through both.
+        autoencoder_rate: its learning rate, as a share of the classifier's. It has no BatchNorm: at the classifier's
+            own rate its ReLUs die in the first steps, and with them all that the classifier sees.
         images: of the training split that are used; None: all.
     """
 
@@ -47,6 +49,7 @@ class Recipe:
     peak_rate: float = 0.15
     weight_decay: float = 2e-4
     with_autoencoder: bool = False
+    autoencoder_rate: float = 0.01
     images: int | None = None
 
 
@@ -68,6 +71,8 @@ def adversarial_step(
         seed: of the attack's random starts, which depend on it and on the optimizer's step count alone.
     """
     variables = model.trainable_variables
+    front = {v.ref() for layer in model.layers if layer.name == "autoencoder" for v in layer.trainable_variables}
+    rates = [recipe.autoencoder_rate if v.ref() in front else 1.0 for v in variables]
     kernels = [v for v in variables if len(v.shape) > 1]
 
     def cross_entropy(images, labels):
@@ -99,7 +104,8 @@ def adversarial_step(
         with tf.GradientTape() as tape:
             loss = cross_entropy(images, labels)
             total = loss + recipe.weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
-        optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
+        gradients = [rate * g for rate, g in zip(rates, tape.gradient(total, variables), strict=True)]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss
 
     return step

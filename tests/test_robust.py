@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import tiny_network
 
-from helpers import attacks, robust, training
+from helpers import attacks, autoencoder, robust, training
 from helpers.backend import keras, tf
 from helpers.robust import Recipe
 
@@ -67,6 +67,29 @@ def test_a_step_is_training_on_the_images_attacked_just_now(recipe):
         assert float(loss) == pytest.approx(float(expected), rel=1e-4)
     for ours, theirs in zip(model.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_an_autoencoder_in_front_learns_at_its_share_of_the_rate():
+    images, labels = tf.constant(np.random.default_rng(0).random((6, 32, 32, 3), np.float32)), tf.constant(np.arange(6))
+
+    def moved(share):
+        """How far one step moves the weights of the autoencoder, and of the classifier."""
+        keras.utils.set_random_seed(0)
+        front = autoencoder.build()
+        behind = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
+        parts = front, behind
+        before = [[w.copy() for w in part.get_weights()] for part in parts]
+        recipe = replace(SHORT, with_autoencoder=True, autoencoder_rate=share)
+        robust.adversarial_step(robust.joined(*parts), keras.optimizers.SGD(0.1), recipe, EPS, seed=7)(images, labels)
+        return [
+            np.concatenate([(b - a).ravel() for a, b in zip(old, part.get_weights(), strict=True)])
+            for old, part in zip(before, parts, strict=True)
+        ]
+
+    (whole, classifier), (share, same) = moved(1.0), moved(0.01)
+    assert np.abs(whole).max() > 1e-4
+    np.testing.assert_allclose(share, 0.01 * whole, atol=1e-6)
+    np.testing.assert_array_equal(classifier, same)
 
 
 def trained(folder, samples, scores, recipe=SHORT):
