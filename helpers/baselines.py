@@ -7,9 +7,11 @@ measured by the same attacks on the same images.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from . import (
     adaptive,
@@ -27,6 +29,7 @@ from . import autoencoder as ae_module
 from .backend import keras
 from .pipeline import STEP_SIZE, STEPS, Answers, Run
 from .settings import CourseError
+from .tables import percent
 
 RUNGS = ("square", "pgd", "pgd_100", "apgd", "worst_case")
 """The ladder's rungs for a defense that is attacked as a whole; a run that is not full leaves PGD-100 out."""
@@ -66,6 +69,16 @@ CERTIFIED = {
     "initial": ("initial classifier alone, sigma 0.25", 0.25),
 }
 """What is certified: by name (of hardened.RECIPES, or the initial classifier), a title and the noise's deviation."""
+
+
+WATCHED_TITLES = {"clean": "unchanged", "pgd": "PGD-10", "training_pgd": "PGD-10, training images"}
+"""By key of an adversarial training's history (hardened.card), the line's label."""
+
+
+def available(run: Run) -> list[str]:
+    """The systems whose networks the course has for the run's classifier; in a smoke run, the first two of them."""
+    there = [name for name, s in SYSTEMS.items() if not s.network or hardened.recorded(run, s.network)]
+    return there[:2] if run.profile.name == "smoke" else there
 
 
 def built(run: Run, name: str) -> tuple[keras.Model, keras.Model]:
@@ -134,6 +147,39 @@ def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float]
     }
 
 
+def attacks_table(found: dict[str, dict[str, Answers]]) -> pd.DataFrame:
+    """Systems in rows, attacks in columns (under_attack), accuracy in percent with its interval in the cells."""
+    titles = {name: ladder.RUNGS[name].title.split(" through")[0] for name in RUNGS}
+    titles |= {"regular": "no attack", "worst_case": "worst case"}
+    rows = {
+        SYSTEMS[name].title: {titles[kind]: percent(answers.record()) for kind, answers in kinds.items()}
+        for name, kinds in found.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("–").rename_axis("system")
+
+
+def comparison_table(
+    found: dict[str, dict[str, Answers]], costs: dict[str, dict[str, float]],
+    published: dict[str, tuple[float, float]],
+) -> pd.DataFrame:  # fmt: skip
+    """Accuracy without an attack and in the worst case beside what it costs (cost); then what others have published,
+    clean accuracy and accuracy under AutoAttack in percent."""
+    rows = {
+        SYSTEMS[name].title: {
+            "no attack": percent(kinds["regular"].record()),
+            "worst case": percent(kinds["worst_case"].record()),
+            "parameters": f"{costs[name]['parameters']:,}",
+            "minutes": f"{costs[name]['minutes']:.0f}",
+            "ms an image": f"{costs[name]['milliseconds']:.2f}",
+        }
+        for name, kinds in found.items()
+    }
+    rows |= {
+        f"{s} (AutoAttack)": {"no attack": f"{a:.2f}", "worst case": f"{b:.2f}"} for s, (a, b) in published.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("–").rename_axis("system")
+
+
 # ------------------------------------------------------------------------------------------------------ certificates
 
 
@@ -174,6 +220,15 @@ def certified_records(run: Run, name: str, radii: list[float]) -> list[dict]:
     return [evaluation.record(found.certified(labels, r), **{**fields, "eps": r}) for r in radii]
 
 
+def certificates_table(curves: dict[str, list[dict]], radii: Sequence[float]) -> pd.DataFrame:
+    """Certified accuracy in percent at some of the radii that the curves have (certified_records), by system."""
+    rows = {
+        CERTIFIED[name][0]: {f"r = {r['eps']:.2f}": percent(r) for r in records if r["eps"] in radii}
+        for name, records in curves.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("classifier")
+
+
 # --------------------------------------------------------------------------------------------------- transformations
 
 
@@ -207,3 +262,13 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
         fields = _fields(run, "initial", name, kind, threat if aim else "static", run.eps if aim else 0.0, steps)
         found[threat] = Answers(fields, correct)
     return found
+
+
+def transformations_table(found: dict[str, dict[str, Answers]]) -> pd.DataFrame:
+    """Transformations in rows; accuracy in percent without an attack, and under either attacker (transformed)."""
+    rows = {
+        transformations.DEFENSES[name].title: {kind: percent(answers.record()) for kind, answers in kinds.items()}
+        for name, kinds in found.items()
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("transformation")
+    return frame.rename(columns={"regular": "no attack", "static": "static PGD-10", "adaptive": "adaptive PGD-10"})
