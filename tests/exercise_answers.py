@@ -14,8 +14,9 @@ from functools import cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
+from scipy.stats import beta, binomtest, norm
 
-from helpers import adaptive, attacks, evaluation, exercises, losses, settings
+from helpers import adaptive, attacks, evaluation, exercises, losses, settings, smoothing
 from helpers import autoencoder as ae_module
 from helpers.backend import keras, tf
 from helpers.exercises import toys
@@ -1405,6 +1406,400 @@ WRONG["check_attack_dice"] = {
     "nothing": ((lambda m, x, y, eps: x,), "no value moved"),
     "twice the budget": ((lambda m, x, y, eps: by_hand_over_draws(m, x, y, 2 * eps, 8),), "go back into the ball"),
     "one image": ((lambda m, x, y, eps: x[0],), "shape"),
+}
+
+
+# ------------------------------------------------------------------------------------------------------ notebook 07
+
+
+def guaranteed(radius, shape):
+    return radius / np.sqrt(np.prod(shape))
+
+
+def needed(eps, shape):
+    return eps * np.sqrt(np.prod(shape))
+
+
+def as_on_cifar(of):
+    return lambda value, shape: of(value, (32, 32, 3))
+
+
+RIGHT["check_norms"] = {
+    "as in the solution": (0.5, guaranteed, needed),
+    "a length": (2, lambda r, s: r / np.linalg.norm(np.ones(s)), lambda e, s: np.linalg.norm(np.full(s, e))),
+    "helpers": (
+        1.7,
+        lambda r, s: smoothing.linf_within(r, int(np.prod(s))),
+        lambda e, s: smoothing.l2_around(e, int(np.prod(s))),
+    ),
+    "one by the other": (0.03, lambda r, s: r / needed(1, s), needed),
+    "tensors": (
+        np.float32(100),
+        lambda r, s: tf.constant(r) / tf.sqrt(float(np.prod(s))),
+        lambda e, s: tf.norm(tf.fill(s, e)),
+    ),
+}
+WRONG["check_norms"] = {
+    "the same number": ((0.5, lambda r, s: r, needed), "a ball in one norm"),
+    "turned": ((0.5, needed, guaranteed), "the wrong way round"),
+    "no root": ((0.5, lambda r, s: r / np.prod(s), needed), "take the root"),
+    "no root on the way back": ((0.5, guaranteed, lambda e, s: e * np.prod(s)), "take the root"),
+    "channels forgotten": ((0.5, lambda r, s: r / np.sqrt(s[0] * s[1]), needed), "three values"),
+    "channels forgotten on the way back": ((0.5, guaranteed, lambda e, s: e * s[0]), "three values"),
+    "grey levels": ((0.5, lambda r, s: 255 * guaranteed(r, s), needed), "not in grey levels"),
+    "divided again": ((0.5, guaranteed, lambda e, s: needed(e / 255, s)), "do not divide by 255 again"),
+    "3,072 for all": ((0.5, as_on_cifar(guaranteed), needed), "take shape's"),
+    "the cube root": ((0.5, lambda r, s: r / np.prod(s) ** (1 / 3), needed), "how long is a change"),
+    "a guess of nothing": ((0, guaranteed, needed), "above 0"),
+    "a number for a function": ((0.5, 0.0045, needed), "give the function guaranteed itself"),
+    "all values": ((0.5, guaranteed, lambda e, s: np.full(s, e)), "one number"),
+}
+
+RAN = {
+    "A": "robust_overfitting", "B": "weak_attack", "C": "sound", "D": "catastrophic", "E": "unfinished",
+    "F": "no_attack",
+}  # fmt: skip
+
+
+def best(key="pgd", of="ACDE", shift=0):
+    """The epoch of each history that is best by a number."""
+    found = exercises.histories()
+    return {name: max(found[name], key=lambda record: record[key])["epoch"] + shift for name in of}
+
+
+LAST = {name: len(exercises.histories()[name]) for name in "ACDE"}
+RIGHT["check_histories"] = {
+    "as in the solution": (RAN, best()),
+    "spelled otherwise": (RAN | {"A": "Robust overfitting", "F": "no attack"}, best()),
+    "floats": (RAN, {name: float(epoch) for name, epoch in best().items()}),
+    "numpy": (RAN, {n: 1 + np.argmax([r["pgd"] for r in exercises.histories()[n]]) for n in "ACDE"}),
+}
+WRONG["check_histories"] = {
+    "the two overfittings turned": ((RAN | {"A": "catastrophic", "D": "robust_overfitting"}, best()), "still gain"),
+    "catastrophic for robust": ((RAN | {"D": "robust_overfitting"}, best()), "on training images, too"),
+    "hardly falls, so robust": ((RAN | {"B": "sound"}, best()), "from the first epoch on"),
+    "nothing left, so collapsed": ((RAN | {"F": "catastrophic"}, best()), "nothing was lost"),
+    "sound is unfinished": ((RAN | {"C": "unfinished"}, best()), "levelled off"),
+    "a gap is overfitting": ((RAN | {"C": "robust_overfitting"}, best()), "stay together"),
+    "unfinished is sound": ((RAN | {"E": "sound"}, best()), "still rise"),
+    "the attack is weak in F": ((RAN | {"F": "weak_attack"}, best()), "near zero from the first epoch"),
+    "another word": ((RAN | {"A": "overfitting"}, best()), "choose from sound"),
+    "the last": ((RAN, best() | {"D": LAST["D"]}), "not always the best"),
+    "best on training images": ((RAN, best() | {"A": best("training_pgd")["A"]}), "which it has seen"),
+    "best without an attack": ((RAN, best("clean") | {"A": best()["A"]}), "without an attack"),
+    "places for epochs": ((RAN, best(shift=-1)), "epochs count from 1"),
+    "epoch 0": ((RAN, best() | {"A": 0}), "has no epoch 0"),
+    "one chosen by a weak attack": ((RAN, best(of="ABCDE")), "no reason to choose"),
+    "E left out": ((RAN, best(of="ACD")), "E is missing in keep"),
+    "D is missing": (({n: c for n, c in RAN.items() if n != "D"}, best()), "D is missing in courses"),
+    "a list": ((list(RAN.values()), best()), "should be a dict"),
+}
+
+
+def clopper_pearson(hits, n, alpha):
+    return beta.ppf(alpha, hits, n - hits + 1)
+
+
+def decide(
+    bound=clopper_pearson, radius=lambda lower, sigma: sigma * norm.ppf(lower),
+    leading=lambda first, counts: first.argmax(), seen=lambda first, counts: counts,
+    abstains=lambda lower: lower <= 0.5, abstention=(-1, 0.0),
+):  # fmt: skip
+    """CERTIFY's decision; with an argument, another one."""
+
+    def decision(first, counts, sigma, alpha):
+        chosen, used = leading(first, counts), seen(first, counts)
+        lower = bound(used[chosen], used.sum(), alpha)
+        return abstention if abstains(lower) else (chosen, radius(lower, sigma))
+
+    return decision
+
+
+def two_sided(hits, n, alpha):
+    return binomtest(int(hits), int(n)).proportion_ci(1 - alpha, method="exact").low
+
+
+def wald(hits, n, alpha):
+    return hits / n - norm.ppf(1 - alpha) * np.sqrt(hits / n * (1 - hits / n) / n)
+
+
+def with_a_rival(first, counts, sigma, alpha):
+    """Both classes bounded with the whole alpha."""
+    chosen, (second, _) = first.argmax(), np.sort(counts)[-2:]
+    low, high = (
+        clopper_pearson(counts[chosen], counts.sum(), alpha),
+        beta.ppf(1 - alpha, second + 1, counts.sum() - second),
+    )
+    return (-1, 0.0) if low <= 0.5 else (chosen, sigma / 2 * (norm.ppf(low) - norm.ppf(high)))
+
+
+def one_sided(hits, n, alpha):
+    return binomtest(int(hits), int(n), alternative="greater").proportion_ci(1 - alpha, method="exact").low
+
+
+RIGHT["check_decide"] = one(
+    as_in_the_solution=decide(),
+    scipys_interval=decide(one_sided),
+    helpers=decide(lambda hits, n, alpha: smoothing.lower_bound(int(hits), int(n), alpha)),
+    by_isf=decide(lambda hits, n, alpha: beta.isf(1 - alpha, hits, n - hits + 1)),
+    statistics=decide(radius=lambda lower, sigma: statistics.NormalDist(0, sigma).inv_cdf(lower)),
+    a_list=lambda *a: [np.float64(value) for value in decide()(*a)],
+)
+WRONG["check_decide"] = {
+    "two-sided": ((decide(two_sided),), "two-sided"),
+    "the share": ((decide(lambda hits, n, alpha: hits / n),), "the observed share says that"),
+    "the share, smoothed": ((decide(lambda hits, n, alpha: (hits + 1) / (n + 2)),), "of `counts` alone"),
+    "Wald": ((decide(wald),), "and Wald's interval"),
+    "Wilson": (
+        (
+            decide(
+                lambda h, n, a: binomtest(int(h), int(n), alternative="greater").proportion_ci(1 - a, "wilson").low
+            ),
+        ),
+        "is Wilson's",
+    ),
+    "alpha on the wrong side": ((decide(lambda h, n, a: beta.ppf(1 - a, h, n - h + 1)),), "on the wrong side"),
+    "a Bayesian's": ((decide(lambda h, n, a: beta.ppf(a, h + 1, n - h + 1)),), "a Bayesian's bound"),
+    "alpha fixed": ((decide(lambda h, n, a: clopper_pearson(h, n, 0.001)),), "take the alpha that you are given"),
+    "sigma forgotten": ((decide(radius=lambda lower, sigma: norm.ppf(lower)),), "multiply by sigma"),
+    "variance": ((decide(radius=lambda lower, sigma: sigma**2 * norm.ppf(lower)),), "sigma counts once"),
+    "no quantile": ((decide(radius=lambda lower, sigma: sigma * lower),), "the quantile is missing"),
+    "never abstains": ((decide(abstains=lambda lower: False),), "abstain: return"),
+    "abstains below the share": (
+        (lambda f, c, s, a: decide()(f, c, s, a) if c.max() <= c.sum() / 2 or decide()(f, c, s, a)[0] != -1
+         else (f.argmax(), 0.0),),
+        "abstain: return",
+    ),
+    "a radius without a class": ((decide(abstention=(-1, 0.1)),), "nothing is certified"),
+    "chosen from the draws that bound": ((decide(leading=lambda f, c: c.argmax()),), "the selecting draws had another"),
+    "all draws bound": ((decide(seen=lambda f, c: f + c),), "of `counts` alone"),
+    "the selecting draws bound": ((decide(seen=lambda f, c: f),), "of `counts` alone"),
+    "abstains too often": ((decide(abstains=lambda lower: lower <= 0.55),), "above a half; that is enough"),
+    "a rival bounded, too": ((with_a_rival,), "bounds the second class"),
+    "a word for an abstention": ((decide(abstention=("abstain", 0.0)),), "the class should be"),
+    "radius alone": ((lambda *a: decide()(*a)[1],), "two things are asked for"),
+    "radius first": ((lambda *a: decide()(*a)[::-1],), "the class is the one that leads"),
+}  # fmt: skip
+
+
+def nfgsm(
+    start=lambda x, noise, eps: x + noise, at=None, add=None, of=losses.cross_entropy, way=tf.sign, after=None,
+    training=True, labels_of=None,
+):  # fmt: skip
+    """N-FGSM's images; with an argument, others."""
+
+    def attacked(model, images, labels, eps, noise):
+        begin = start(images, noise, eps)
+        where = begin if at is None else at(images, noise)
+        labels = labels if labels_of is None else labels_of(model, images)
+        with tf.GradientTape() as tape:
+            tape.watch(where)
+            loss = of(labels, model(where, training=training))
+        step = eps * way(tape.gradient(loss, where))
+        moved = (begin if add is None else add(images, noise)) + step
+        return moved if after is None else after(moved, images, eps)
+
+    return attacked
+
+
+N_FGSM = nfgsm()
+
+
+def train_step(attack=N_FGSM, training=True, sign=1.0, mean=tf.reduce_mean, batch=None, inside=False, returned=None):
+    """A step of training on attacked images; with an argument, another one."""
+
+    def step(model, optimizer, images, labels, eps, noise):
+        moved = tf.stop_gradient(attack(model, images, labels, eps, noise))
+        with tf.GradientTape() as tape:
+            if inside:  # the sign has no gradient: dearer, and the same
+                moved = attack(model, images, labels, eps, noise)
+            x, y = (moved, labels) if batch is None else batch(moved, images, labels)
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(y, model(x, training=training))
+            loss = sign * mean(each)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss if returned is None else returned(model, images, labels)
+
+    return step
+
+
+def keras_step(model, optimizer, images, labels, eps, noise):
+    moved, of = nfgsm()(model, images, labels, eps, noise), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf.GradientTape() as tape:
+        loss = of(labels, model(moved, training=True))
+    optimizer.minimize(loss, model.trainable_variables, tape=tape)
+    return float(loss)
+
+
+def forgetting_to_apply(model, optimizer, images, labels, eps, noise):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(losses.cross_entropy(labels, model(images + noise, training=True)))
+    tape.gradient(loss, model.trainable_variables)
+    return loss
+
+
+def own_labels(model, images):
+    return tf.argmax(model(images, training=False), 1)
+
+
+def mean_clean_loss(model, images, labels):
+    return tf.reduce_mean(losses.cross_entropy(labels, toys.network()(images, training=True)))
+
+
+RIGHT["check_min_max"] = {
+    "as in the solution": (nfgsm(), train_step()),
+    "the attack in inference mode": (nfgsm(training=False), train_step(nfgsm(training=False))),
+    "through the attack": (nfgsm(), train_step(inside=True)),
+    "Keras": (nfgsm(of=keras.losses.SparseCategoricalCrossentropy(from_logits=True)), keras_step),
+    "compiled": (tf.function(nfgsm(), autograph=False), train_step()),
+    "NumPy outside": (lambda *a: nfgsm()(*a).numpy(), train_step()),
+}
+WRONG["check_min_max"] = {
+    "FGSM": ((nfgsm(start=lambda x, noise, eps: x), train_step()), "that is FGSM"),
+    "noise for the gradient only": (
+        (nfgsm(at=lambda x, noise: x + noise, add=lambda x, noise: x), train_step()),
+        "forgotten in the sum",
+    ),
+    "gradient at the image": ((nfgsm(at=lambda x, noise: x), train_step()), "where the step begins"),
+    "downhill": ((nfgsm(way=lambda g: -tf.sign(g)), train_step()), "goes downhill"),
+    "projected": (
+        (nfgsm(after=lambda m, x, eps: tf.clip_by_value(m, x - eps, x + eps)), train_step()),
+        "back into the eps-ball, which",
+    ),
+    "projected and clipped": ((nfgsm(after=project), train_step()), "the eps-ball and [0, 1]"),
+    "clipped": ((nfgsm(after=lambda m, x, eps: tf.clip_by_value(m, 0, 1)), train_step()), "you clip to [0, 1]"),
+    "noise clipped": ((nfgsm(lambda x, n, eps: tf.clip_by_value(x + n, 0, 1)), train_step()), "clip the noisy image"),
+    "noise cut": ((nfgsm(lambda x, n, eps: x + tf.clip_by_value(n, -eps, eps)), train_step()), "cut the noise to eps"),
+    "Wong's step": ((nfgsm(way=lambda g: 1.25 * tf.sign(g)), train_step()), "1.25 eps"),
+    "the change alone": ((nfgsm(after=lambda m, x, eps: m - x), train_step()), "add it to the image"),
+    "noise alone": ((nfgsm(way=tf.zeros_like), train_step()), "the noise without the step"),
+    "no sign": ((nfgsm(way=lambda g: g), train_step()), "the sign is missing"),
+    "its own answers": ((nfgsm(labels_of=own_labels), train_step()), "network's own answers"),
+    "half a step": ((nfgsm(way=lambda g: tf.sign(g) / 2), train_step()), "of your values are"),
+    "on clean images": ((nfgsm(), train_step(batch=lambda m, x, y: (x, y))), "images as they are"),
+    "on noise": ((nfgsm(), train_step(nfgsm(way=tf.zeros_like))), "the attack is left out"),
+    "weights uphill": ((nfgsm(), train_step(sign=-1.0)), "the weights go uphill"),
+    "the sum": ((nfgsm(), train_step(mean=tf.reduce_sum)), "take the mean"),
+    "inference mode": ((nfgsm(), train_step(training=False)), "call with training=True"),
+    "both": (
+        (nfgsm(), train_step(batch=lambda m, x, y: (tf.concat([m, x], 0), tf.concat([y, y], 0)))),
+        "clean images as well",
+    ),
+    "trained on FGSM": ((nfgsm(), train_step(nfgsm(lambda x, n, eps: x))), "FGSM's images, without the noise"),
+    "attack downhill in training": ((nfgsm(), train_step(nfgsm(way=lambda g: -tf.sign(g)))), "go downhill"),
+    "never applied": ((nfgsm(), forgetting_to_apply), "leaves the network's weights as they were"),
+    "the clean loss": ((nfgsm(), train_step(returned=mean_clean_loss)), "that is the clean images'"),
+}
+
+FLAWED = {
+    "A": "static", "B": "interval", "C": "stands", "D": "units", "E": "masked", "F": "chosen", "G": "stands",
+}  # fmt: skip
+RIGHT["check_claims"] = {
+    "as in the solution": (FLAWED, [1, 3, 8]),
+    "a set": (FLAWED | {"C": "Stands"}, {8, 3, 1}),
+    "a tuple": (FLAWED, (1, 3, 8)),
+    "numpy": (FLAWED, np.array([3.0, 1.0, 8.0])),
+}
+WRONG["check_claims"] = {
+    "JPEG is robust": ((FLAWED | {"A": "stands"}, [1, 3, 8]), "for what were the images made"),
+    "two points are a gain": ((FLAWED | {"B": "stands"}, [1, 3, 8]), "an interval about the difference"),
+    "certified is more": ((FLAWED | {"D": "stands"}, [1, 3, 8]), "how many grey levels"),
+    "a certificate is static": ((FLAWED | {"D": "static"}, [1, 3, 8]), "how many grey levels"),
+    "through both, so it stands": ((FLAWED | {"E": "stands"}, [1, 3, 8]), "the one that needs none"),
+    "49% is 49%": ((FLAWED | {"F": "stands"}, [1, 3, 8]), "number on other images"),
+    "F is chance": ((FLAWED | {"F": "interval"}, [1, 3, 8]), "who chose the epoch"),
+    "a stand-in proves nothing": ((FLAWED | {"G": "masked"}, [1, 3, 8]), "that succeeds is proof"),
+    "C is chance": ((FLAWED | {"C": "interval"}, [1, 3, 8]), "200 images of 500"),
+    "another word": ((FLAWED | {"A": "transfer"}, [1, 3, 8]), "choose from stands"),
+    "G is missing": (({n: f for n, f in FLAWED.items() if n != "G"}, [1, 3, 8]), "G is missing"),
+    "PGD alone": ((FLAWED, [1, 2, 3, 8]), "leaves more than several attacks"),
+    "certified accuracy": ((FLAWED, [1, 3, 4, 8]), "one grey level"),
+    "many images": ((FLAWED, [1, 3, 5, 8]), "n does not mend that"),
+    "half the budget": ((FLAWED, [1, 3, 6, 8]), "half as large"),
+    "other images": ((FLAWED, [1, 3, 7, 8]), "other images"),
+    "of those it had right": ((FLAWED, [1, 3, 8, 9]), "only images that the network had right"),
+    "nothing left, nothing to show": ((FLAWED, [1, 3]), "a low number is no reason"),
+    "n is too small": ((FLAWED, []), "the interval says"),
+    "row 0": ((FLAWED, [0, 2, 7]), "there is no row 0"),
+    "a text": ((FLAWED, "1, 3, 8"), "a list of row numbers"),
+}
+
+
+def trained_on(batch, steps=300, fresh=False, rate=0.05):
+    """A repair that trains on what batch makes of images, labels, budget, network and noise in every step."""
+
+    def repair(model, images, labels, eps):
+        model = exercises.small_network(seed=1) if fresh else model
+        optimizer, rng = keras.optimizers.SGD(rate, 0.9), np.random.default_rng(0)
+
+        @tf.function
+        def step(x, y, noise):
+            moved = tf.stop_gradient(batch(model, x, y, eps, noise))
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(losses.cross_entropy(y, model(moved)))
+            gradients = tape.gradient(loss, model.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+        for _ in range(steps):
+            k = rng.integers(0, len(images), 64)
+            noise = rng.uniform(-2 * eps, 2 * eps, (64, 8, 8, 3)).astype(np.float32)
+            step(tf.constant(images[k]), tf.constant(labels[k]), tf.constant(noise))
+        return model
+
+    return repair
+
+
+def by_pgd(model, x, y, eps, noise):
+    moved = x + noise / 2
+    for _ in range(3):
+        moved = project(moved + eps / 2 * tf.sign(gradient_of(model, moved, y)), x, eps)
+    return moved
+
+
+def middle_alone(model, images, labels, eps):
+    """No training at all: what an eye would go by."""
+
+    def classify(x):
+        light = tf.reduce_mean(x[:, 2:6, 2:6], [1, 2, 3]) - 0.5
+        return tf.stack([-light, light], 1)
+
+    return classify
+
+
+def on_old_images(model, images, labels, eps):
+    """The paper's fine-tuning: on images made once, for the network as it was, and on clean ones."""
+    old = attacks.pgd(model, images, labels, eps)
+    return exercises.fitted(model, np.concatenate([images, old]), np.tile(labels, 2))
+
+
+def rounding_first(model, images, labels, eps):
+    return lambda x: model(tf.round(tf.convert_to_tensor(x) * 15) / 15)
+
+
+def masked_on_purpose(model, images, labels, eps):
+    """Answers of the repaired kind under the old images, with a gradient that is zero."""
+    return lambda x: tf.round(1e4 * model(x)) + 0 * tf.reduce_sum(x, [1, 2, 3])[:, None]
+
+
+RIGHT["check_repair"] = one(
+    n_fgsm=trained_on(nfgsm()),
+    pgd=trained_on(by_pgd, 200),
+    anew=trained_on(nfgsm(), fresh=True),
+    middle_alone=middle_alone,
+)
+WRONG["check_repair"] = {
+    "on old images": ((on_old_images,), "knows those old images"),
+    "on noise": ((trained_on(lambda m, x, y, eps, noise: x + noise),), "still leans on"),
+    "more of the same": ((lambda m, x, y, eps: exercises.fitted(m, x, y),), "still leans on"),
+    "eps divided twice": ((trained_on(lambda m, x, y, e, n: nfgsm()(m, x, y, e / 255, n / 255)),), "with this eps"),
+    "downhill": ((trained_on(nfgsm(way=lambda g: -tf.sign(g))),), "still leans on"),
+    "untrained": ((lambda m, x, y, eps: exercises.small_network(),), "next to nothing"),
+    "a rounding": ((rounding_first,), "the gradient is hidden"),
+    "no gradient": ((masked_on_purpose,), "the gradient is hidden"),
+    "as it was": ((lambda m, x, y, eps: (m, 0),), "a network is asked for"),
+    "logits of its images": ((lambda m, x, y, eps: m(x),), "a network is asked for"),
+    "one class": ((lambda m, x, y, eps: lambda z: m(z)[:, :1],), "shape"),
+    "images changed": ((lambda m, x, y, eps: (np.clip(x, 0.4, 0.6, out=x), m)[1],), "changes the arrays"),
 }
 
 

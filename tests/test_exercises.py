@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from exercise_answers import RIGHT, WRONG
 
-from helpers import attacks, exercise_notebooks, exercises, report, sanity
+from helpers import attacks, evaluation, exercise_notebooks, exercises, report, sanity
 from helpers.__main__ import main
 from helpers.backend import tf
-from helpers.exercises import CHECKS, breaking, toys
+from helpers.exercises import CHECKS, breaking, repairing, toys
 from helpers.exercises.verdict import Wrong, ask
 from helpers.settings import CourseError
 
@@ -79,7 +79,7 @@ def test_a_check_leaves_the_random_state_alone():
     expected = np.random.random(), float(tf.random.uniform([]))
     np.random.seed(3)
     tf.random.set_seed(3)
-    for check in ("check_fgsm", "check_build", "check_evaluation"):
+    for check in ("check_fgsm", "check_build", "check_evaluation", "check_min_max", "check_repair"):
         CHECKS[check](*next(iter(RIGHT[check].values())))
     assert np.random.random() == expected[0]
     tf.random.set_seed(3)
@@ -127,6 +127,49 @@ def test_the_dice_are_fair():
     assert thrown.mean() == pytest.approx(dice.accuracy(dice.images, dice.labels), abs=0.03)
     assert again.mean() == pytest.approx(dice.accuracy(moved, dice.labels), abs=0.05)
     assert again.std(0).max() > 0
+
+
+# ------------------------------------------------------------------------------------ what notebook 07's checks rest on
+
+
+def test_the_histories_show_what_they_are_said_to_show():
+    for name, course in repairing.RAN.items():
+        clean, pgd, training = (
+            np.array([record[key] for record in exercises.histories()[name]])
+            for key in ("clean", "pgd", "training_pgd")
+        )
+        assert (course == "weak_attack") == (clean - pgd < 0.06).all()
+        assert (course == "no_attack") == (pgd < 0.05).all()
+        assert (course == "catastrophic") == (pgd[-1] < pgd.max() / 2 and pgd.max() > 0.3)
+        assert (course == "robust_overfitting") == (training[-1] - pgd[-1] > 0.2)
+        assert (course == "unfinished") == (pgd[-3:].mean() - pgd[-8:-5].mean() > 0.02)
+        if course in repairing.CHOOSABLE:
+            assert np.sum(pgd == pgd.max()) == 1, "which epoch is best must be clear"
+
+
+def test_the_claims_fall_and_stand_by_their_numbers():
+    def difference(rows):
+        records = [{"accuracy": k / n, **dict(zip(("ci_low", "ci_high"), evaluation.wilson(k, n), strict=True))}
+                   for *_, k, n in rows[-2:]]  # fmt: skip
+        return evaluation.difference(*records)
+
+    for name, flaw in repairing.CLAIMED.items():
+        _, low, high = difference(repairing.MEASURED[name])
+        assert (low < 0 < high) == (flaw == "interval"), name
+        assert len(exercises.claims()[name][1]) == len(repairing.MEASURED[name])
+
+
+def test_the_pictures_have_a_best_answer():
+    """The initial network falls to its own attacks; what an eye goes by withstands them all."""
+    initial = exercises.assessed(exercises.initial_network())
+    assert initial["clean"] > 0.97 and initial["static"] < 0.05 and initial["worst"] <= initial["static"]
+    middle = RIGHT["check_repair"]["middle alone"][0](None, None, None, None)
+    assert set(exercises.assessed(middle).values()) == {pytest.approx(repairing.SEEN, abs=0.03)}
+
+
+def test_a_network_that_came_back_unchanged_is_not_done_yet():
+    verdict = exercises.check_repair(lambda model, images, labels, eps: model)
+    assert verdict.status == exercises.NOT_DONE and "handed in" in verdict.text
 
 
 # ---------------------------------------------------------------------------------------------- how a check is called
@@ -202,7 +245,7 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-LATER = {"03", "07"}
+LATER = {"03"}
 """Notebooks whose exercises are to be written: notebooks/solutions/NN_*.ipynb, and checks in helpers.exercises."""
 
 
