@@ -1655,7 +1655,7 @@ RIGHT["check_min_max"] = {
     "NumPy outside": (lambda *a: nfgsm()(*a).numpy(), train_step()),
 }
 WRONG["check_min_max"] = {
-    "FGSM": ((nfgsm(start=lambda x, noise, eps: x), train_step()), "that is FGSM"),
+    "FGSM": ((nfgsm(start=lambda x, noise, eps: x), train_step()), "yours is FGSM"),
     "noise for the gradient only": (
         (nfgsm(at=lambda x, noise: x + noise, add=lambda x, noise: x), train_step()),
         "forgotten in the sum",
@@ -1666,7 +1666,7 @@ WRONG["check_min_max"] = {
         (nfgsm(after=lambda m, x, eps: tf.clip_by_value(m, x - eps, x + eps)), train_step()),
         "back into the eps-ball, which",
     ),
-    "projected and clipped": ((nfgsm(after=project), train_step()), "the eps-ball and [0, 1]"),
+    "projected and clipped": ((nfgsm(after=project), train_step()), "back into the eps-ball, which"),
     "clipped": ((nfgsm(after=lambda m, x, eps: tf.clip_by_value(m, 0, 1)), train_step()), "you clip to [0, 1]"),
     "noise clipped": ((nfgsm(lambda x, n, eps: tf.clip_by_value(x + n, 0, 1)), train_step()), "clip the noisy image"),
     "noise cut": ((nfgsm(lambda x, n, eps: x + tf.clip_by_value(n, -eps, eps)), train_step()), "cut the noise to eps"),

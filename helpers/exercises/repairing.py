@@ -3,7 +3,7 @@ adversarial training, claims and a leaderboard, and a repair on pictures whose b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import matplotlib.pyplot as plt
@@ -397,58 +397,10 @@ def _compare_nfgsm(found: np.ndarray, images: np.ndarray, labels: np.ndarray, no
     right = [_moved(images, labels, noise, mode) for mode in modes]
     if any(_agree(found, wanted) for wanted in right):
         return
-    noisy, own = images + noise, toys.answers(toys.network(), images)
-    mistakes: list[tuple[Callable[[bool], np.ndarray], str]] = [
-        (lambda mode: noisy, "that is the noise without the step; was the gradient zero?"),
-        (
-            lambda mode: images + EPS * np.sign(_direction(images, labels, mode)),
-            "that is FGSM; the noise is forgotten, and FGSM is what overfits to itself",
-        ),
-        (
-            lambda mode: images + EPS * np.sign(_direction(noisy, labels, mode)),
-            "the gradient is the noisy image's, but the step begins at the image: the noise is forgotten in the sum",
-        ),
-        (
-            lambda mode: noisy + EPS * np.sign(_direction(images, labels, mode)),
-            "the gradient is to be taken where the step begins, at the noisy image",
-        ),
-        (
-            lambda mode: noisy - EPS * np.sign(_direction(noisy, labels, mode)),
-            "that goes downhill: the attacker maximises the loss",
-        ),
-        (
-            lambda mode: np.clip(_moved(images, labels, noise, mode), images - EPS, images + EPS),
-            "you project back into the eps-ball, which N-FGSM does not: it undoes most of the noise",
-        ),
-        (
-            lambda mode: np.clip(_moved(images, labels, noise, mode), images - EPS, images + EPS).clip(0, 1),
-            "you project back into the eps-ball and [0, 1], which N-FGSM does not: it undoes most of the noise",
-        ),
-        (
-            lambda mode: _moved(images, labels, noise, mode).clip(0, 1),
-            "you clip to [0, 1], which N-FGSM does not; these are training images, no attack to be counted",
-        ),
-        (
-            lambda mode: _moved(images, labels, (noisy.clip(0, 1) - images), mode),
-            "you clip the noisy image to [0, 1], which N-FGSM does not",
-        ),
-        (
-            lambda mode: _moved(images, labels, noise.clip(-EPS, EPS), mode),
-            "you cut the noise to eps; N-FGSM's is twice as large, and that is its point",
-        ),
-        (
-            lambda mode: _moved(images, labels, noise, mode) + 0.25 * EPS * np.sign(_direction(noisy, labels, mode)),
-            "your step is 1.25 eps, as in Wong et al. 2020; here it is eps",
-        ),
-        (lambda mode: _moved(images, labels, noise, mode) - images, "you return the change alone; add it to the image"),
-        (
-            lambda mode: _moved(images, own, noise, mode),
-            "you climb the loss of the network's own answers; the labels are given",
-        ),
-    ]
-    for wrong, hint in mistakes:
+    for wrong, hint in _wrong_images(images, labels, noise):
         if any(_agree(found, wrong(mode)) for mode in modes):
             raise Wrong(f"asked for is images + noise + eps * sign(gradient at images + noise); {hint}")
+    noisy = images + noise
     step, gradient = found - noisy, _direction(noisy, labels, True)
     if np.sum(step * gradient) > 0.9 * np.linalg.norm(step) * np.linalg.norm(gradient):
         raise Wrong("your step is as long as the gradient makes it: the sign is missing, which makes each value's eps")
@@ -460,13 +412,55 @@ def _compare_nfgsm(found: np.ndarray, images: np.ndarray, labels: np.ndarray, no
     )
 
 
+def _wrong_images(
+    images: np.ndarray, labels: np.ndarray, noise: np.ndarray
+) -> Iterator[tuple[Callable[[bool], np.ndarray], str]]:
+    """What wrong versions of N-FGSM make of the images, by BatchNorm's mode, and what is wrong with each."""
+    noisy, own = images + noise, toys.answers(toys.network(), images)
+
+    def step(at: np.ndarray, mode: bool) -> np.ndarray:
+        return EPS * np.sign(_direction(at, labels, mode))
+
+    def right(mode: bool) -> np.ndarray:
+        return noisy + step(noisy, mode)
+
+    yield lambda mode: noisy, "yours is the noise without the step: was the gradient zero?"
+    yield lambda mode: images + step(images, mode), "yours is FGSM, which overfits to itself: the noise is forgotten"
+    yield (
+        lambda mode: images + step(noisy, mode),
+        "your gradient is the noisy image's, but your step begins at the image: the noise is forgotten in the sum",
+    )
+    yield lambda mode: noisy + step(images, mode), "take the gradient where the step begins, at the noisy image"
+    yield lambda mode: noisy - step(noisy, mode), "yours goes downhill: the attacker maximises the loss"
+    into_the_ball = "you project back into the eps-ball, which N-FGSM does not: it undoes most of the noise"
+    yield lambda mode: right(mode).clip(images - EPS, images + EPS), into_the_ball
+    yield lambda mode: right(mode).clip(images - EPS, images + EPS).clip(0, 1), into_the_ball
+    yield (
+        lambda mode: right(mode).clip(0, 1),
+        "you clip to [0, 1], which N-FGSM does not; these are training images, no attack to be counted",
+    )
+    yield (
+        lambda mode: noisy.clip(0, 1) + step(noisy.clip(0, 1), mode),
+        "you clip the noisy image to [0, 1], which N-FGSM does not",
+    )
+    yield (
+        lambda mode: _moved(images, labels, noise.clip(-EPS, EPS), mode),
+        "you cut the noise to eps; N-FGSM's is twice as large, and that is its point",
+    )
+    yield lambda mode: noisy + 1.25 * step(noisy, mode), "your step is 1.25 eps, as in Wong et al. 2020; here it is eps"
+    yield lambda mode: right(mode) - images, "you return the change alone; add it to the image"
+    yield (
+        lambda mode: _moved(images, own, noise, mode),
+        "you climb the loss of the network's own answers; the labels are given",
+    )
+
+
 def _compare_step(
     answer: object, before: list[np.ndarray], model: keras.Model, images: np.ndarray, labels: np.ndarray,
     noise: np.ndarray,
 ) -> None:  # fmt: skip
     twin = _trainable()
     places = [k for k, w in enumerate(twin.weights) if any(w is v for v in twin.trainable_weights)]
-    statistics = [k for k in range(len(before)) if k not in places]
     after = model.get_weights()
     change = np.concatenate([(after[k] - before[k]).ravel() for k in places])
     if not np.isfinite(change).all():
@@ -480,36 +474,10 @@ def _compare_step(
     attacked = {mode: _moved(images, labels, noise, mode) for mode in modes}
     # In training mode the attack's pass moves the statistics, too; the second pass does not depend on them.
     if not any(_near(change, _sgd(attacked[mode], labels)) for mode in modes):
-        plain = attacked[True]
-        down = images + noise - EPS * np.sign(_direction(images + noise, labels, True))
-        mistakes = (
-            (_sgd(images, labels), "that is a step on the images as they are; train on the attacked ones"),
-            (_sgd(images + noise, labels), "that is a step on noisy images; the attack is left out"),
-            (-_sgd(plain, labels), "the weights go uphill: the attacker maximises the loss, you minimise it"),
-            (len(images) * _sgd(plain, labels), "that is the step of the sum; take the mean over the batch"),
-            (_sgd(attacked[False], labels, False), "the weights' pass is in inference mode; call with training=True"),
-            (_sgd(plain, labels, False, images + noise), "the weights' pass is in inference mode; call with "
-             "training=True"),
-            (_sgd(down, labels), "your images in training go downhill; use nfgsm's"),
-            (
-                _sgd(images + EPS * np.sign(_direction(images, labels, True)), labels),
-                "that is a step on FGSM's images, without the noise; use nfgsm's",
-            ),
-            (
-                _sgd(plain.clip(images - EPS, images + EPS), labels),
-                "that is a step on projected images; use nfgsm's as they are",
-            ),
-            ((_sgd(plain, labels) + _sgd(images, labels)) / 2, "that trains on clean images as well; take the attacked"),
-            (_sgd(plain, labels) + _sgd(images, labels), "that adds the clean images' loss; take that of the attacked"),
-            (_sgd(np.concatenate([plain, images]), np.tile(labels, 2)), "that trains on clean images as well; take the "
-             "attacked alone"),
-            (2 * _sgd(plain, labels), "that is twice the step; was it applied twice?"),
-        )  # fmt: skip
-        hint = next((text for wrong, text in mistakes if _near(change, wrong)), None)
+        wrong = _wrong_steps(images, labels, noise, attacked)
+        hint = next((text for step, text in wrong if _near(change, step)), None)
         hint = hint or "compute the mean cross-entropy of nfgsm's images, in training mode, and apply its gradient once"
         raise Wrong(f"one step of your train_step does not change the weights as it should; {hint}")
-    if statistics and all(np.array_equal(after[k], before[k]) for k in statistics):
-        raise Wrong("BatchNorm's statistics did not move; call the network with training=True in the weights' pass")
     loss = as_number(answer, "the loss")
     expected = [float(_mean_loss(_trainable(), attacked[mode], labels, True)) for mode in modes]
     if not any(np.isclose(loss, value, rtol=0.02) for value in expected):
@@ -518,9 +486,34 @@ def _compare_step(
         raise Wrong(f"the weights are right, but the loss is {expected[0]:.3f}, and you return {loss:.3f}; {hint}")
 
 
+def _wrong_steps(
+    images: np.ndarray, labels: np.ndarray, noise: np.ndarray, attacked: dict[bool, np.ndarray]
+) -> Iterator[tuple[np.ndarray, str]]:
+    """What wrong steps make of the toy's weights, and what is wrong with each."""
+    plain, direction = attacked[True], np.sign(_direction(images + noise, labels, True))
+    right, on_clean = _sgd(plain, labels), _sgd(images, labels)
+    yield on_clean, "that is a step on the images as they are; train on the attacked ones"
+    yield _sgd(images + noise, labels), "that is a step on noisy images; the attack is left out"
+    yield -right, "the weights go uphill: the attacker maximises the loss, you minimise it"
+    yield len(images) * right, "that is the step of the sum; take the mean over the batch"
+    for step in (_sgd(attacked[False], labels, False), _sgd(plain, labels, False, passed=images + noise)):
+        yield step, "the weights' pass is in inference mode; call with training=True"
+    yield _sgd(images + noise - EPS * direction, labels), "your images in training go downhill; use nfgsm's"
+    fgsm = images + EPS * np.sign(_direction(images, labels, True))
+    yield _sgd(fgsm, labels), "that is a step on FGSM's images, without the noise; use nfgsm's"
+    yield _sgd(plain.clip(images - EPS, images + EPS), labels), "that is a step on projected images; use nfgsm's"
+    together = _sgd(np.concatenate([plain, images]), np.tile(labels, 2))
+    for step in (together, (right + on_clean) / 2, right + on_clean):
+        yield step, "that trains on clean images as well; take the attacked alone"
+    yield 2 * right, "that is twice the step; was it applied twice?"
+
+
 def _sgd(images: np.ndarray, labels: np.ndarray, training: bool = True, passed: np.ndarray | None = None) -> np.ndarray:
-    """The change of the toy's trainable weights in one step of SGD on these images; ``passed`` are images that it saw in
-    training mode before, which moves the statistics that inference mode uses."""
+    """The change of the toy's trainable weights in one step of SGD on these images.
+
+    Args:
+        passed: images that it saw in training mode before, which moves the statistics that inference mode uses.
+    """
     model = _trainable()
     if passed is not None:
         model(tf.constant(passed), training=True)
