@@ -164,7 +164,7 @@ def test_the_pictures_have_a_best_answer():
     initial = exercises.assessed(exercises.initial_network())
     assert initial["clean"] > 0.97 and initial["static"] < 0.05 and initial["worst"] <= initial["static"]
     middle = RIGHT["check_repair"]["middle alone"][0](None, None, None, None)
-    assert set(exercises.assessed(middle).values()) == {pytest.approx(repairing.SEEN, abs=0.03)}
+    assert all(abs(found - repairing.SEEN) < 0.03 for found in exercises.assessed(middle).values())
 
 
 def test_a_network_that_came_back_unchanged_is_not_done_yet():
