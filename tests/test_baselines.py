@@ -93,3 +93,45 @@ def test_costs_are_measured(run):
 
 def test_rungs_are_the_ladder_s():
     assert set(baselines.RUNGS) <= set(ladder.RUNGS)
+
+
+def test_systems_whose_networks_are_not_there_are_left_out(run, monkeypatch):
+    assert baselines.available(run) == ["initial"]  # the course ships none for patches10
+    monkeypatch.setattr(hardened, "recorded", lambda _, name: name == "joint")
+    assert baselines.available(run) == ["initial", "joint"]
+    monkeypatch.setattr(hardened, "recorded", lambda *_: True)
+    assert baselines.available(run) == ["initial", "single_step"]  # a smoke run
+    assert baselines.available(replace(run, profile=replace(run.profile, name="quick"))) == list(baselines.SYSTEMS)
+
+
+def answers(right, of=10, **fields):
+    base = {
+        "dataset": "patches10", "profile": "smoke", "model": "resnet20", "stage": "s", "defense": "none", "input": "pgd",
+        "threat": "adaptive", "eps": 0.1, "steps": 1, "seed": 0,
+    }  # fmt: skip
+    return pipeline.Answers(base | fields, np.arange(of) < right)
+
+
+def test_tables_hold_what_was_measured():
+    found = {
+        "initial": {"regular": answers(9), "pgd": answers(1), "worst_case": answers(0)},
+        "joint": {"regular": answers(7), "square": answers(5), "pgd": answers(4), "worst_case": answers(3)},
+    }
+    table = baselines.attacks_table(found)
+    assert {"no attack", "Square", "PGD-10", "worst case"} == set(table.columns)
+    assert table.loc["initial classifier", "Square"] == "–" and table.loc["initial classifier", "PGD-10"][:4] == "10.0"
+    cost = {"parameters": 276_269, "minutes": 31.4, "milliseconds": 1.234}
+    compared = baselines.comparison_table(found, {"initial": cost, "joint": cost}, {"Somebody 2020": (78.91, 34.95)})
+    row = compared.loc["autoencoder and classifier trained together"]
+    assert row["no attack"][:4] == "70.0" and row["worst case"][:4] == "30.0"
+    assert tuple(row[["parameters", "minutes", "ms an image"]]) == ("276,269", "31", "1.23")
+    assert tuple(compared.loc["Somebody 2020 (AutoAttack)"]) == ("78.91", "34.95", "–", "–", "–")
+    simple = baselines.transformations_table(
+        {"blur": {"regular": answers(9), "static": answers(6), "adaptive": answers(2)}}
+    )
+    assert [cell[:4] for cell in simple.loc["Gaussian blur, 0.7 pixels"]] == ["90.0", "60.0", "20.0"]
+    assert list(simple.columns) == ["no attack", "static PGD-10", "adaptive PGD-10"]
+    curve = [answers(right, eps=r).record() for right, r in ((8, 0.0), (5, 0.25), (2, 0.5))]
+    certificates = baselines.certificates_table({"noise_25": curve}, [0, 0.5])
+    assert list(certificates.columns) == ["r = 0.00", "r = 0.50"]
+    assert [cell[:4] for cell in certificates.iloc[0]] == ["80.0", "20.0"]

@@ -53,6 +53,8 @@ def test_a_pair_is_shipped_and_loaded_as_it_was_trained(tree):
 def test_networks_that_are_not_there_are_named(tree):
     with pytest.raises(CourseError, match="unknown recipe 'trades'; choose one of single_step"):
         hardened.network(tree, "trades")
+    with pytest.raises(CourseError, match="unknown recipe 'trades'"):
+        hardened.recorded(tree, "trades")
     with pytest.raises(CourseError, match="resnet20_madry"):
         hardened.network(tree, "madry")
     with pytest.raises(CourseError, match="python -m helpers robust madry"):
@@ -80,6 +82,8 @@ def test_a_failure_is_recorded_without_weights(tree):
 
 def test_a_network_of_another_beginning_is_refused(tree):
     hardened.make(tree, "noise_25")
+    assert hardened.recorded(tree, "noise_25") and not hardened.recorded(tree, "noise_50")
     other = replace(tree, classifier=classifiers.build("resnet20", tree.data.mean, tree.data.std))
     with pytest.raises(CourseError, match="another initial classifier"):
         hardened.network(other, "noise_25")
+    assert not hardened.recorded(other, "noise_25")
