@@ -106,8 +106,8 @@ def test_systems_whose_networks_are_not_there_are_left_out(run, monkeypatch):
 
 def answers(right, of=10, **fields):
     base = {
-        "dataset": "patches10", "profile": "smoke", "model": "resnet20", "stage": "s", "defense": "none", "input": "pgd",
-        "threat": "adaptive", "eps": 0.1, "steps": 1, "seed": 0,
+        "dataset": "patches10", "profile": "smoke", "model": "resnet20", "stage": "s", "defense": "none",
+        "input": "pgd", "threat": "adaptive", "eps": 0.1, "steps": 1, "seed": 0,
     }  # fmt: skip
     return pipeline.Answers(base | fields, np.arange(of) < right)
 
