@@ -82,7 +82,7 @@ def test_a_failure_is_recorded_without_weights(tree):
 
 def test_a_network_of_another_beginning_is_refused(tree):
     hardened.make(tree, "noise_25")
-    assert hardened.recorded(tree, "noise_25") and not hardened.recorded(tree, "noise_50")
+    assert hardened.recorded(tree, "noise_25") and not hardened.recorded(tree, "madry")
     other = replace(tree, classifier=classifiers.build("resnet20", tree.data.mean, tree.data.std))
     with pytest.raises(CourseError, match="another initial classifier"):
         hardened.network(other, "noise_25")
