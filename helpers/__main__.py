@@ -18,6 +18,8 @@ from .settings import CourseError
 # A file that is uploaded to the explorer is one message, and the server hangs up at 10 MB unless told otherwise.
 LAB = [sys.executable, "-m", "jupyterlab", "--ServerApp.tornado_settings={'websocket_max_message_size': 200_000_000}"]
 
+NETWORKS = f"one of {', '.join(registry.MODELS)}"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 if a notebook failed, 2 for bad input."""
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     weights = commands.add_parser("weights", help="train a base classifier and ship it in weights/")
     weights.add_argument("--dataset", default="cifar10")
-    weights.add_argument("--model", default="resnet20")
+    weights.add_argument("--model", default="resnet20", help=NETWORKS)
     weights.add_argument("--seed", type=int, default=0)
     weights.add_argument("--epochs", type=int, help="instead of the recipe's own number")
     weights.set_defaults(do=_weights)
@@ -84,13 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         "recipe", help="single_step, madry, joint, noise_25, noise_50, denoiser_25, few_images or collapsing"
     )
     robust.add_argument("--dataset", default="cifar10")
-    robust.add_argument("--model", default="resnet20")
+    robust.add_argument("--model", default="resnet20", help=NETWORKS)
     robust.add_argument("--seed", default="0", help="a whole number")
     robust.set_defaults(do=_robust)
 
     bench = commands.add_parser("bench", help="measure speeds, write figures/benchmarks.json")
     bench.add_argument("--dataset", default="auto", help="cifar10, patches10 or auto")
-    bench.add_argument("--model", default="resnet20")
+    bench.add_argument("--model", default="resnet20", help=NETWORKS)
     bench.add_argument("--rounds", type=int, default=5)
     bench.add_argument("--largest", type=int, default=10_000, help="images of the longest attack")
     bench.add_argument("--out", type=Path, default=settings.FIGURES / "benchmarks.json")
@@ -155,7 +157,7 @@ def _add_job(parser: argparse.ArgumentParser, name: str) -> None:
 
     parser.add_argument("--profile", default=Grid.profile, help=f"one of {', '.join(settings.PROFILES)}")
     parser.add_argument("--dataset", default=Grid.dataset, help="cifar10 or patches10")
-    parser.add_argument("--model", default=Grid.model[0], help="resnet20 or sepreresnet56")
+    parser.add_argument("--model", default=Grid.model[0], help=NETWORKS)
     parser.add_argument("--weights", default=Grid.weights, help="course, tf2cv, none or a weight file")
     parser.add_argument("--trained-eps", default=Grid.trained_eps[0], help="the budget that the defense was trained on")
     parser.add_argument("--seed", default=str(Grid.seed[0]), help="a whole number")
@@ -174,7 +176,7 @@ def _add_job(parser: argparse.ArgumentParser, name: str) -> None:
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(settings.PROFILES)}")
     parser.add_argument("--dataset", default="auto", help="cifar10, patches10 or auto")
-    parser.add_argument("--model", default="resnet20", help="resnet20 or sepreresnet56")
+    parser.add_argument("--model", default="resnet20", help=NETWORKS)
     parser.add_argument("--seed", default="0", help="a whole number")
     parser.add_argument("--weights", default="course", help="course, tf2cv, none or a weight file")
     parser.add_argument("--eps", default="8/255", help="the attack budget in [0, 1]; fractions are understood")

@@ -157,7 +157,8 @@ def results_figure(records: list[dict], model: str, title: str, comparable: bool
     """Tables 2 and 3 as a picture: what the autoencoder does to each accuracy, before and after fine-tuning.
 
     Each arrow runs from the classifier alone to the classifier behind the autoencoder; bars are 95% intervals, and
-    hollow markers the paper's values, left out where they are not comparable (pipeline.Run.comparable).
+    hollow markers the paper's values, left out where they are not comparable (pipeline.Run.comparable) or there are
+    none.
     """
     ours = cells(records)
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
@@ -173,7 +174,7 @@ def results_figure(records: list[dict], model: str, title: str, comparable: bool
                 label = DEFENSE_TITLES[defense] if y == 0 else None
                 marker = "s" if defense == "none" else "o"
                 axis.errorbar(value, y, xerr=error, fmt=marker, color=color, label=label, capsize=3)
-                if not comparable:
+                if not comparable or model not in PAPER:
                     continue
                 paper = PAPER[model][kind, stage, defense]
                 axis.plot(paper, y - 0.28, marker=marker, mfc="white", mec=color, linestyle="", markersize=6,

@@ -235,9 +235,12 @@ def train_classifier(
     seed: int,
     folder: Path,
     watch: Callable[[], dict[str, float]] = dict,
+    recipe: dict = BASE_RECIPE,
 ) -> list[dict]:
-    """Train a base classifier from scratch by BASE_RECIPE. Returns the history; the weights are the last epoch's."""
-    recipe = BASE_RECIPE
+    """Train a base classifier from scratch by BASE_RECIPE, or another recipe with its keys.
+
+    Returns the history; the weights are the last epoch's.
+    """
     size = min(recipe["batch_size"], len(samples))
     steps = epochs * (len(samples) // size)
     optimizer = keras.optimizers.SGD(OneCycle(recipe["peak_rate"], steps, recipe["warm_up"]), 0.9, nesterov=True)
@@ -278,6 +281,7 @@ def average_weights(
     seed: int,
     folder: Path,
     watch: Callable[[], dict[str, float]] = dict,
+    recipe: dict = AVERAGING_RECIPE,
 ) -> list[dict]:
     """Train on by AVERAGING_RECIPE, and make ``average`` the mean of the classifier's weights over the epochs.
 
@@ -288,11 +292,11 @@ def average_weights(
         classifier: trained already; trained further.
         average: a network of the same form, to be filled.
         watch: as for run; may assess ``average``.
+        recipe: another one with the same keys.
 
     Returns:
         The history.
     """
-    recipe = AVERAGING_RECIPE
     size = min(recipe["batch_size"], len(samples))
     optimizer = keras.optimizers.SGD(recipe["rate"], 0.9, nesterov=True)
     seen = tf.Variable(0, dtype=tf.int64)
