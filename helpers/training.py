@@ -351,14 +351,15 @@ class Decay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def autoencoder_step(autoencoder: keras.Model, optimizer: keras.optimizers.Optimizer) -> Step:
-    """One step on the mean squared error between what the autoencoder makes of attacked images and the originals."""
+    """One step on the mean squared error between what the autoencoder makes of attacked images and the originals, plus
+    what losses of its own the autoencoder has (architectures.Codebook). Returns the former."""
     variables = autoencoder.trainable_variables
 
     @tf.function(reduce_retracing=True)
     def step(attacked, originals):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(autoencoder(attacked, training=True) - originals))
-            total = devices.share(loss)
+            total = devices.share(tf.add_n([loss, *autoencoder.losses]))
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return loss
 
