@@ -90,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     robust.add_argument("--seed", default="0", help="a whole number")
     robust.set_defaults(do=_robust)
 
+    search = commands.add_parser("search", help="train autoencoders of the search and ship them in weights/")
+    search.add_argument("name", help="an autoencoder (helpers/architectures.py), or all")
+    search.add_argument("--dataset", default="cifar10")
+    search.add_argument("--model", default="resnet20", help=NETWORKS)
+    search.add_argument("--seed", default="0", help="a whole number")
+    search.set_defaults(do=_search)
+
     bench = commands.add_parser("bench", help="measure speeds, write figures/benchmarks.json")
     bench.add_argument("--dataset", default="auto", help="cifar10, patches10 or auto")
     bench.add_argument("--model", default="resnet20", help=NETWORKS)
@@ -244,6 +251,23 @@ def _robust(options: argparse.Namespace) -> None:
         f"epoch {epoch} of {len(card['history'])}, {hardened.WATCHED} validation images: {found}; "
         f"{card['minutes']:.0f} minutes"
     )
+
+
+def _search(options: argparse.Namespace) -> None:
+    registry.check_model(options.model)
+    from . import architectures, pipeline, search
+
+    everything = [name for name, one in architectures.ARCHITECTURES.items() if one.trained]
+    names = everything if options.name == "all" else [options.name]
+    architectures.architecture_of(names[0])
+    run = pipeline.start(options.dataset, options.model, seed=_seed(options.seed))
+    for name in names:
+        card = search.make(run, name)
+        found = ", ".join(f"{kind} {100 * score['accuracy']:.1f}%" for kind, score in card["validation"].items())
+        print(
+            f"{name}: {card['latent']:,} numbers, {card['parameters']:,} parameters, {card['minutes']:.1f} minutes; "
+            f"{card['validation']['regular']['n']:,} validation images: {found}"
+        )
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -129,7 +129,7 @@ def test_lists_of_networks_are_complete(file):
 
 
 def test_the_command_line_names_every_network(capsys):
-    for command in ("report", "weights", "robust", "bench", "audit", "train", "measure"):
+    for command in ("report", "weights", "robust", "search", "bench", "audit", "train", "measure"):
         with pytest.raises(SystemExit):
             _parser().parse_args([command, "--help"])
         assert ", ".join(MODELS) in " ".join(capsys.readouterr().out.split()), command
