@@ -20,7 +20,10 @@ def efficientnet_b0() -> keras.Model:
     dropout: its draws are not in a checkpoint, and training that goes on where it was stopped would end elsewhere
     (training.run).
     """
+    from tf2cv.models.common import Conv2d
     from tf2cv.models.efficientnet import EfficientNet
+
+    from .backend import keras
 
     network = EfficientNet(
         channels=[[16], [24] * 2, [40] * 2, [80] * 3 + [112] * 3, [192] * 4 + [320]],
@@ -34,4 +37,10 @@ def efficientnet_b0() -> keras.Model:
         classes=10,
     )
     network.features[0].conv.conv.conv.strides = (1, 1)  # tf2cv's stem has a stride of 2, and no argument for it
+    for layer in network.submodules:
+        if isinstance(layer, Conv2d) and layer.use_dw_conv:
+            # In float32 also where the rest is in bfloat16, in which the gradients of depthwise convolutions take a
+            # processor four times as long.
+            options = {**layer.dw_conv.get_config(), "dtype": "float32"}
+            layer.dw_conv = keras.layers.DepthwiseConv2D.from_config(options)
     return network

@@ -27,6 +27,7 @@ from . import (
     evaluation,
     folding,
     losses,
+    networks,
     provenance,
     registry,
     settings,
@@ -76,7 +77,7 @@ class Run:
             "weights": classifiers.weights_sha256(self.classifier),
             "eps": self.eps,
             "seed": self.seed,
-            "code": artifacts.code_version(classifiers, attacks, losses, folding, *modules),
+            "code": artifacts.code_version(classifiers, networks, attacks, losses, folding, *modules),
             "protocol": self.protocol.changes(),
         }
 
