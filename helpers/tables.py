@@ -83,16 +83,14 @@ def comparable(dataset: str, eps: float) -> bool:
 
 
 def of_the_paper(records: list[dict], eps: float) -> list[dict]:
-    """Of a run's records those that its tables are made of: the paper's inputs and steps, at the run's budget. The
-    others belong to curves, and to other notebooks' defenses."""
+    """Of a run's records those that its tables are made of: the paper's systems, inputs and steps, at the run's budget.
+    The others belong to curves and to the notebooks behind 05."""
     steps = {"regular": 0, "noise": 0, "fgsm": 1, "pgd": 10}
     return [
         r
         for r in records
+        if r["eps"] in (0, eps) and steps.get(r["input"]) == r["steps"] and r["threat"] in THREAT_TITLES
         if (r["stage"], r["defense"]) in SYSTEMS
-        and r["eps"] in (0, eps)
-        and steps.get(r["input"]) == r["steps"]
-        and r["threat"] in THREAT_TITLES
     ]
 
 
