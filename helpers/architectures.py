@@ -115,10 +115,10 @@ class Codebook(layers.Layer):
     def call(self, inputs, training=None):
         if training:
             self._follow(tf.stop_gradient(tf.reshape(inputs, (-1, inputs.shape[-1]))))
-            self.add_loss(
-                self.commitment * tf.reduce_mean(tf.square(tf.stop_gradient(self.quantised(inputs)) - inputs))
-            )
-        return straight_through(self.quantised)(inputs)
+        quantised = tf.stop_gradient(self.quantised(inputs))
+        if training:
+            self.add_loss(self.commitment * tf.reduce_mean(tf.square(quantised - inputs)))
+        return straight_through(lambda _: quantised)(inputs)
 
     def quantised(self, inputs: tf.Tensor) -> tf.Tensor:
         """Each of the vectors [..., d] replaced by the nearest code; without a gradient of use."""
