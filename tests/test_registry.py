@@ -163,7 +163,10 @@ def test_efficientnets_convolutions_pad_by_themselves(images):
     keras.utils.set_random_seed(0)
     inside, before = (classifiers.build("efficientnet_b0", *statistics, padding_inside=p) for p in (True, False))
     before.set_weights(inside.get_weights())
-    np.testing.assert_allclose(inside(images[:4]), before(images[:4]), atol=1e-4)
+    # In training mode: in inference the logits of an untrained EfficientNet are all but 0, whatever the padding.
+    expected = before(images, training=True).numpy()
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(inside(images, training=True), expected, atol=1e-2 * np.ptp(expected))
     left = [m for m in inside.submodules if getattr(m, "use_pad", False)]
     assert all(getattr(m, classifiers.convolution_in(m)).strides == (2, 2) for m in left) and len(left) == 3
 
