@@ -27,7 +27,7 @@ endif
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
-	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
+	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56|efficientnet_b0 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
 	@echo "of sweep and cost: GRID=sweeps/smoke.yml CORES=2"
 
 report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf

@@ -18,6 +18,8 @@ from .settings import CourseError
 # A file that is uploaded to the explorer is one message, and the server hangs up at 10 MB unless told otherwise.
 LAB = [sys.executable, "-m", "jupyterlab", "--ServerApp.tornado_settings={'websocket_max_message_size': 200_000_000}"]
 
+NETWORKS = f"one of {', '.join(registry.MODELS)}"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 if a notebook failed, 2 for bad input."""
@@ -77,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     weights = commands.add_parser("weights", help="train a base classifier and ship it in weights/")
     weights.add_argument("--dataset", default="cifar10")
-    weights.add_argument("--model", default="resnet20")
+    weights.add_argument("--model", default="resnet20", help=NETWORKS)
     weights.add_argument("--seed", type=int, default=0)
     weights.add_argument("--epochs", type=int, help="instead of the recipe's own number")
     weights.set_defaults(do=_weights)
@@ -87,13 +89,20 @@ def _parser() -> argparse.ArgumentParser:
         "recipe", help="single_step, madry, joint, noise_25, noise_50, denoiser_25, few_images or collapsing"
     )
     robust.add_argument("--dataset", default="cifar10")
-    robust.add_argument("--model", default="resnet20")
+    robust.add_argument("--model", default="resnet20", help=NETWORKS)
     robust.add_argument("--seed", default="0", help="a whole number")
     robust.set_defaults(do=_robust)
 
+    search = commands.add_parser("search", help="train autoencoders of the search and ship them in weights/")
+    search.add_argument("name", help="an autoencoder (helpers/architectures.py), or all")
+    search.add_argument("--dataset", default="cifar10")
+    search.add_argument("--model", default="resnet20", help=NETWORKS)
+    search.add_argument("--seed", default="0", help="a whole number")
+    search.set_defaults(do=_search)
+
     bench = commands.add_parser("bench", help="measure speeds, write figures/benchmarks.json")
     bench.add_argument("--dataset", default="auto", help="cifar10, patches10 or auto")
-    bench.add_argument("--model", default="resnet20")
+    bench.add_argument("--model", default="resnet20", help=NETWORKS)
     bench.add_argument("--rounds", type=int, default=5)
     bench.add_argument("--largest", type=int, default=10_000, help="images of the longest attack")
     bench.add_argument("--out", type=Path, default=settings.FIGURES / "benchmarks.json")
@@ -158,7 +167,7 @@ def _add_job(parser: argparse.ArgumentParser, name: str) -> None:
 
     parser.add_argument("--profile", default=Grid.profile, help=f"one of {', '.join(settings.PROFILES)}")
     parser.add_argument("--dataset", default=Grid.dataset, help="cifar10 or patches10")
-    parser.add_argument("--model", default=Grid.model[0], help="resnet20 or sepreresnet56")
+    parser.add_argument("--model", default=Grid.model[0], help=NETWORKS)
     parser.add_argument("--weights", default=Grid.weights, help="course, tf2cv, none or a weight file")
     parser.add_argument("--trained-eps", default=Grid.trained_eps[0], help="the budget that the defense was trained on")
     parser.add_argument("--seed", default=str(Grid.seed[0]), help="a whole number")
@@ -177,7 +186,7 @@ def _add_job(parser: argparse.ArgumentParser, name: str) -> None:
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(settings.PROFILES)}")
     parser.add_argument("--dataset", default="auto", help="cifar10, patches10 or auto")
-    parser.add_argument("--model", default="resnet20", help="resnet20 or sepreresnet56")
+    parser.add_argument("--model", default="resnet20", help=NETWORKS)
     parser.add_argument("--seed", default="0", help="a whole number")
     parser.add_argument("--weights", default="course", help="course, tf2cv, none or a weight file")
     parser.add_argument("--eps", default="8/255", help="the attack budget in [0, 1]; fractions are understood")
@@ -247,6 +256,23 @@ def _robust(options: argparse.Namespace) -> None:
         f"epoch {epoch} of {len(card['history'])}, {hardened.WATCHED} validation images: {found}; "
         f"{card['minutes']:.0f} minutes"
     )
+
+
+def _search(options: argparse.Namespace) -> None:
+    registry.check_model(options.model)
+    from . import architectures, pipeline, search
+
+    everything = [name for name, one in architectures.ARCHITECTURES.items() if one.trained]
+    names = everything if options.name == "all" else [options.name]
+    architectures.architecture_of(names[0])
+    run = pipeline.start(options.dataset, options.model, seed=_seed(options.seed))
+    for name in names:
+        card = search.make(run, name)
+        found = ", ".join(f"{kind} {100 * score['accuracy']:.1f}%" for kind, score in card["validation"].items())
+        print(
+            f"{name}: {card['latent']:,} numbers, {card['parameters']:,} parameters, {card['minutes']:.1f} minutes; "
+            f"{card['validation']['regular']['n']:,} validation images: {found}"
+        )
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""tf2cv's CIFAR-10 classifiers: images float32 [n, 32, 32, 3] in [0, 1] in, logits [n, 10] out."""
+"""The course's classifiers, nearly all tf2cv's: images float32 [n, 32, 32, 3] in [0, 1] in, logits [n, 10] out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -54,12 +55,10 @@ def build(model: str, mean, std, precision: str = "float32", padding_inside: boo
 
 def _network(model: str, precision: str, padding_inside: bool) -> keras.Model:
     check_model(model)
-    from tf2cv.model_provider import get_model  # late: it imports a hundred networks
-
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(precision)
     try:
-        network = get_model(MODELS[model].tf2cv, pretrained=False)
+        network = _made(MODELS[model].builder)
         if padding_inside:
             _pad_inside_convolutions(network)
         # AutoGraph would translate the source of some sixty tf2cv methods, in which there is nothing to translate.
@@ -68,6 +67,14 @@ def _network(model: str, precision: str, padding_inside: bool) -> keras.Model:
     finally:
         keras.mixed_precision.set_global_policy(before)
     return network
+
+
+def _made(builder: str | Callable[[], keras.Model]) -> keras.Model:
+    if callable(builder):
+        return builder()
+    from tf2cv.model_provider import get_model  # late: it imports a hundred networks
+
+    return get_model(builder, pretrained=False)
 
 
 def _pad_inside_convolutions(network: keras.Model) -> None:
@@ -79,14 +86,20 @@ def _pad_inside_convolutions(network: keras.Model) -> None:
     from tf2cv.models.common import Conv2d
 
     for layer in network.submodules:
-        if isinstance(layer, Conv2d) and layer.use_pad and layer.use_conv:
-            padding = tuple(size // 2 for size in layer.conv.kernel_size)
-            if layer.conv.strides == (1, 1) and layer.pad.padding == tuple((size, size) for size in padding):
-                layer.use_pad, layer.conv.padding = False, "same"
+        if isinstance(layer, Conv2d) and layer.use_pad:
+            conv = getattr(layer, convolution_in(layer))
+            padding = tuple(size // 2 for size in conv.kernel_size)
+            if conv.strides == (1, 1) and layer.pad.padding == tuple((size, size) for size in padding):
+                layer.use_pad, conv.padding = False, "same"
+
+
+def convolution_in(wrapper: keras.layers.Layer) -> str:
+    """The attribute of tf2cv's Conv2d under which it keeps its Keras layer: depthwise convolutions have their own."""
+    return "dw_conv" if wrapper.use_dw_conv else "conv"
 
 
 def network_of(classifier: keras.Model) -> keras.Model:
-    """The tf2cv network inside a classifier made by build: what weight files hold."""
+    """The network inside a classifier made by build: what weight files hold."""
     return next(layer for layer in classifier.layers if isinstance(layer, keras.Model))
 
 
@@ -200,9 +213,11 @@ def card_of(file: Path) -> dict:
 def _download_tf2cv(model: str, data: Data) -> Path:
     if data.name != "cifar10":
         raise CourseError(f"tf2cv's weights are for CIFAR-10, not for {data.name}; choose WEIGHTS=course")
+    title = MODELS[model].title
+    if not MODELS[model].tf2cv:
+        raise CourseError(f"tf2cv has no weights of {title} for these images; choose WEIGHTS=course")
     from tf2cv.models.model_store import get_model_file
 
-    title = MODELS[model].title
     try:
         return Path(get_model_file(MODELS[model].tf2cv))
     except Exception as error:  # whatever requests, zipfile or tf2cv raise: the file could not be had

@@ -27,6 +27,7 @@ import numpy as np
 
 from . import settings, sweep
 from .cells import CELLS
+from .registry import MODELS
 from .settings import CourseError
 from .sweep import Grid, Measurement, Training
 
@@ -69,7 +70,7 @@ def steps_of(job: Training | Measurement, attacked: set | None = None) -> list[S
         found += [("attack", n, times) for n in sizes for times in (1, 10)]
         found.append(("autoencoder", profile.n_train, 2 * profile.ae_epochs))
         found += [("reconstruct", n, 3) for n in sizes]
-        passes = 6 * profile.tune_epochs + (4 * profile.tune_epochs_final if job.model == "sepreresnet56" else 0)
+        passes = 6 * profile.tune_epochs + 4 * profile.tune_epochs_final * MODELS[job.model].second_phase
         found.append(("fine-tune", profile.n_train, passes))
     else:
         n, attacked = job.n or profile.n_sweep, set() if attacked is None else attacked

@@ -25,9 +25,9 @@ class Record:
     Attributes:
         dataset, profile, model, seed: of the run.
         stage: initial | fine_tuned, or a key of hardened.RECIPES.
-        defense: none | ae, in baselines also a transformation or smoothing.
+        defense: none | ae, in baselines also a transformation or smoothing, in search ``ae:`` and an architecture.
         input: what the images are: regular | noise | fgsm | pgd, in ladder also apgd | square | worst_case, in
-            baselines also certified (then eps is an l2 radius).
+            baselines also certified (then eps is an l2 radius), in search also bpda (search.ADAPTIVE).
         threat: what the attacker knew. static: images made once, against the initial classifier (the paper's
             protocol); grey_box: against the classifier assessed, not its autoencoder; adaptive: against all of it;
             transfer: against another network; black_box: the model's answers alone; any: a certificate.

@@ -58,13 +58,16 @@ def _folded_classifier(classifier: keras.Model, precision: str) -> keras.Model:
 
 def _fold(wrapper: keras.layers.Layer, normalized: keras.layers.Layer) -> None:
     """Put the BatchNorm of tf2cv's block ``normalized`` into tf2cv's convolution ``wrapper`` that feeds it."""
-    conv = wrapper.conv
+    name = classifiers.convolution_in(wrapper)
+    conv = getattr(wrapper, name)
     scale, shift = _affine(normalized.bn)
     kernel, *bias = conv.get_weights()
-    new = keras.layers.Conv2D.from_config({**conv.get_config(), "use_bias": True})
+    new = type(conv).from_config({**conv.get_config(), "use_bias": True})
     new.build((None, None, None, kernel.shape[2]))
-    new.set_weights([kernel * scale, shift + (bias[0] * scale if bias else 0)])
-    wrapper.conv = new
+    # A depthwise kernel is [h, w, channels, 1], any other [h, w, channels in, channels out].
+    scaled = kernel * (scale[:, None] if name == "dw_conv" else scale)
+    new.set_weights([scaled, shift + (bias[0] * scale if bias else 0)])
+    setattr(wrapper, name, new)
     normalized.use_bn = False
     del normalized.bn
 

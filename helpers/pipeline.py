@@ -28,6 +28,7 @@ from . import (
     evaluation,
     folding,
     losses,
+    networks,
     provenance,
     registry,
     settings,
@@ -47,10 +48,6 @@ SOURCES = ("regular", "fgsm", "pgd")
 
 PARTS = "ae", "fine_tuned"
 """What a run trains and ``make record`` ships."""
-
-BASE_EPOCHS = {"cifar10": {"resnet20": 100, "sepreresnet56": 50}, "patches10": {"resnet20": 12, "sepreresnet56": 12}}
-"""How long ``make weights`` trains, fixed before the test images are looked at. A card tells how long its own weights
-were trained."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Run:
             "weights": classifiers.weights_sha256(self.classifier),
             "eps": self.eps,
             "seed": self.seed,
-            "code": artifacts.code_version(classifiers, attacks, losses, folding, *modules),
+            "code": artifacts.code_version(classifiers, networks, attacks, losses, folding, *modules),
             "protocol": self.protocol.changes(),
         }
 
@@ -302,12 +299,12 @@ def reconstructed(run: Run, split: str, kind: str) -> np.ndarray:
 def phases_of(run: Run) -> list[tuple[Sequence[str], int]]:
     """The paper's schedules: what is trained on, by name, and for how many epochs.
 
-    ResNet-20 sees all six sources for three epochs. SEPreResNet-56 sees all six for several, then clean images and the
-    autoencoder's outputs only.
+    ResNet-20 sees all six sources for three epochs. SEPreResNet-56, and whatever network the registry has a second
+    phase for, sees all six for several, then clean images and the autoencoder's outputs only.
     """
     everything = [*SOURCES, *(f"ae({kind})" for kind in SOURCES)]
     phases = [(everything, run.profile.tune_epochs)]
-    if run.model == "sepreresnet56":
+    if registry.MODELS[run.model].second_phase:
         phases.append((["regular", *everything[3:]], run.profile.tune_epochs_final))
     return phases
 
@@ -675,9 +672,9 @@ def ship(run: Run) -> dict[str, np.ndarray]:
 def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> dict:
     """Train a base classifier on the training split and ship it: weights and card into weights/<dataset>/.
 
-    First by BASE_RECIPE, then on by AVERAGING_RECIPE. Recipes and lengths are fixed beforehand; validation accuracy is
-    recorded every epoch (in the second part, that of the averaged weights), the test images are looked at once, at the
-    end.
+    First by BASE_RECIPE, then on by AVERAGING_RECIPE, with the network's own lengths and peak rate
+    (registry.Network). These are fixed beforehand; validation accuracy is recorded every epoch (in the second part,
+    that of the averaged weights), the test images are looked at once, at the end.
 
     Returns:
         The card.
@@ -685,13 +682,16 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     registry.check_model(model)
     tf.config.experimental.enable_op_determinism()
     data, precision = datasets.load(dataset), settings.training_precision()
-    epochs = epochs or BASE_EPOCHS[data.name][model]
+    entry = registry.MODELS[model]
+    epochs = epochs or entry.epochs[data.name]
+    recipe = {**training.BASE_RECIPE, "peak_rate": entry.peak_rate}
+    second_recipe = {**training.AVERAGING_RECIPE, "epochs": entry.averaging_epochs}
     config = {
         "data": data.sha256,
         "model": model,
         "seed": seed,
         "epochs": epochs,
-        "recipe": training.BASE_RECIPE,
+        "recipe": recipe,
         "precision": precision,
     }
 
@@ -703,6 +703,7 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
             network,
             training.Samples([data.train.pixels], data.train.labels),
             epochs=epochs,
+            recipe=recipe,
             seed=seed,
             folder=artifacts.checkpoints("base", config),
             watch=lambda: {"validation_accuracy": float(evaluation.is_correct(network, images, labels).mean())},
@@ -714,7 +715,7 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     averaging = {
         **config,
         "base": classifiers.weights_sha256(classifier),
-        "averaging": training.AVERAGING_RECIPE,
+        "averaging": second_recipe,
     }
 
     def go_on(path: Path) -> None:
@@ -724,6 +725,7 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
             network,
             average,
             training.Samples([data.train.pixels], data.train.labels),
+            recipe=second_recipe,
             seed=seed + 1,
             folder=artifacts.checkpoints("averaged", averaging),
             watch=lambda: {"validation_accuracy": float(evaluation.is_correct(average, images, labels).mean())},
@@ -739,10 +741,10 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     }
     card = {
         "model": model,
-        "network": f"tf2cv {registry.MODELS[model].tf2cv}",
+        "network": entry.source,
         "parameters": int(sum(np.prod(w.shape) for w in classifier.trainable_weights)),
         **config,
-        "averaging": training.AVERAGING_RECIPE,
+        "averaging": second_recipe,
         "data": data.provenance,
         "trained_on": len(data.train),
         "scores": scores,

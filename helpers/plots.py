@@ -157,7 +157,8 @@ def results_figure(records: list[dict], model: str, title: str, comparable: bool
     """Tables 2 and 3 as a picture: what the autoencoder does to each accuracy, before and after fine-tuning.
 
     Each arrow runs from the classifier alone to the classifier behind the autoencoder; bars are 95% intervals, and
-    hollow markers the paper's values, left out where they are not comparable (pipeline.Run.comparable).
+    hollow markers the paper's values, left out where they are not comparable (pipeline.Run.comparable) or there are
+    none.
     """
     ours = cells(records)
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
@@ -173,7 +174,7 @@ def results_figure(records: list[dict], model: str, title: str, comparable: bool
                 label = DEFENSE_TITLES[defense] if y == 0 else None
                 marker = "s" if defense == "none" else "o"
                 axis.errorbar(value, y, xerr=error, fmt=marker, color=color, label=label, capsize=3)
-                if not comparable:
+                if not comparable or model not in PAPER:
                     continue
                 paper = PAPER[model][kind, stage, defense]
                 axis.plot(paper, y - 0.28, marker=marker, mfc="white", mec=color, linestyle="", markersize=6,
@@ -367,6 +368,58 @@ def tradeoff_figure(
     axis.set(xlabel="accuracy without an attack (%)", ylabel="accuracy under attack (%)", title=title)
     axis.set_ylim(bottom=-2)
     figure.legend(loc="outside right center", fontsize=9)
+    return figure
+
+
+def latent_figure(
+    points: dict[str, tuple[int, int]], series: dict[str, dict[str, dict]], marked: str, title: str
+) -> Figure:
+    """Accuracy behind each autoencoder against the numbers that its encoder hands on.
+
+    Args:
+        points: by autoencoder's title, latent size and depth; depths have markers of their own.
+        series: by line's name, by autoencoder's title, a record: a colour each, with the 95% interval.
+        marked: the title of the one that the others are compared with: ringed, and its size a dotted line.
+    """
+    figure, axis = plt.subplots(figsize=(8.6, 4.6))
+    markers = dict(zip(sorted({depth for _, depth in points.values()}), "^osDv", strict=False))
+    for (name, records), color in zip(series.items(), (PALETTE[0], PALETTE[1], PALETTE[3]), strict=False):
+        for autoencoder, record in records.items():
+            size, depth = points[autoencoder]
+            value, error = _with_error([record])
+            shifted = size * 1.05 ** (2 * depth - 3)  # different depths of one size beside each other
+            axis.errorbar(shifted, value, yerr=error, fmt=markers[depth], color=color, capsize=2, markersize=6)
+            if autoencoder == marked:
+                axis.plot(shifted, value, "o", markersize=15, mfc="none", mec="#555555")
+        axis.plot([], [], color=color, linewidth=5, label=name)
+    for depth, marker in markers.items():
+        label = f"{depth} strided layer{'s' * (depth != 1)}" if depth else "nothing encoded"
+        axis.plot([], [], marker, color="#555555", label=label)
+    axis.axvline(points[marked][0], color="#666666", linestyle=":", linewidth=1)
+    axis.annotate(
+        f"ringed: {marked}", (points[marked][0], 1), (4, -4), xycoords=("data", "axes fraction"),
+        textcoords="offset points", va="top", fontsize=9, color="#666666",
+    )  # fmt: skip
+    _guessing(axis)
+    sizes = sorted({size for size, _ in points.values()})
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, ha="right", fontsize=9)
+    axis.minorticks_off()
+    axis.set(xlabel="numbers handed to the decoder (an image has 3,072)", ylabel="accuracy (%)", ylim=(-3, 101))
+    axis.set_title(title)
+    figure.legend(loc="outside right center", fontsize=9)
+    return figure
+
+
+def codes_figure(counts: np.ndarray, title: str) -> Figure:
+    """How often each code of a codebook is used, from the most used to the least, in percent; dotted: all alike."""
+    figure, axis = plt.subplots(figsize=(7.6, 2.8))
+    shares = 100 * np.sort(counts)[::-1] / counts.sum()
+    axis.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=PALETTE[0], linewidth=0)
+    axis.axhline(100 / len(shares), color="#666666", linestyle=":", linewidth=1, label="all alike")
+    axis.set(xlim=(1, len(shares)), xlabel="code, from the most used to the least", ylabel="share (%)", title=title)
+    axis.set_ylim(bottom=0)
+    axis.legend()
     return figure
 
 

@@ -1,10 +1,19 @@
-"""The networks that the course knows, by name. Needs no TensorFlow, so that the command line answers at once."""
+"""The networks that the course knows, by name. Needs no TensorFlow, so that the command line answers at once.
+
+To add a network is to add an entry to MODELS; what it is called, how it is made and trained all stands there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from . import networks
 from .settings import CourseError
+
+if TYPE_CHECKING:
+    from .backend import keras
 
 
 @dataclass(frozen=True)
@@ -13,18 +22,49 @@ class Network:
 
     Attributes:
         title: as text and tables name it.
-        tf2cv: the name that tf2cv has for it.
-        table: the number of the paper's table that reports it.
+        builder: tf2cv's name for it, or a function that makes it untrained: images [n, 32, 32, 3], normalised, to
+            logits [n, 10]. The function imports TensorFlow only when it is called.
+        epochs: by data set, how long ``make weights`` trains, fixed before the test images are looked at. A card tells
+            how long its own weights were trained.
+        averaging_epochs: how long it then trains on, to average the weights (training.AVERAGING_RECIPE).
+        peak_rate: the highest learning rate of that training (training.BASE_RECIPE).
+        second_phase: fine-tuned first on all six sources, then on clean images and the autoencoder's outputs only, as
+            the paper does SEPreResNet-56; else on all six.
+        table: the number of the paper's table that reports it; None if there is none.
     """
 
     title: str
-    tf2cv: str
-    table: int
+    builder: str | Callable[[], keras.Model]
+    epochs: dict[str, int]
+    averaging_epochs: int = 25
+    peak_rate: float = 0.1
+    second_phase: bool = False
+    table: int | None = None
+
+    @property
+    def tf2cv(self) -> str | None:
+        """tf2cv's name for it, under which it has weights; None if tf2cv has no such network."""
+        return self.builder if isinstance(self.builder, str) else None
+
+    @property
+    def source(self) -> str:
+        """Where the network comes from, as its card says."""
+        return f"tf2cv {self.tf2cv}" if self.tf2cv else f"helpers.networks.{self.builder.__name__}"
+
+    @property
+    def place(self) -> str:
+        """Where the paper reports it, in words."""
+        return f"Table {self.table} of the paper" if self.table else "In the form of the paper's tables, not in it"
 
 
 MODELS = {
-    "resnet20": Network("ResNet-20", "resnet20_cifar10", 2),
-    "sepreresnet56": Network("SEPreResNet-56", "sepreresnet56_cifar10", 3),
+    "resnet20": Network("ResNet-20", "resnet20_cifar10", {"cifar10": 100, "patches10": 12}, table=2),
+    "sepreresnet56": Network(
+        "SEPreResNet-56", "sepreresnet56_cifar10", {"cifar10": 50, "patches10": 12}, second_phase=True, table=3
+    ),
+    "efficientnet_b0": Network(
+        "EfficientNet-B0", networks.efficientnet_b0, {"cifar10": 30, "patches10": 12}, averaging_epochs=10
+    ),
 }
 
 

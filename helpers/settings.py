@@ -47,8 +47,9 @@ class Profile:
         n_ladder: test images on which attackers who know more and more are compared (ladder.climb).
         n_certified, n_samples: test images that are certified (baselines.certified), and noisy copies of each.
         ae_epochs, ae_batch, ae_rates: the autoencoder's schedule; Adam's rate falls from the first to the second.
-        tune_epochs: passes over the six sources when fine-tuning ResNet-20.
-        tune_epochs_final: further passes, for SEPreResNet-56, on clean images and autoencoder outputs only.
+        tune_epochs: passes over the six sources when fine-tuning.
+        tune_epochs_final: further passes, for networks with a second phase (registry), on clean images and
+            autoencoder outputs only.
     """
 
     name: str

@@ -39,7 +39,7 @@ DATASETS = ("cifar10", "patches10")  # not auto: what a grid measures must not d
 
 CODE = (
     "artifacts", "attacks", "autoencoder", "cells", "classifiers", "datasets", "evaluation", "folding", "losses",
-    "measure", "patches10", "pipeline", "protocol", "settings", "training",
+    "measure", "networks", "patches10", "pipeline", "protocol", "registry", "settings", "training",
 )  # fmt: skip
 """The modules that a job's records depend on: when one changes, finished jobs are run again, and take what did not
 change from the artifact store."""

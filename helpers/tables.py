@@ -67,6 +67,8 @@ STAGE_TITLES = {"initial": "initial", "fine_tuned": "fine-tuned", "adversarial":
 DEFENSE_TITLES = {"none": "no AE", "ae": "with AE"}
 SYSTEMS = tuple((stage, defense) for stage in ("initial", "fine_tuned") for defense in ("none", "ae"))
 """The columns of the paper's tables: stage and defense."""
+CELLS = tuple((kind, *system) for kind in ("regular", "fgsm", "pgd") for system in SYSTEMS)
+"""The cells of the paper's tables, row by row: input, stage and defense."""
 
 THREAT_TITLES = {
     "static": "attack made once, against the initial classifier",
@@ -149,19 +151,23 @@ def recorded(model: str, dataset: str = "cifar10") -> list[dict]:
 def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.DataFrame:
     """The paper's Table 2 or 3, cell by cell: paper, this run, and the recorded full run; accuracy in percent.
 
+    A network that the paper does not report has no column of the paper's.
+
     Args:
         comparable: whether the paper's numbers and the recorded run's may stand beside this run's
             (comparable, above); if not, they are left out.
     """
-    ours, full = cells(records), cells(recorded(model))
+    ours, full, paper = cells(records), cells(recorded(model)), PAPER.get(model, {})
     columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}
-    for cell, value in PAPER[model].items():
+    for cell in CELLS:
         row = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]])
-        columns["paper"][row] = f"{value:.2f}"
+        columns["paper"][row] = f"{paper[cell]:.2f}" if paper else ""
         columns["this run [95% interval]"][row] = percent(ours.get(cell))
         columns["recorded full run"][row] = percent(full[cell]) if cell in full else "not recorded yet"
     frame = pd.DataFrame(columns).rename_axis(["input", "stage", "defense"])
-    return frame if comparable else frame[["this run [95% interval]"]]
+    if not comparable:
+        return frame[["this run [95% interval]"]]
+    return frame if paper else frame.drop(columns="paper")
 
 
 def threat_table(records: list[dict]) -> pd.DataFrame:
@@ -203,8 +209,10 @@ def audit_table(audit: dict) -> pd.DataFrame:
 
 def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
     """In words: the paper's number for a cell (input, stage, defense), the course's, and the departure that comes
-    nearest to the paper's."""
+    nearest to the paper's. Of a network that the paper does not report, that it does not."""
     model, where = audit["parameters"]["model"], f"{INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}"
+    if model not in PAPER:
+        return f"{MODELS[model].title}, {where}, {DEFENSE_TITLES[cell[2]]}: the paper has no number to compare with."
     paper = PAPER[model][cell]
     found = {
         row["title"]: next(r for r in row["records"] if (r["input"], r["stage"], r["defense"]) == cell)
@@ -253,15 +261,18 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
     static, adaptive = cells(ours), cells(ours, "adaptive")
     n = {r["n"] for r in static.values()}.pop()
     aware = {f"{r['n']:,}" for r in adaptive.values()}
+    table, paper = MODELS[model].table, PAPER.get(model, {})
+    about = f"the paper's Table {table}" if table else "not in the paper"
     lines = [
-        f"**{MODELS[model].title}** (the paper's Table {MODELS[model].table}): recorded {parameters['profile']} run, "
+        f"**{MODELS[model].title}** ({about}): recorded {parameters['profile']} run, "
         f"seed {parameters['seed']}, n = {n:,} test images{''.join(f' (adaptive: {m})' for m in aware)}.",
         "",
         "| input | classifier | defense | paper | recorded, static | recorded, adaptive |",
         "|---|---|---|---|---|---|",
     ]
-    for cell, value in PAPER[model].items():
-        titles = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]], f"{value:.2f}")
+    for cell in CELLS:
+        theirs = f"{paper[cell]:.2f}" if paper else ""
+        titles = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]], theirs)
         known = percent(adaptive[cell]) if cell in adaptive else ""
         lines.append(f"| {' | '.join(titles)} | {percent(static.get(cell))} | {known} |")
     return lines

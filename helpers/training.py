@@ -235,9 +235,12 @@ def train_classifier(
     seed: int,
     folder: Path,
     watch: Callable[[], dict[str, float]] = dict,
+    recipe: dict = BASE_RECIPE,
 ) -> list[dict]:
-    """Train a base classifier from scratch by BASE_RECIPE. Returns the history; the weights are the last epoch's."""
-    recipe = BASE_RECIPE
+    """Train a base classifier from scratch by BASE_RECIPE, or another recipe with its keys.
+
+    Returns the history; the weights are the last epoch's.
+    """
     size = min(recipe["batch_size"], len(samples))
     steps = epochs * (len(samples) // size)
     optimizer = keras.optimizers.SGD(OneCycle(recipe["peak_rate"], steps, recipe["warm_up"]), 0.9, nesterov=True)
@@ -278,6 +281,7 @@ def average_weights(
     seed: int,
     folder: Path,
     watch: Callable[[], dict[str, float]] = dict,
+    recipe: dict = AVERAGING_RECIPE,
 ) -> list[dict]:
     """Train on by AVERAGING_RECIPE, and make ``average`` the mean of the classifier's weights over the epochs.
 
@@ -288,11 +292,11 @@ def average_weights(
         classifier: trained already; trained further.
         average: a network of the same form, to be filled.
         watch: as for run; may assess ``average``.
+        recipe: another one with the same keys.
 
     Returns:
         The history.
     """
-    recipe = AVERAGING_RECIPE
     size = min(recipe["batch_size"], len(samples))
     optimizer = keras.optimizers.SGD(recipe["rate"], 0.9, nesterov=True)
     seen = tf.Variable(0, dtype=tf.int64)
@@ -347,14 +351,15 @@ class Decay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def autoencoder_step(autoencoder: keras.Model, optimizer: keras.optimizers.Optimizer) -> Step:
-    """One step on the mean squared error between what the autoencoder makes of attacked images and the originals."""
+    """One step on the mean squared error between what the autoencoder makes of attacked images and the originals, plus
+    what losses of its own the autoencoder has (architectures.Codebook). Returns the former."""
     variables = autoencoder.trainable_variables
 
     @tf.function(reduce_retracing=True)
     def step(attacked, originals):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(autoencoder(attacked, training=True) - originals))
-            total = devices.share(loss)
+            total = devices.share(tf.add_n([loss, *autoencoder.losses]))
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return loss
 

@@ -60,6 +60,8 @@ BAD = {
     "weights of what": (["weights", "--model", "vgg16"], "unknown model 'vgg16'; choose one of"),
     "weights for what": (["weights", "--dataset", "mnist"], "unknown data set 'mnist'; choose one of"),
     "no training": (["weights", "--epochs", "0"], "--epochs is 0; training takes at least 1"),
+    "search for what": (["search", "nvae"], "unknown autoencoder 'nvae'; choose one of d1_c2"),
+    "search behind what": (["search", "all", "--model", "vgg16"], "unknown model 'vgg16'; choose one of"),
     "robust how": (["robust", "trades"], "unknown recipe 'trades'; choose one of single_step"),
 }
 

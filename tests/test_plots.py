@@ -59,6 +59,16 @@ FIGURES = {
     "tradeoff_figure": lambda: plots.tradeoff_figure(
         {"this": (record(90), record(5))}, tables.ROBUSTBENCH, "A title"
     ),
+    "latent_figure": lambda: plots.latent_figure(
+        {"8 x 8 x 2": (128, 2), "Table 1": (512, 2), "16 x 16 x 2": (512, 1), "blur": (3072, 0)},
+        {
+            name: {title: record(value) for title in ("8 x 8 x 2", "Table 1", "16 x 16 x 2", "blur")}
+            for name, value in (("no attack", 80), ("static PGD", 60), ("adaptive PGD", 1))
+        },
+        "Table 1",
+        "A title",
+    ),
+    "codes_figure": lambda: plots.codes_figure(np.arange(512), "A title"),
     "audit_figure": lambda: plots.audit_figure(AUDIT, "A title"),
     "heat_maps": lambda: plots.heat_maps({"static": MAP, "adaptive": MAP / 9}, "A title"),
     "seeds_figure": lambda: plots.seeds_figure(

@@ -1,0 +1,186 @@
+"""One entry adds a network: it is built, attacked, tuned, trained, shipped and tabulated like those of the paper."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers import (
+    classifiers,
+    cost,
+    datasets,
+    evaluation,
+    networks,
+    pipeline,
+    plots,
+    registry,
+    settings,
+    tables,
+    training,
+)
+from helpers.__main__ import _parser
+from helpers.backend import keras, tf
+from helpers.registry import MODELS, Network
+from helpers.settings import CourseError
+from helpers.sweep import Training
+
+TINY = replace(
+    settings.PROFILES["smoke"], n_train=32, n_validation=8, n_test=16, n_sweep=8, ae_epochs=2, tune_epochs_final=1
+)
+
+
+def small() -> keras.Model:
+    """The network of the added entry."""
+    layers = keras.layers
+    return keras.Sequential(
+        [layers.Conv2D(8, 3, strides=4), layers.BatchNormalization(), layers.ReLU(), layers.Flatten(), layers.Dense(10)]
+    )
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """A fourth network, by one entry."""
+    entry = Network("Small", small, {"patches10": 2}, averaging_epochs=1, peak_rate=0.02, second_phase=True)
+    monkeypatch.setitem(registry.MODELS, "small", entry)
+    monkeypatch.setitem(settings.PROFILES, "smoke", TINY)
+    return entry
+
+
+def test_an_added_network_goes_through_the_papers_steps(added):
+    run = pipeline.start("patches10", "small", "smoke", weights="none")
+    assert run.classifier.name == "small" and pipeline.for_attack(run.classifier).name == "small"
+    static, aware = pipeline.static_table(run), pipeline.aware_table(run)
+    assert {r["model"] for r in static + aware} == {"small"}
+    assert {(r["input"], r["stage"], r["defense"]) for r in static} == set(tables.CELLS)
+    assert [h["phase"] for h in pipeline.fine_tuned(run)[1]] == [1, 2]  # its entry asks for the second
+
+
+def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
+    few = datasets.load("patches10")
+    few = replace(few, train=few.train.head(256), validation=few.validation.head(16), test=few.test.head(16))
+    monkeypatch.setattr(datasets, "load", lambda _: few)
+    rates, cycle = [], training.OneCycle
+    monkeypatch.setattr(training, "OneCycle", lambda peak, *rest: rates.append(peak) or cycle(peak, *rest))
+    card = pipeline.train_base("patches10", "small")
+    assert (card["epochs"], card["averaging"]["epochs"], len(card["history"])) == (2, 1, 3)
+    assert rates == [0.02] == [card["recipe"]["peak_rate"]]
+    assert card["network"] == "helpers.networks.small"
+    assert json.loads((tmp_path / "patches10" / "small.json").read_text()) == json.loads(json.dumps(card))
+    again = classifiers.load("small", few)
+    assert classifiers.weights_sha256(again) == card["weights_sha256"]
+
+
+def test_networks_of_the_paper_keep_their_recipe():
+    assert {MODELS[name].peak_rate for name in tables.PAPER} == {training.BASE_RECIPE["peak_rate"]}
+    assert {MODELS[name].averaging_epochs for name in tables.PAPER} == {training.AVERAGING_RECIPE["epochs"]}
+    assert {name: MODELS[name].table for name in MODELS} == {"resnet20": 2, "sepreresnet56": 3, "efficientnet_b0": None}
+    assert set(tables.PAPER) == {name for name, network in MODELS.items() if network.table}
+
+
+def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(added):
+    records = [
+        evaluation.record(np.arange(10) < 7, dataset="cifar10", profile="full", model="small", stage=stage,
+                          defense=defense, input=kind, threat="static", eps=8 / 255 if kind != "regular" else 0.0,
+                          steps={"fgsm": 1, "pgd": 10}.get(kind, 0), seed=0)
+        for kind, stage, defense in tables.CELLS
+    ]  # fmt: skip
+    frame = tables.paper_table(records, "small", comparable=True)
+    assert list(frame.columns) == ["this run [95% interval]", "recorded full run"] and len(frame) == 12
+    assert set(frame["this run [95% interval]"]) == {tables.percent(records[0])}
+    results = {"runs": {"small": {"parameters": {"profile": "full", "seed": 0, "eps": 8 / 255}}}, "records": records}
+    text = tables.readme_table(results)
+    assert "**Small** (not in the paper): recorded full run" in text
+    assert text.count("| 70.0 [") == 12 and "None" not in text and text.count("|  | 70.0 [") == 12
+    figure = plots.results_figure(records, "small", "A title", comparable=True)
+    assert not any("paper" in text.get_text() for text in figure.findobj(plots.plt.Text))
+    audit = {"parameters": {"model": "small"}, "rows": []}
+    assert "has no number to compare with" in tables.nearest_to_paper(audit, ("pgd", "initial", "none"))
+    assert added.place == "In the form of the paper's tables, not in it"
+
+
+def test_other_defenses_are_not_taken_for_cells_of_the_tables():
+    fields = dict(
+        dataset="cifar10", profile="full", model="resnet20", input="pgd", threat="static", eps=8 / 255, seed=0
+    )
+    own, *others = (
+        evaluation.record(np.ones(4, bool), **fields, steps=10, stage=stage, defense=defense)
+        for stage, defense in (("initial", "ae"), ("initial", "ae:unet"), ("initial", "blur"), ("madry", "none"))
+    )
+    assert tables.of_the_paper([own, *others], 8 / 255) == [own]
+
+
+def test_what_a_second_phase_costs(added):
+    job = Training("patches10", "smoke", "small", "none", "8/255", 0, None)
+    fine_tune = {m: next(s for s in cost.steps_of(replace(job, model=m)) if s.name == "fine-tune").times
+                 for m in ("small", "resnet20")}  # fmt: skip
+    assert fine_tune == {"small": 6 + 4, "resnet20": 6}
+
+
+@pytest.mark.parametrize("file", ["Makefile", "README.md", "sweeps/README.md"])
+def test_lists_of_networks_are_complete(file):
+    text = (settings.ROOT / file).read_text()
+    separator = ", " if file.startswith("sweeps") else "|"
+    assert separator.join(MODELS) in text
+
+
+def test_the_command_line_names_every_network(capsys):
+    for command in ("report", "weights", "robust", "search", "bench", "audit", "train", "measure"):
+        with pytest.raises(SystemExit):
+            _parser().parse_args([command, "--help"])
+        assert ", ".join(MODELS) in " ".join(capsys.readouterr().out.split()), command
+
+
+# ------------------------------------------------------------------------------------------------------ EfficientNet
+
+
+def test_efficientnet_is_tf2cvs_but_for_two_strides(images):
+    from tf2cv.models.efficientnet import efficientnet_b0
+
+    ours, theirs = networks.efficientnet_b0(), efficientnet_b0(classes=10)
+    theirs(tf.zeros((1, 224, 224, 3)))
+    shapes = []
+    final = ours.features[-2]
+    true = final.call
+    final.call = lambda x, **options: shapes.append(x.shape) or true(x, **options)
+    ours(images[:1])
+    assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
+    assert shapes == [(1, 4, 4, 320)]
+
+
+def test_efficientnet_trains_the_same_each_time(images, labels):
+    """No layer draws at random: what was stopped could not go on as it was otherwise."""
+    model = classifiers.build("efficientnet_b0", datasets.CIFAR_MEAN, datasets.CIFAR_STD)
+    first, second = (model(images[:4], training=True).numpy() for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_efficientnets_convolutions_pad_by_themselves(images):
+    statistics = datasets.CIFAR_MEAN, datasets.CIFAR_STD
+    keras.utils.set_random_seed(0)
+    inside, before = (classifiers.build("efficientnet_b0", *statistics, padding_inside=p) for p in (True, False))
+    before.set_weights(inside.get_weights())
+    # In training mode: in inference the logits of an untrained EfficientNet are all but 0, whatever the padding.
+    expected = before(images, training=True).numpy()
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(inside(images, training=True), expected, atol=1e-2 * np.ptp(expected))
+    left = [m for m in inside.submodules if getattr(m, "use_pad", False)]
+    assert all(getattr(m, classifiers.convolution_in(m)).strides == (2, 2) for m in left) and len(left) == 3
+
+
+def test_efficientnet_has_no_weights_at_tf2cv():
+    with pytest.raises(CourseError, match="tf2cv has no weights of EfficientNet-B0 for these images"):
+        classifiers.load("efficientnet_b0", replace(datasets.load("patches10"), name="cifar10"), "tf2cv")
+
+
+def test_efficientnet_goes_through_the_papers_steps(monkeypatch):
+    # As many images to test as to train on, and none to validate: its graph of an attack is traced once.
+    monkeypatch.setitem(settings.PROFILES, "smoke", replace(TINY, n_train=16, n_validation=0, n_test=16))
+    run = pipeline.start("patches10", "efficientnet_b0", "smoke", weights="none")
+    records = pipeline.static_table(run)
+    assert {(r["input"], r["stage"], r["defense"]) for r in records} == set(tables.CELLS)
+    assert {r["model"] for r in records} == {"efficientnet_b0"}
+    assert len(pipeline.fine_tuned(run)[1]) == TINY.tune_epochs  # in one phase
