@@ -243,7 +243,8 @@ def _ship(
         **config,
         "initial_sha256": config["initial"],
         "data": run.data.provenance,
-        "minutes": round(sum(record["seconds"] for record in history) / 60, 1),
+        # By the median, so that an epoch in which the machine slept or did other work does not count as training.
+        "minutes": round(len(history) * float(np.median([record["seconds"] for record in history])) / 60, 1),
         "commit": provenance.commit(),
         "history": history,
     }

@@ -87,3 +87,11 @@ def test_a_network_of_another_beginning_is_refused(tree):
     with pytest.raises(CourseError, match="another initial classifier"):
         hardened.network(other, "noise_25")
     assert not hardened.recorded(other, "noise_25")
+
+
+def test_an_epoch_that_was_held_up_does_not_count_as_training(tree):
+    seconds = [60, 60, 1200, 60]
+    history = [{"epoch": k + 1, "seconds": s, "pgd": 0.1} for k, s in enumerate(seconds)]
+    config = {"initial": "0"}
+    card = hardened._ship(tree, "few_images", RECIPES["few_images"], tree.classifier, None, config, history)
+    assert card["minutes"] == 4.0
