@@ -673,8 +673,9 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     """Train a base classifier on the training split and ship it: weights and card into weights/<dataset>/.
 
     First by BASE_RECIPE, then on by AVERAGING_RECIPE, with the network's own lengths and peak rate
-    (registry.Network). These are fixed beforehand; validation accuracy is recorded every epoch (in the second part,
-    that of the averaged weights), the test images are looked at once, at the end.
+    (registry.Network), or those of what it begins with (registry.Beginning). These are fixed beforehand; validation
+    accuracy is recorded every epoch (in the second part, that of the averaged weights), the test images are looked at
+    once, at the end.
 
     Returns:
         The card.
@@ -683,9 +684,14 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     tf.config.experimental.enable_op_determinism()
     data, precision = datasets.load(dataset), settings.training_precision()
     entry = registry.MODELS[model]
-    epochs = epochs or entry.epochs[data.name]
-    recipe = {**training.BASE_RECIPE, "peak_rate": entry.peak_rate}
-    second_recipe = {**training.AVERAGING_RECIPE, "epochs": entry.averaging_epochs}
+    beginning = entry.begins_with
+    found = beginning.provenance() if beginning else None
+    length, peak_rate, changes = entry.epochs[data.name], entry.peak_rate, {"epochs": entry.averaging_epochs}
+    if found:
+        length, peak_rate, changes = beginning.epochs, beginning.peak_rate, beginning.averaging
+    epochs = epochs or length
+    recipe = {**training.BASE_RECIPE, "peak_rate": peak_rate}
+    second_recipe = {**training.AVERAGING_RECIPE, **changes}
     config = {
         "data": data.sha256,
         "model": model,
@@ -694,10 +700,16 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
         "recipe": recipe,
         "precision": precision,
     }
+    if beginning:
+        config["begins_with"] = found or "random weights"
+        shorter = "" if found else f"; {beginning.epochs} epochs would do after: {beginning.install}"
+        settings.note(f"{entry.title} begins with {config['begins_with']}, {epochs} epochs{shorter}")
 
     def train(path: Path) -> None:
         keras.utils.set_random_seed(seed)
         network = classifiers.build(model, data.mean, data.std, precision)
+        if found:
+            beginning.fill(classifiers.network_of(network))
         images, labels = data.validation.take()
         history = training.train_classifier(
             network,

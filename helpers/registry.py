@@ -9,11 +9,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import networks
+from . import imagenet, networks
 from .settings import CourseError
 
 if TYPE_CHECKING:
     from .backend import keras
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What training can begin from in place of random weights, where it is installed; and how it then trains.
+
+    Attributes:
+        provenance: what it is, with a checksum, for the card; None where it is not installed.
+        fill: puts it into an untrained network of the builder.
+        install: the command that installs it.
+        epochs, peak_rate: as for Network, on either data set.
+        averaging: what is other than in training.AVERAGING_RECIPE.
+    """
+
+    provenance: Callable[[], str | None]
+    fill: Callable[[keras.Model], None]
+    install: str
+    epochs: int
+    peak_rate: float
+    averaging: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,8 @@ class Network:
         second_phase: fine-tuned first on all six sources, then on clean images and the autoencoder's outputs only, as
             the paper does SEPreResNet-56; else on all six.
         table: the number of the paper's table that reports it; None if there is none.
+        begins_with: what ``make weights`` begins with where it is installed; None if there is nothing but random
+            weights.
     """
 
     title: str
@@ -40,6 +62,7 @@ class Network:
     peak_rate: float = 0.1
     second_phase: bool = False
     table: int | None = None
+    begins_with: Beginning | None = None
 
     @property
     def tf2cv(self) -> str | None:
@@ -63,7 +86,20 @@ MODELS = {
         "SEPreResNet-56", "sepreresnet56_cifar10", {"cifar10": 50, "patches10": 12}, second_phase=True, table=3
     ),
     "efficientnet_b0": Network(
-        "EfficientNet-B0", networks.efficientnet_b0, {"cifar10": 30, "patches10": 12}, averaging_epochs=10
+        "EfficientNet-B0",
+        networks.efficientnet_b0,
+        {"cifar10": 30, "patches10": 12},
+        averaging_epochs=10,
+        begins_with=Beginning(
+            imagenet.provenance,
+            imagenet.begin,
+            imagenet.INSTALL,
+            epochs=10,
+            peak_rate=0.05,
+            # So few epochs at the recipe's rate would end below where they began, and it averages from the fourth on.
+            # Here the mean is of the base training's end (epoch 0) and of all three.
+            averaging={"epochs": 3, "rate": 0.005, "first_averaged": 0},
+        ),
     ),
 }
 

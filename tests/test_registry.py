@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from helpers import (
+    artifacts,
     classifiers,
     cost,
     datasets,
@@ -23,7 +26,7 @@ from helpers import (
 )
 from helpers.__main__ import _parser
 from helpers.backend import keras, tf
-from helpers.registry import MODELS, Network
+from helpers.registry import MODELS, Beginning, Network
 from helpers.settings import CourseError
 from helpers.sweep import Training
 
@@ -72,6 +75,67 @@ def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, tmp_pa
     assert json.loads((tmp_path / "patches10" / "small.json").read_text()) == json.loads(json.dumps(card))
     again = classifiers.load("small", few)
     assert classifiers.weights_sha256(again) == card["weights_sha256"]
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_an_added_network_begins_elsewhere_where_that_is_installed(added, tmp_path, monkeypatch, capsys, installed):
+    def fill(network: keras.Model) -> None:
+        network.layers[-1].set_weights([np.full((512, 10), 0.25), np.full(10, 0.25)])
+
+    beginning = Beginning(lambda: "numbers, sha256 12ab" if installed else None, fill, "pip install numbers", 1, 0.03,
+                          {"epochs": 1, "rate": 0.004, "first_averaged": 0})  # fmt: skip
+    monkeypatch.setitem(registry.MODELS, "small", replace(added, begins_with=beginning))
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
+    monkeypatch.delenv("COURSE_PROGRESS", raising=False)
+    few = datasets.load("patches10")
+    few = replace(few, train=few.train.head(256), validation=few.validation.head(16), test=few.test.head(16))
+    monkeypatch.setattr(datasets, "load", lambda _: few)
+    configs, make = [], artifacts.make
+    monkeypatch.setattr(
+        artifacts, "make", lambda kind, config, *rest: configs.append(config) or make(kind, config, *rest)
+    )
+    begun, train = [], training.train_classifier
+    monkeypatch.setattr(
+        training,
+        "train_classifier",
+        lambda network, *rest, **more: begun.append(network.get_weights()) or train(network, *rest, **more),
+    )
+    card, told = pipeline.train_base("patches10", "small"), capsys.readouterr().err
+    expected = "numbers, sha256 12ab" if installed else "random weights"
+    assert card["begins_with"] == expected and [c["begins_with"] for c in configs] == [expected] * 2
+    assert [bool((weights[-1] == 0.25).all()) for weights in begun] == [installed]
+    assert (card["epochs"], card["recipe"]["peak_rate"]) == ((1, 0.03) if installed else (2, 0.02))
+    assert (card["averaging"]["rate"], card["averaging"]["first_averaged"]) == ((0.004, 0) if installed else (0.03, 4))
+    assert f"Small begins with {expected}, {card['epochs']} epochs" in told
+    assert ("1 epochs would do after: pip install numbers" in told) is not installed
+
+
+def test_the_papers_networks_are_trained_under_the_key_that_they_always_had(tmp_path, monkeypatch):
+    """Else what was trained would be trained anew: their configuration, to the byte."""
+
+    class Found(Exception):
+        pass
+
+    def stop(kind, config, *rest):
+        raise Found(kind, json.dumps(config))
+
+    monkeypatch.setattr(artifacts, "make", stop)
+    monkeypatch.setattr(settings, "training_precision", lambda: "float32")
+    data = datasets.load("patches10")
+    for name in tables.PAPER:
+        with pytest.raises(Found) as found:
+            pipeline.train_base("patches10", name, seed=3)
+        assert found.value.args == (
+            "base",
+            f'{{"data": "{data.sha256}", "model": "{name}", "seed": 3, "epochs": 12, "recipe": {{"optimizer": "SGD, '
+            'Nesterov 0.9", "batch_size": 128, "peak_rate": 0.1, "warm_up": 0.1, "weight_decay": 0.0005, '
+            '"label_smoothing": 0.0, "augmentation": "crop after padding by 4, mirror"}, "precision": "float32"}',
+        )
+
+
+def test_the_registry_needs_no_tensorflow():
+    code = "import sys, helpers.registry; assert not {'tensorflow', 'tf_keras', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=settings.ROOT)
 
 
 def test_networks_of_the_paper_keep_their_recipe():
