@@ -245,7 +245,7 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-LATER = {"03"}
+LATER: set[str] = set()
 """Notebooks whose exercises are to be written: notebooks/solutions/NN_*.ipynb, and checks in helpers.exercises."""
 
 
