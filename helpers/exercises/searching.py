@@ -109,7 +109,8 @@ def _by_sorting(points: dict, better: Callable[[float, float], bool], key: Calla
 
 
 FRONTIER_MISTAKES: tuple[tuple[Callable[[dict], set], str], ...] = (
-    (lambda p: _pareto(p, lambda o, s: o[0] < s[0] and o[1] > s[1]), "> on both sides, or one pass in order of size, lets ties pass"),
+    (lambda p: _pareto(p, lambda o, s: o[0] < s[0] and o[1] > s[1]), "> on both sides, or one pass in order of size, "
+     "lets ties pass"),
     (lambda p: _pareto(p, lambda o, s: o[0] <= s[0] and o[1] > s[1]), "as accurate and smaller is better, too"),
     (lambda p: _pareto(p, lambda o, s: o[0] < s[0] and o[1] >= s[1]), "as small and more accurate is better, too"),
     (lambda p: _pareto(p, lambda o, s: o[0] >= s[0] and o[1] >= s[1] and o != s), "you prefer large sizes"),
