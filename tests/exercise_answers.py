@@ -15,9 +15,11 @@ from functools import cache
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 from scipy.stats import beta, binomtest, norm
+from scipy.stats import entropy as scipy_entropy
 
-from helpers import adaptive, attacks, evaluation, exercises, losses, settings, smoothing
+from helpers import adaptive, architectures, attacks, evaluation, exercises, losses, search, settings, smoothing
 from helpers import autoencoder as ae_module
+from helpers.architectures import Architecture
 from helpers.backend import keras, tf
 from helpers.exercises import toys
 from helpers.square import square
@@ -740,6 +742,327 @@ WRONG["check_defense"] = {
     "mean of the batch": ((lambda images: 0 * images + tf.reduce_mean(images, 0, keepdims=True),), "mixes the images"),
     "sharpened": ((lambda images: 2 * images - by_convolution(images, 1.0),), "leave [0, 1]"),
     "another size": ((lambda images: tf.nn.avg_pool2d(images, 2, 2, "VALID"),), "shape"),
+}
+
+# ------------------------------------------------------------------------------------------------------ notebook 03
+
+
+def latent(depth, channels):
+    return (32 // 2**depth) ** 2 * channels
+
+
+def summed(path, bias=1):
+    return sum(9 * a * b + bias * b for a, b in zip(path, path[1:], strict=False))
+
+
+def learned(depth, channels):
+    return summed([3, *[16] * (depth - 1), channels, channels, *[16] * (depth - 1), 3])
+
+
+def sixteens(depth, channels, change):
+    return summed(change([3, *[16] * (depth - 1), channels, channels, *[16] * (depth - 1), 3], depth))
+
+
+RIGHT["check_sizes"] = {
+    "formula": (latent, learned),
+    "NumPy": (lambda d, c: np.int64(32**2 * c) / np.float64(4) ** d, lambda d, c: np.array(learned(d, c))),
+    "by Keras": (latent, lambda d, c: architectures.convolutional(d, c).count_params()),
+    "shifted": (lambda d, c: (32 >> d) ** 2 * c, learned),
+}
+WRONG["check_sizes"] = {
+    "divided by depth": ((lambda d, c: (32 // (2 * d)) ** 2 * c, learned), "power of depth"),
+    "one side": ((lambda d, c: 32 // 2**d * c, learned), "height and width both"),
+    "no channels": ((lambda d, c: (32 // 2**d) ** 2, learned), "vector of as many numbers"),
+    "a quarter of each side": ((lambda d, c: (32 // 4**d) ** 2 * c, learned), "halves each side"),
+    "no strides": ((lambda d, c: 32 * 32 * c, learned), "strides are missing"),
+    "the image's channels": ((lambda d, c: 3072 // 4**d, learned), "not those of the waist"),
+    "something else": ((lambda d, c: d * c, learned), "after so many strides"),
+    "no biases": ((latent, lambda d, c: summed([3, *[16] * (d - 1), c, c, *[16] * (d - 1), 3], 0)), "biases"),
+    "the encoder": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[: d + 1])), "encoder alone"),
+    "the decoder": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[d:])), "decoder alone"),
+    "no last one": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[:-1])), "last convolution"),
+    "one waist": (
+        (latent, lambda d, c: sixteens(d, c, lambda path, d: path[: d + 1] + path[d + 2 :])),
+        "layer of its own",
+    ),
+    "all alike": ((latent, lambda d, c: summed([3, *[c] * (2 * d), 3])), "only the waist"),
+    "one too many": ((latent, lambda d, c: learned(d + 1, c)), "one layer too many"),
+    "the layers": ((latent, lambda d, c: 2 * d + 1), "list the channels"),
+    "a text": ((latent, lambda d, c: "3795"), "one number"),
+}
+
+
+def pareto(beats=lambda o, s: o[0] <= s[0] and o[1] >= s[1] and o != s):
+    return lambda points: [n for n, own in points.items() if not any(beats(o, own) for o in points.values())]
+
+
+def sorted_by(key, better=lambda a, best: a > best):
+    def frontier(points):
+        kept, best = [], -1
+        for name in sorted(points, key=lambda n: key(points[n])):
+            if better(points[name][1], best):
+                kept.append(name)
+                best = points[name][1]
+        return kept
+
+    return frontier
+
+
+def sorted_with_ties(points):
+    kept, last = set(), (0, -1)
+    for name, (size, accuracy) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1])):
+        if accuracy > last[1] or (size, accuracy) == last:
+            kept.add(name)
+            last = size, accuracy
+    return kept
+
+
+def luck(of=lambda accuracies, p: accuracies.max(1) - p, repetitions=4000):
+    return lambda k, n, p, rng: of(rng.binomial(n, p, (repetitions, k)) / n, p).mean()
+
+
+def luck_by_images(k, n, p, rng):
+    return np.mean([(rng.random((k, n)) < p).mean(1).max() for _ in range(1000)]) - p
+
+
+def luck_on_the_same_images(k, n, p, rng):
+    answers = rng.random((1000, n)) < p
+    return np.mean([max([right.mean()] * k) for right in answers]) - p
+
+
+KEPT = pareto()
+RIGHT["check_frontier"] = {
+    "each against all": (KEPT, luck()),
+    "sorted, ties kept": (sorted_with_ties, luck_by_images),
+    "the course's": (search.frontier, lambda k, n, p, rng: exercises.searching.expected_luck(k, n, p)),
+    "a set, against the mean": (lambda points: set(KEPT(points)), luck(lambda a, p: a.max(1) - a.mean(1))),
+    "in words": (
+        pareto(lambda o, s: (o[0] <= s[0] and o[1] > s[1]) or (o[0] < s[0] and o[1] >= s[1])),
+        luck(repetitions=20_000),
+    ),
+}
+WRONG["check_frontier"] = {
+    "beaten by itself": ((pareto(lambda o, s: o[0] <= s[0] and o[1] >= s[1]), luck()), "beaten by itself"),
+    "> on both sides": ((pareto(lambda o, s: o[0] < s[0] and o[1] > s[1]), luck()), "lets ties pass"),
+    "> of accuracy": ((pareto(lambda o, s: o[0] <= s[0] and o[1] > s[1]), luck()), "as accurate and smaller"),
+    "> of size": ((pareto(lambda o, s: o[0] < s[0] and o[1] >= s[1]), luck()), "as small and more accurate"),
+    "large sizes": ((pareto(lambda o, s: o[0] >= s[0] and o[1] >= s[1] and o != s), luck()), "large sizes"),
+    "low accuracies": ((pareto(lambda o, s: o[0] <= s[0] and o[1] <= s[1] and o != s), luck()), "low accuracies"),
+    "sorted by size": ((sorted_by(lambda point: point[0]), luck()), "beats it"),
+    "sorted, one of equals": ((sorted_by(lambda point: (point[0], -point[1])), luck()), "neither beats the other"),
+    "sorted, at least as good": ((sorted_by(lambda p: p[0], lambda a, best: a >= best), luck()), "lets ties pass"),
+    "the best": ((lambda points: [max(points, key=lambda n: points[n][1])], luck()), "most accurate one alone"),
+    "all": ((lambda points: list(points), luck()), "beats it"),
+    "points": ((lambda points: list(points.values()), luck()), "return names"),
+    "one name": ((lambda points: min(points), luck()), "in a list or a set"),
+    "not less p": ((KEPT, luck(lambda a, p: a.max(1))), "subtract p"),
+    "in percent": ((KEPT, luck(lambda a, p: 100 * (a.max(1) - p))), "give it in [0, 1]"),
+    "no largest": ((KEPT, luck(lambda a, p: a - p)), "take the largest of the k"),
+    "largest of the means": ((KEPT, luck(lambda a, p: a.mean(0).max() - p)), "take the largest of the k"),
+    "largest of repetitions": ((KEPT, luck(lambda a, p: a.max(0) - p, 1000)), "not over repetitions"),
+    "the same images": ((KEPT, luck_on_the_same_images), "take the largest of the k"),
+    "once": ((KEPT, luck(repetitions=1)), "repeat the whole"),
+    "the smallest": ((KEPT, luck(lambda a, p: a.min(1) - p)), "unluckiest"),
+    "best less worst": ((KEPT, luck(lambda a, p: np.ptp(a, 1))), "less the worst"),
+    "one deviation": ((KEPT, lambda k, n, p, rng: np.sqrt(p * (1 - p) / n)), "deviation of one"),
+}
+
+
+def nearest(z, codes):
+    return tf.gather(codes, tf.argmin(tf.norm(z[:, None] - codes[None], axis=-1), axis=1))
+
+
+def quantise(through=lambda z, q: z + tf.stop_gradient(q - z), choice=nearest):
+    return lambda z, codes: through(z, choice(z, codes))
+
+
+def by_custom_gradient(z, codes):
+    @tf.custom_gradient
+    def quantised(z):
+        return tf.stop_gradient(nearest(z, codes)), lambda upstream: upstream
+
+    return quantised(z)
+
+
+def soft(z, codes):
+    return tf.nn.softmax(-tf.reduce_sum((z[:, None] - codes[None]) ** 2, -1)) @ codes
+
+
+def commitment(z, q):
+    return tf.reduce_mean((z - tf.stop_gradient(q)) ** 2)
+
+
+STRAIGHT = quantise()
+RIGHT["check_quantiser"] = {
+    "one line": (STRAIGHT, commitment),
+    "custom gradient": (by_custom_gradient, lambda z, q: tf.reduce_mean(tf.square(tf.stop_gradient(q) - z))),
+    "the course's": (lambda z, codes: adaptive.straight_through(lambda _: nearest(z, codes))(z), commitment),
+    "zero added": (quantise(lambda z, q: tf.stop_gradient(q) + z - tf.stop_gradient(z)), commitment),
+    "Keras": (STRAIGHT, lambda z, q: tf.reduce_mean(keras.losses.mean_squared_error(tf.stop_gradient(q), z))),
+}
+WRONG["check_quantiser"] = {
+    "no gradient": ((lambda z, codes: tf.stop_gradient(nearest(z, codes)), commitment), "z has no gradient"),
+    "to the code": ((nearest, commitment), "goes to the code"),
+    "stopped at z": (
+        (quantise(lambda z, q: tf.stop_gradient(z) + (q - tf.stop_gradient(z))), commitment),
+        "goes to the code",
+    ),
+    "both": ((quantise(lambda z, q: z - tf.stop_gradient(z) + q), commitment), "the codes have one, too"),
+    "exchanged": ((quantise(lambda z, q: q + tf.stop_gradient(z - q)), commitment), "value is z itself"),
+    "turned": ((quantise(lambda z, q: z + tf.stop_gradient(z - q)), commitment), "wrong sign"),
+    "everything stopped": ((quantise(lambda z, q: tf.stop_gradient(z + (q - z))), commitment), "no gradient"),
+    "nothing stopped": ((quantise(lambda z, q: z + (q - z)), commitment), "goes to the code"),
+    "twice": (
+        (quantise(lambda z, q: tf.stop_gradient(q - 2 * z) + 2 * z), commitment),
+        "twice that of the identity",
+    ),
+    "its number": ((lambda z, codes: tf.argmin(tf.norm(z[:, None] - codes, axis=-1), 1), commitment), "tf.gather"),
+    "largest product": (
+        (quantise(choice=lambda z, c: tf.gather(c, tf.argmax(z @ tf.transpose(c), 1))), commitment),
+        "largest product",
+    ),
+    "farthest": (
+        (quantise(choice=lambda z, c: tf.gather(c, tf.argmax(tf.norm(z[:, None] - c, axis=-1), 1))), commitment),
+        "farthest",
+    ),
+    "softmax": ((soft, commitment), "none of the codes"),
+    "NumPy": ((lambda z, codes: nearest(z, codes).numpy(), commitment), "NumPy array"),
+    "commits the code": ((STRAIGHT, lambda z, q: tf.reduce_mean((tf.stop_gradient(z) - q) ** 2)), "wrong term"),
+    "commits both": ((STRAIGHT, lambda z, q: tf.reduce_mean((z - q) ** 2)), "moves the code as well"),
+    "commits nothing": ((STRAIGHT, lambda z, q: tf.reduce_mean(tf.stop_gradient(z - q) ** 2)), "nothing has a"),
+    "a sum": ((STRAIGHT, lambda z, q: tf.reduce_sum((z - tf.stop_gradient(q)) ** 2)), "that is the sum"),
+    "a vector's sum": (
+        (STRAIGHT, lambda z, q: tf.reduce_mean(tf.reduce_sum((z - tf.stop_gradient(q)) ** 2, 1))),
+        "sums over a vector's",
+    ),
+    "weighted": ((STRAIGHT, lambda z, q: 0.25 * commitment(z, q)), "weight is not part"),
+}
+
+
+def perplexity(counts):
+    p = counts[counts > 0] / counts.sum()
+    return np.exp(-np.sum(p * np.log(p)))
+
+
+def entropy(counts, log=np.log):
+    p = counts[counts > 0] / counts.sum()
+    return -np.sum(p * log(p))
+
+
+USED = {"A": "few", "B": "sound", "C": "dominated", "D": "collapsed", "E": "sound"}
+RIGHT["check_usage"] = {
+    "e": (perplexity, USED),
+    "base 2": (lambda counts: 2 ** entropy(counts, np.log2), USED),
+    "SciPy": (lambda counts: np.exp(scipy_entropy(counts)), USED),
+    "a product": (lambda c: 1 / np.prod((c[c > 0] / c.sum()) ** (c[c > 0] / c.sum())), USED),
+    "written large": (perplexity, {name: what.upper() for name, what in USED.items()}),
+}
+WRONG["check_usage"] = {
+    "zeros": ((lambda c: np.exp(-np.sum(c / c.sum() * np.log(c / c.sum()))), USED), "0 log 0"),
+    "codes in use": ((lambda counts: (counts > 0).sum(), USED), "codes in use"),
+    "entropy": ((entropy, USED), "that is the entropy"),
+    "bits": ((lambda counts: entropy(counts, np.log2), USED), "entropy in bits"),
+    "mixed bases": ((lambda counts: np.exp(entropy(counts, np.log2)), USED), "same base"),
+    "mixed bases, turned": ((lambda counts: 2 ** entropy(counts), USED), "same base"),
+    "squares": ((lambda counts: 1 / np.sum((counts / counts.sum()) ** 2), USED), "sum of squares"),
+    "sign": ((lambda counts: np.exp(-entropy(counts)), USED), "sign of the entropy"),
+    "no shares": (
+        (lambda c: np.exp(-np.sum(c[c > 0] * np.log(c[c > 0]))), USED),
+        "shares",
+    ),
+    "averaged": ((lambda counts: np.exp(entropy(counts) / len(counts)), USED), "do not average"),
+    "collapsed for few": ((perplexity, USED | {"A": "collapsed"}), "60 vectors"),
+    "dominated for uneven": ((perplexity, USED | {"B": "dominated"}), "unequal is not wrong"),
+    "sound for dominated": ((perplexity, USED | {"C": "sound"}), "share of the first"),
+    "few for collapsed": ((perplexity, USED | {"D": "few"}), "none chose 59"),
+    "few for even": ((perplexity, USED | {"E": "few"}), "64 of 64"),
+    "one missing": ((perplexity, {k: v for k, v in USED.items() if k != "E"}), "E is missing"),
+    "no such thing": ((perplexity, USED | {"B": "uneven"}), "choose from"),
+    "a list": ((perplexity, list(USED.values())), "should be a dict"),
+}
+
+
+def own(
+    channels=8, activation="elu", last="sigmoid", before=None, after=None, latent=None, waist=None, image=3, title="own"
+):
+    """An entry of ARCHITECTURES: Table 1's form with another activation, and things put before and after it."""
+    layers = keras.layers
+
+    def build():
+        how = dict(kernel_size=3, strides=2, padding="same", activation=activation)
+        put = [[layers.Lambda(change)] if change else [] for change in (before, waist, after)]
+        return keras.Sequential(
+            [
+                keras.Input((32, 32, 3)),
+                *put[0],
+                layers.Conv2D(16, **how),
+                layers.Conv2D(channels, **how),
+                *put[1],
+                layers.Conv2DTranspose(channels, **how),
+                layers.Conv2DTranspose(16, **how),
+                layers.Conv2D(image, 3, padding="same", activation=last),
+                *put[2],
+            ]
+        )
+
+    return Architecture(title, build, 64 * channels if latent is None else latent, 2)
+
+
+def residual():
+    layers, images = keras.layers, keras.Input((32, 32, 3))
+    waist = layers.Conv2D(8, 5, strides=4, padding="same", activation="relu")(images)
+    waist = layers.Add()([waist, layers.Conv2D(8, 3, padding="same")(waist)])
+    up = layers.UpSampling2D(4, interpolation="bilinear")(waist)
+    return keras.Model(images, layers.Conv2D(3, 3, padding="same", activation="sigmoid")(up))
+
+
+def dense():
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.AveragePooling2D(4),
+            layers.Flatten(),
+            layers.Dense(48),
+            layers.Dense(192, activation="sigmoid"),
+            layers.Reshape((8, 8, 3)),
+            layers.UpSampling2D(4, interpolation="bilinear"),
+        ]
+    )
+
+
+def without_last(model):
+    return keras.Model(model.inputs, model.layers[-2].output)
+
+
+RIGHT["check_architecture"] = one(
+    another_activation=own(),
+    another_waist=own(5, "relu", title="8 x 8 x 5"),
+    deeper=Architecture("4 layers", lambda: architectures.convolutional(4, 64), 256, 4),
+    residual=Architecture("residual", residual, 512, 2),
+    dense=Architecture("dense", dense, 48, 2),
+    wider_u_net=Architecture("U-Net, 12", lambda: architectures.unet(12), 12 * 1024 + 24 * 256 + 48 * 64, 2),
+    fewer_codes=Architecture("VQ-VAE of 64", lambda: architectures.vq_vae(64), 256, 1),
+)
+WRONG["check_architecture"] = {
+    "a model": ((residual(),), "one entry of ARCHITECTURES"),
+    "the function alone": ((residual,), "one entry of ARCHITECTURES"),
+    "its model": ((Architecture("x", residual(), 512, 2),), "give a function"),
+    "no model": ((Architecture("x", lambda: 3, 512, 2),), "should return a Keras model"),
+    "another size": ((Architecture("x", lambda: without_last(dense()), 48, 2),), "images are (32,"),
+    "one channel": ((own(image=1),), "(32, 32, 1)"),
+    "not in [0, 1]": ((own(last=None),), "end with a sigmoid"),
+    "random": ((own(before=lambda x: x + tf.random.normal(tf.shape(x), 0, 0.3)),), "the second time"),
+    "mixes the batch": ((own(before=lambda x: x - tf.reduce_mean(x, 0, keepdims=True)),), "mixes the images"),
+    "Table 1": ((Architecture("mine", ae_module.build, 512, 2),), "that is 'paper'"),
+    "another of the course's": ((own(16, "relu"),), "that is 'd2_c16'"),
+    "the blur": ((architectures.ARCHITECTURES["blur"],), "nothing to learn"),
+    "latent without channels": ((own(latent=64),), "hands on 512"),
+    "a U-Net by its waist": ((Architecture("x", lambda: architectures.unet(12), 768, 2),), "goes past the waist"),
+    "rounded": ((own(waist=tf.round),), "no gradient"),
+    "stopped": ((own(after=tf.stop_gradient),), "no gradient"),
+    "grey": ((own(after=lambda x: 0.7 + 1e-7 * x),), "the same of every picture"),
+    "latent in words": ((Architecture("x", residual, "512", 2),), "whole numbers"),
 }
 
 # ------------------------------------------------------------------------------------------------------ notebook 04

@@ -13,7 +13,7 @@ from exercise_answers import RIGHT, WRONG
 from helpers import attacks, evaluation, exercise_notebooks, exercises, report, sanity
 from helpers.__main__ import main
 from helpers.backend import tf
-from helpers.exercises import CHECKS, breaking, repairing, toys
+from helpers.exercises import CHECKS, breaking, repairing, searching, toys
 from helpers.exercises.verdict import Wrong, ask
 from helpers.settings import CourseError
 
@@ -84,6 +84,23 @@ def test_a_check_leaves_the_random_state_alone():
     assert np.random.random() == expected[0]
     tf.random.set_seed(3)
     assert float(tf.random.uniform([])) == expected[1]
+
+
+# ------------------------------------------------------------------------------------ what notebook 03's checks rest on
+
+
+def test_the_lists_of_codes_show_what_they_are_said_to_show():
+    for name, diagnosis in searching.PATIENTS.items():
+        counts = exercises.usage()[name]
+        share = counts.max() / counts.sum()
+        assert (diagnosis == "few") == (counts.sum() < 64), name
+        assert (diagnosis == "dominated") == (counts.min() > 0 and share > 0.3), name
+        assert (diagnosis == "collapsed") == ((counts > 0).mean() < 0.1), name
+
+
+def test_the_luck_is_what_many_draws_give():
+    measured = np.random.default_rng(0).binomial(200, 0.6, (20_000, 9)) / 200
+    assert searching.expected_luck(9, 200, 0.6) == pytest.approx(measured.max(1).mean() - 0.6, rel=0.02)
 
 
 # ------------------------------------------------------------------------------------ what notebook 06's checks rest on
@@ -245,7 +262,7 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-LATER = {"03"}
+LATER: set[str] = set()
 """Notebooks whose exercises are to be written: notebooks/solutions/NN_*.ipynb, and checks in helpers.exercises."""
 
 

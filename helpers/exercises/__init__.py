@@ -11,7 +11,7 @@ helpers.exercise_notebooks).
 
 from __future__ import annotations
 
-from . import attacking, breaking, denoising, repairing, results, starting, sweeping, toys, tuning
+from . import attacking, breaking, denoising, repairing, results, searching, starting, sweeping, toys, tuning
 from .attacking import (
     check_attack_the_sure,
     check_fgsm,
@@ -74,28 +74,42 @@ from .results import (
     check_without_gradient,
     check_worst_case,
 )
+from .searching import (
+    DIAGNOSES_OF_CODES,
+    check_architecture,
+    check_frontier,
+    check_quantiser,
+    check_sizes,
+    check_usage,
+    rivals,
+    tried,
+    usage,
+    usage_figure,
+)
 from .starting import CARD, check_card, check_interval, check_needed, check_to_unit
 from .sweeping import check_grid, check_paired, check_spread, check_survives
 from .tuning import check_balance, check_counts, check_fair_epochs, check_mixed_batch, check_phases
 from .verdict import NOT_DONE, RIGHT, WRONG, Check, Verdict
 
-MODULES = (starting, attacking, denoising, tuning, results, breaking, repairing, sweeping)
+MODULES = (starting, attacking, denoising, searching, tuning, results, breaking, repairing, sweeping)
 CHECKS: dict[str, Check] = {
     name: value for module in MODULES for name, value in vars(module).items() if isinstance(value, Check)
 }
 """All checks, by name, in the order of the exercises."""
 
 __all__ = [
-    "ATTACKERS", "BUDGETS", "CARD", "CAUSES", "CHECKS", "COURSES", "Check", "DIAGNOSES", "Dice", "EVALUATIONS",
-    "FLAWS", "NOT_DONE", "RIGHT", "ROBUSTBENCH", "Verdict", "WRONG", "assessed", "candidates",
-    "check_attack_dice", "check_attack_the_sure", "check_attack_through", "check_balance", "check_blur",
-    "check_build", "check_card", "check_claims", "check_contradictions", "check_counts", "check_curve",
-    "check_decide", "check_defense", "check_denoising_loss", "check_evaluation", "check_fair_epochs",
-    "check_fgsm", "check_grey_levels", "check_grid", "check_histories", "check_interval", "check_min_max",
+    "ATTACKERS", "BUDGETS", "CARD", "CAUSES", "CHECKS", "COURSES", "Check", "DIAGNOSES",
+    "DIAGNOSES_OF_CODES", "Dice", "EVALUATIONS", "FLAWS", "NOT_DONE", "RIGHT", "ROBUSTBENCH", "Verdict",
+    "WRONG", "assessed", "candidates", "check_architecture", "check_attack_dice", "check_attack_the_sure",
+    "check_attack_through", "check_balance", "check_blur", "check_build", "check_card", "check_claims",
+    "check_contradictions", "check_counts", "check_curve", "check_decide", "check_defense",
+    "check_denoising_loss", "check_evaluation", "check_fair_epochs", "check_fgsm", "check_frontier",
+    "check_grey_levels", "check_grid", "check_histories", "check_interval", "check_min_max",
     "check_mixed_batch", "check_needed", "check_norms", "check_paired", "check_parameters", "check_phases",
-    "check_project", "check_reach", "check_repair", "check_rounded", "check_rungs", "check_spread",
-    "check_survives", "check_tables", "check_targeted_pgd", "check_threats", "check_to_unit",
-    "check_without_gradient", "check_worst_case", "checklists", "claims", "fitted", "histories",
-    "histories_figure", "initial_network", "masked_classifier", "pictures", "reports", "rounded",
-    "small_network", "smooth_images", "sure_classifier", "toys",
+    "check_project", "check_quantiser", "check_reach", "check_repair", "check_rounded", "check_rungs",
+    "check_sizes", "check_spread", "check_survives", "check_tables", "check_targeted_pgd", "check_threats",
+    "check_to_unit", "check_usage", "check_without_gradient", "check_worst_case", "checklists", "claims",
+    "fitted", "histories", "histories_figure", "initial_network", "masked_classifier", "pictures",
+    "reports", "rivals", "rounded", "small_network", "smooth_images", "sure_classifier", "toys", "tried",
+    "usage", "usage_figure",
 ]  # fmt: skip
