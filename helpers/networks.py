@@ -15,9 +15,8 @@ def efficientnet_b0() -> keras.Model:
     """EfficientNet-B0 (Tan & Le 2019, "EfficientNet: Rethinking model scaling for convolutional neural networks").
 
     Of the five times that it halves an ImageNet image of 224 pixels, the first and the last are left out, so that the
-    stem sees every pixel and the last feature map is 4 x 4. To leave out the second instead of the last takes more than
-    twice as long, most of it in depthwise convolutions. Channels, kernels and expansions are the paper's. There is no
-    dropout: its draws are not in a checkpoint, and training that goes on where it was stopped would end elsewhere
+    stem sees every pixel and the last feature map is 4 x 4. Channels, kernels and expansions are the paper's. There is
+    no dropout: its draws are not in a checkpoint, and training that goes on where it was stopped would end elsewhere
     (training.run).
     """
     from tf2cv.models.common import Conv2d
@@ -39,8 +38,8 @@ def efficientnet_b0() -> keras.Model:
     network.features[0].conv.conv.conv.strides = (1, 1)  # tf2cv's stem has a stride of 2, and no argument for it
     for layer in network.submodules:
         if isinstance(layer, Conv2d) and layer.use_dw_conv:
-            # In float32 also where the rest is in bfloat16, in which the gradients of depthwise convolutions take a
-            # processor four times as long.
+            # In float32 also where the rest is in bfloat16, in which depthwise convolutions are slow: a training step
+            # of 128 images took 1.9 CPU seconds so and 3.1 otherwise, where the course was made.
             options = {**layer.dw_conv.get_config(), "dtype": "float32"}
             layer.dw_conv = keras.layers.DepthwiseConv2D.from_config(options)
     return network

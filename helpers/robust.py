@@ -33,8 +33,8 @@ class Recipe:
             "Make some noise"), whose one step is added to noise of twice eps, against catastrophic overfitting.
         epochs: of SGD with Nesterov momentum, one cycle up to ``peak_rate`` and linearly down to zero.
         with_autoencoder: the paper's autoencoder stands in front and is trained along; the attack goes through both.
-        autoencoder_rate: its learning rate, as a share of the classifier's. It has no BatchNorm: at the classifier's
-            own rate its ReLUs die in the first steps, and with them all that the classifier sees.
+        autoencoder_rate: its learning rate, as a share of the classifier's. At the classifier's own rate, training on
+            CIFAR-10 was lost within a hundred steps (a loss of 2.3, as of guessing); at a hundredth it was not (2.0).
         images: of the training split that are used; None: all.
     """
 

@@ -34,7 +34,7 @@ from . import (
     training,
 )
 from . import autoencoder as ae_module
-from .architectures import ARCHITECTURES, architecture_of
+from .architectures import ARCHITECTURES, Architecture, architecture_of
 from .backend import keras
 from .pipeline import SOURCES, STEP_SIZE, STEPS, Answers, Run
 from .settings import CourseError
@@ -48,7 +48,7 @@ class Recipe:
 
     Attributes:
         images: of the training split, each seen in three forms an epoch; all of them where there are fewer.
-        epochs, batch_size: the paper trains for 100 epochs; by many small steps these few go most of the way.
+        epochs, batch_size: the paper trains for 100 epochs; these are far fewer, of smaller batches.
         rates: Adam's rate falls from the first to the second.
         validated: validation images that the trained network is measured on, as they are and statically attacked.
         attacked: how many of these are attacked through it.
@@ -104,18 +104,7 @@ def trained(run: Run, name: str, recipe: Recipe = RECIPE) -> tuple[keras.Model, 
     }
 
     def train(path: Path) -> None:
-        keras.utils.set_random_seed(run.seed)
-        model = architecture.build()
-        sources = [pipeline.inputs(run, "train", kind) for kind in SOURCES]
-        history = training.train_autoencoder(
-            model,
-            training.Samples(sources, pipeline.inputs(run, "train", "regular")),
-            epochs=recipe.epochs,
-            batch_size=recipe.batch_size,
-            rates=recipe.rates,
-            seed=run.seed,
-            folder=artifacts.checkpoints("search", config),
-        )
+        model, history = fitted(run, architecture, recipe, artifacts.checkpoints("search", config))
         with open(path, "wb") as file:
             weights = {f"w{k:03d}": weight for k, weight in enumerate(model.get_weights())}
             np.savez(file, history=np.array(json.dumps(history)), **weights)
@@ -124,6 +113,23 @@ def trained(run: Run, name: str, recipe: Recipe = RECIPE) -> tuple[keras.Model, 
     with np.load(artifacts.make("search", config, ".npz", train)) as stored:
         model.set_weights([stored[key] for key in sorted(stored.files) if key != "history"])
         return model, json.loads(str(stored["history"]))
+
+
+def fitted(run: Run, architecture: Architecture, recipe: Recipe, folder: Path) -> tuple[keras.Model, list[dict]]:
+    """An architecture trained by the recipe, here and now, and its history; checkpoints go into the folder."""
+    keras.utils.set_random_seed(run.seed)
+    model, run = architecture.build(), _on_recipe(run, recipe)
+    sources = [pipeline.inputs(run, "train", kind) for kind in SOURCES]
+    history = training.train_autoencoder(
+        model,
+        training.Samples(sources, pipeline.inputs(run, "train", "regular")),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        rates=recipe.rates,
+        seed=run.seed,
+        folder=folder,
+    )
+    return model, history
 
 
 def _on_recipe(run: Run, recipe: Recipe) -> Run:

@@ -169,5 +169,5 @@ def test_what_the_ladder_measured_is_not_taken_for_a_cell_of_the_tables():
             {"input": "worst_case", "threat": "adaptive", "eps": 8 / 255, "steps": 80},
         )
     ]
-    others += [own | {"stage": "single_step"}, own | {"stage": "initial", "defense": "blur"}]
+    others += [own | {"stage": "single_step"}, own | {"defense": "blur"}, own | {"defense": "ae:unet"}]
     assert tables.of_the_paper([*others, own, *others], 8 / 255) == [own]

@@ -166,17 +166,6 @@ def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(adde
     assert added.place == "In the form of the paper's tables, not in it"
 
 
-def test_other_defenses_are_not_taken_for_cells_of_the_tables():
-    fields = dict(
-        dataset="cifar10", profile="full", model="resnet20", input="pgd", threat="static", eps=8 / 255, seed=0
-    )
-    own, *others = (
-        evaluation.record(np.ones(4, bool), **fields, steps=10, stage=stage, defense=defense)
-        for stage, defense in (("initial", "ae"), ("initial", "ae:unet"), ("initial", "blur"), ("madry", "none"))
-    )
-    assert tables.of_the_paper([own, *others], 8 / 255) == [own]
-
-
 def test_what_a_second_phase_costs(added):
     job = Training("patches10", "smoke", "small", "none", "8/255", 0, None)
     fine_tune = {m: next(s for s in cost.steps_of(replace(job, model=m)) if s.name == "fine-tune").times

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from numbers import Integral
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
-from .. import architectures, pipeline, search, training
+from .. import architectures, search
 from ..architectures import ARCHITECTURES, PIXELS, Architecture
 from ..backend import keras, tf
 from ..pipeline import Run
@@ -544,26 +543,12 @@ def _check_learning(model: keras.Model) -> None:
 def tried(run: Run, mine: Architecture, recipe: search.Recipe = search.LIVE) -> dict[str, dict]:
     """Table 1 and an autoencoder of one's own, trained alike and measured on validation images (search.about): cards
     for search.table. Nothing of one's own is kept, so that a changed ``build`` is trained anew."""
-    n = min(recipe.images, len(run.data.train))
-    training_run = replace(run, profile=replace(run.profile, n_train=n))
-    sources = [pipeline.inputs(training_run, "train", kind) for kind in pipeline.SOURCES]
-    samples = training.Samples(sources, pipeline.inputs(training_run, "train", "regular"))
     cards = {}
     try:
         ARCHITECTURES["mine"] = mine
         for name in ("paper", "mine"):
-            keras.utils.set_random_seed(run.seed)
-            model = ARCHITECTURES[name].build()
             with tempfile.TemporaryDirectory() as folder:
-                training.train_autoencoder(
-                    model,
-                    samples,
-                    epochs=recipe.epochs,
-                    batch_size=recipe.batch_size,
-                    rates=recipe.rates,
-                    seed=run.seed,
-                    folder=Path(folder),
-                )
+                model, _ = search.fitted(run, ARCHITECTURES[name], recipe, Path(folder))
             cards[name] = search.about(run, name, model, recipe)
     finally:
         del ARCHITECTURES["mine"]
