@@ -22,7 +22,10 @@ from . import (
     hardened,
     ladder,
     pipeline,
+    registry,
+    settings,
     smoothing,
+    tables,
     transformations,
 )
 from . import autoencoder as ae_module
@@ -178,6 +181,46 @@ def comparison_table(
         f"{s} (AutoAttack)": {"no attack": f"{a:.2f}", "worst case": f"{b:.2f}"} for s, (a, b) in published.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("–").rename_axis("system")
+
+
+PAPERS = System("the paper's: fine-tuned, behind the autoencoder", "fine_tuned", "ae")
+"""Whose worst case notebook 06 measures."""
+
+
+def readme_table(results: dict) -> str:
+    """What stands under the worst case, as Markdown for the README, from the recorded results
+    (tables.recorded_results); empty where no hardened network is recorded."""
+    parts = []
+    for model in results["runs"]:
+        records = [r for r in results["records"] if r["model"] == model]
+        rows = {system: _worst_of(system, records) for system in (PAPERS, *SYSTEMS.values())}
+        if any(row and system.network for system, row in rows.items()):
+            parts += ["", f"| {registry.MODELS[model].title} | unchanged | worst case at 8/255 |", "|---|---|---|"]
+            parts += [row for row in rows.values() if row]
+    if not parts:
+        return ""
+    entry, (clean, attacked) = next(iter(tables.ROBUSTBENCH.items()))
+    return "\n".join(
+        [
+            "**Against an attacker who knows all of it** (notebooks 06 and 07): accuracy in percent. *Worst case*: "
+            "what is left when no image counts that one of PGD, APGD, targeted APGD and Square broke, each through "
+            "the whole defense.",
+            *parts,
+            f"| *on RobustBench, under AutoAttack: {entry}* | {clean:.2f} | {attacked:.2f} |",
+        ]
+    )
+
+
+def _worst_of(system: System, records: list[dict]) -> str:
+    """A line of readme_table; empty where the system's worst case is not recorded."""
+    own = [r for r in records if (r["stage"], r["defense"]) == (system.stage, system.defense)]
+    regular = next((r for r in own if r["input"] == "regular"), None)
+    worst = next((r for r in own if r["input"] == "worst_case" and r["eps"] == settings.EPS), None)
+    return f"| {system.title} | {_with_n(regular)} | {_with_n(worst)} |" if regular and worst else ""
+
+
+def _with_n(record: dict) -> str:
+    return f"{percent(record)}, n = {record['n']:,}"
 
 
 # ------------------------------------------------------------------------------------------------------ certificates

@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 
-from . import evaluation, pipeline, report, settings, tables
+from . import baselines, evaluation, pipeline, report, settings, tables
 from .settings import CourseError, write_atomically
 
 RECORDED_NOTEBOOKS = "resnet20"
@@ -71,7 +71,12 @@ def record(folder: Path) -> None:
             notebook, outputs = report.find(executed.name), nbformat.read(executed, as_version=4)
             write_atomically(notebook, nbformat.writes(_as_committed(notebook, outputs)).encode())
     write_atomically(settings.FIGURES / "results.json", json.dumps(results, indent=1).encode())
-    tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, tables.readme_table(results))
+    tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, readme(results))
+
+
+def readme(results: dict) -> str:
+    """The results section of the README, as Markdown, from the recorded results (tables.recorded_results)."""
+    return "\n\n".join(part for part in (tables.readme_table(results), baselines.readme_table(results)) if part)
 
 
 def merged(results: dict, found: dict) -> dict:

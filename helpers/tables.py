@@ -243,7 +243,8 @@ def beside_seeds(audit: dict) -> str:
 
 
 def readme_table(results: dict) -> str:
-    """The results section of the README, as Markdown, from the recorded results (recorded_results)."""
+    """The tables of the README in the form of the paper's, as Markdown, from the recorded results
+    (recorded_results)."""
     lines = [
         "Accuracy in percent with its Wilson 95% interval, beside the paper's. *Static*: attacked images were made "
         "once, against the initial classifier.",

@@ -13,6 +13,7 @@ from helpers import (
     hardened,
     ladder,
     pipeline,
+    settings,
     smoothing,
     transformations,
     worst_case,
@@ -135,3 +136,28 @@ def test_tables_hold_what_was_measured():
     certificates = baselines.certificates_table({"noise_25": curve}, [0, 0.5])
     assert list(certificates.columns) == ["r = 0.00", "r = 0.50"]
     assert [cell[:4] for cell in certificates.iloc[0]] == ["80.0", "20.0"]
+
+
+def test_the_readme_has_a_line_for_each_system_that_is_recorded():
+    def record(hits, n=10, model="resnet20", eps=settings.EPS, **fields):
+        same = {"dataset": "cifar10", "profile": "full", "model": model, "threat": "adaptive", "steps": 0, "seed": 0}
+        return evaluation.record(np.arange(n) < hits, **same, eps=eps, **fields)
+
+    paper = {"stage": "fine_tuned", "defense": "ae"}
+    joint = {"stage": "joint", "defense": "ae"}
+    records = [
+        record(16, 20, **paper, input="regular", eps=0.0),
+        record(0, **paper, input="worst_case"),
+        record(7, stage="initial", defense="none", input="regular", eps=0.0),  # its worst case is not recorded
+        record(8, **joint, input="regular", eps=0.0),
+        record(5, **joint, input="worst_case", eps=4 / 255),
+    ]
+    results = {"runs": {"resnet20": {}, "sepreresnet56": {}}, "records": records}
+    assert baselines.readme_table(results) == ""  # nothing to compare with what the paper has
+    records += [record(3, **joint, input="worst_case"), record(9, model="sepreresnet56", **joint, input="worst_case")]
+    lines = baselines.readme_table(results).splitlines()
+    assert lines[4:] == [
+        "| the paper's: fine-tuned, behind the autoencoder | 80.0 [58.4, 91.9], n = 20 | 0.0 [0.0, 27.8], n = 10 |",
+        "| autoencoder and classifier trained together | 80.0 [49.0, 94.3], n = 10 | 30.0 [10.8, 60.3], n = 10 |",
+        "| *on RobustBench, under AutoAttack: Jang et al. 2019, ResNet-20* | 78.91 | 34.95 |",
+    ]

@@ -271,7 +271,7 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch, c
 def test_the_readme_shows_the_recorded_results():
     text = (settings.ROOT / "README.md").read_text()
     shown = text.split(tables.README_MARKERS[0])[1].split(tables.README_MARKERS[1])[0]
-    assert shown.strip() == tables.readme_table(tables.recorded_results())
+    assert shown.strip() == recording.readme(tables.recorded_results())
 
 
 def test_bad_parameters_stop_before_anything_runs(tmp_path, monkeypatch):
