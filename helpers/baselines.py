@@ -60,7 +60,7 @@ SYSTEMS = {
     "initial": System("initial classifier", "initial", "none"),
     "single_step": System("single-step adversarial training", "single_step", "none", "single_step"),
     "madry": System("PGD adversarial training", "madry", "none", "madry"),
-    "single_step_ae": System("the autoencoder in front of it", "single_step", "ae", "single_step", True),
+    "single_step_ae": System("single-step, and the autoencoder in front", "single_step", "ae", "single_step", True),
     "joint": System("autoencoder and classifier trained together", "joint", "ae", "joint"),
 }
 """What is compared under the worst case, in the order in which the notebook argues."""

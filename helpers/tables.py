@@ -126,6 +126,11 @@ def run_label(dataset: str, profile: str, eps: float, weights: str) -> str:
     return "; ".join(marks)
 
 
+def begun(title: str) -> str:
+    """A title as a sentence begins; unlike str.capitalize, it leaves other capitals (PGD, ResNet) as they are."""
+    return title[:1].upper() + title[1:]
+
+
 def percent(record: dict | None) -> str:
     """A record as text: accuracy and its 95% interval, in percent."""
     if record is None:

@@ -268,6 +268,11 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch, c
     assert "| PGD | fine-tuned | with AE | 79.36 | 70.0 [39.7, 89.2] |" in readme
 
 
+@pytest.mark.parametrize(("title", "begun"), [("PGD training", "PGD training"), ("one step", "One step"), ("", "")])
+def test_titles_that_begin_a_sentence_keep_their_capitals(title, begun):
+    assert tables.begun(title) == begun
+
+
 def test_the_readme_shows_the_recorded_results():
     text = (settings.ROOT / "README.md").read_text()
     shown = text.split(tables.README_MARKERS[0])[1].split(tables.README_MARKERS[1])[0]
