@@ -65,6 +65,9 @@ SYSTEMS = {
 }
 """What is compared under the worst case, in the order in which the notebook argues."""
 
+PAPERS = System("the paper's: fine-tuned, behind the autoencoder", "fine_tuned", "ae")
+"""Whose worst case notebook 06 measures."""
+
 CERTIFIED = {
     "noise_25": ("trained on noise, sigma 0.25", 0.25),
     "noise_50": ("trained on noise, sigma 0.5", 0.5),
@@ -183,30 +186,25 @@ def comparison_table(
     return pd.DataFrame.from_dict(rows, orient="index").fillna("–").rename_axis("system")
 
 
-PAPERS = System("the paper's: fine-tuned, behind the autoencoder", "fine_tuned", "ae")
-"""Whose worst case notebook 06 measures."""
-
-
 def readme_table(results: dict) -> str:
     """What stands under the worst case, as Markdown for the README, from the recorded results
     (tables.recorded_results); empty where no hardened network is recorded."""
-    parts = []
+    entry, (clean, attacked) = next(iter(tables.ROBUSTBENCH.items()))
+    published, parts = f"| *on RobustBench, under AutoAttack: {entry}* | {clean:.2f} | {attacked:.2f} |", []
     for model in results["runs"]:
         records = [r for r in results["records"] if r["model"] == model]
         rows = {system: _worst_of(system, records) for system in (PAPERS, *SYSTEMS.values())}
         if any(row and system.network for system, row in rows.items()):
             parts += ["", f"| {registry.MODELS[model].title} | unchanged | worst case at 8/255 |", "|---|---|---|"]
-            parts += [row for row in rows.values() if row]
+            parts += [*filter(None, rows.values()), published]
     if not parts:
         return ""
-    entry, (clean, attacked) = next(iter(tables.ROBUSTBENCH.items()))
     return "\n".join(
         [
             "**Against an attacker who knows all of it** (notebooks 06 and 07): accuracy in percent. *Worst case*: "
             "what is left when no image counts that one of PGD, APGD, targeted APGD and Square broke, each through "
             "the whole defense.",
             *parts,
-            f"| *on RobustBench, under AutoAttack: {entry}* | {clean:.2f} | {attacked:.2f} |",
         ]
     )
 

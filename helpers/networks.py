@@ -38,8 +38,7 @@ def efficientnet_b0() -> keras.Model:
     network.features[0].conv.conv.conv.strides = (1, 1)  # tf2cv's stem has a stride of 2, and no argument for it
     for layer in network.submodules:
         if isinstance(layer, Conv2d) and layer.use_dw_conv:
-            # In float32 also where the rest is in bfloat16, in which depthwise convolutions are slow: a training step
-            # of 128 images took 1.9 CPU seconds so and 3.1 otherwise, where the course was made.
+            # In float32 also where the rest is in bfloat16, in which a processor is slow at depthwise convolutions.
             options = {**layer.dw_conv.get_config(), "dtype": "float32"}
             layer.dw_conv = keras.layers.DepthwiseConv2D.from_config(options)
     return network
