@@ -50,8 +50,8 @@ def environment() -> dict:
 
 
 @contextmanager
-def weights_used() -> Iterator[list[dict]]:
-    """Collects the weight files that this process, and those that it starts, check or train meanwhile.
+def files_used() -> Iterator[list[dict]]:
+    """Collects the weight files and the artifacts that this process, and those that it starts, check or make meanwhile.
 
     Every file of weights/ and of artifacts/ is held to its checksum before it is used (datasets.sha256_of), which is
     where it is noted.
@@ -59,25 +59,30 @@ def weights_used() -> Iterator[list[dict]]:
     Yields:
         A list, filled when the block ends: ``file``, its place in the tree, and ``sha256``, sorted.
     """
-    used, before = [], os.environ.get("COURSE_WEIGHTS_LOG")
+    used, before = [], os.environ.get("COURSE_FILES_LOG")
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "weights.jsonl"
+        log = Path(folder) / "files.jsonl"
         log.touch()
-        os.environ["COURSE_WEIGHTS_LOG"] = str(log)
+        os.environ["COURSE_FILES_LOG"] = str(log)
         try:
             yield used
         finally:
             if before is None:
-                del os.environ["COURSE_WEIGHTS_LOG"]
+                del os.environ["COURSE_FILES_LOG"]
             else:
-                os.environ["COURSE_WEIGHTS_LOG"] = before
+                os.environ["COURSE_FILES_LOG"] = before
             used += (json.loads(line) for line in sorted(set(log.read_text().splitlines())))
 
 
+def weights_among(used: list[dict]) -> list[dict]:
+    """Those of the files that files_used collected that hold weights."""
+    return [one for one in used if one["file"].endswith(WEIGHT_FILES)]
+
+
 def note_file(path: Path, sha256: str) -> None:
-    """Note a file for weights_used, if it holds weights and anybody collects them."""
-    log = os.environ.get("COURSE_WEIGHTS_LOG")
-    if not log or path.suffix not in WEIGHT_FILES:
+    """Note a file for files_used, if it holds weights or is an artifact and anybody collects them."""
+    log = os.environ.get("COURSE_FILES_LOG")
+    if not log or not (path.suffix in WEIGHT_FILES or path.resolve().is_relative_to(settings.ARTIFACTS.resolve())):
         return
     with open(log, "a") as file:
         file.write(json.dumps({"file": _place(path), "sha256": sha256}) + "\n")

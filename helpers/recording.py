@@ -106,7 +106,7 @@ def with_part(info: dict, part: dict) -> dict:
     """What run.json says of a whole run, with what it says of a later one of some notebooks."""
     notebooks = {run["notebook"]: run for run in (*info["notebooks"], *part["notebooks"])}
     parts = [p for p in info.get("parts", []) if p["only"] != part["only"]]
-    about = {key: part[key] for key in ("only", "started", "minutes", "weights", "environment")}
+    about = {key: part[key] for key in ("only", "started", "minutes", "resumed", "weights", "environment")}
     return {**info, "notebooks": [notebooks[name] for name in sorted(notebooks)], "parts": [*parts, about]}
 
 

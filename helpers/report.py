@@ -149,7 +149,7 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
     started, runs = datetime.now(UTC), []
     executed = folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
-    with provenance.weights_used() as weights:
+    with provenance.files_used() as used:
         for notebook in notebooks:
             say(f"{notebook.stem}: running ...")
             run = execute(notebook, executed / notebook.name, parameters)
@@ -160,7 +160,7 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
                 say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
         for file in _weights_without_card(parameters):
             datasets.sha256_of(file)
-    write(folder, parameters, data, runs, started, weights, [path.stem for path in notebooks] if only else [])
+    write(folder, parameters, data, runs, started, used, [path.stem for path in notebooks] if only else [])
     (folder / "report.pdf").unlink(missing_ok=True)
     try:
         pages.print_to_pdf(folder / "index.html", folder / "report.pdf")
@@ -177,14 +177,14 @@ def _weights_without_card(parameters: dict) -> list[Path]:
 
 
 def write(
-    folder: Path, parameters: dict, data: datasets.Data, runs: list[dict], started: datetime, weights: Sequence = (),
+    folder: Path, parameters: dict, data: datasets.Data, runs: list[dict], started: datetime, used: Sequence = (),
     only: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Write results.json, the figures and index.html from the executed notebooks in folder/notebooks.
 
     Args:
         runs: of each notebook (execute).
-        weights: the weight files that they used (provenance.weights_used).
+        used: the files that they used (provenance.files_used).
         only: their names, where they are not all of the course's.
     """
     records, figures, parts = [], [], []
@@ -202,9 +202,9 @@ def write(
         "parameters": parameters,
         "started": started.isoformat(timespec="seconds"),
         "minutes": round(sum(run["seconds"] for run in runs) / 60, 1),
-        "resumed": _kept_from_before(weights, started),
+        "resumed": _kept_from_before(used, started),
         "data": data.provenance,
-        "weights": list(weights),
+        "weights": provenance.weights_among(used),
         "environment": provenance.environment(),
         "notebooks": runs,
         "only": list(only),
@@ -214,10 +214,10 @@ def write(
     write_atomically(folder / "index.html", render(info, data, records, parts).encode())
 
 
-def _kept_from_before(weights: Sequence[dict], started: datetime) -> bool:
-    """Whether the run took networks from the artifact store that an earlier one had trained: its minutes are then not
-    what the results took."""
-    files = [settings.ARTIFACTS / w["file"].partition("/")[2] for w in weights if w["file"].startswith("artifacts/")]
+def _kept_from_before(used: Sequence[dict], started: datetime) -> bool:
+    """Whether the run took networks or results from the artifact store that an earlier one had made: its minutes are
+    then not what the results took."""
+    files = [settings.ARTIFACTS / one["file"].partition("/")[2] for one in used if one["file"].startswith("artifacts/")]
     return any(file.is_file() and file.stat().st_mtime < started.timestamp() for file in files)
 
 

@@ -176,7 +176,7 @@ def part(copy, monkeypatch):
     (folder / "notebooks").mkdir()
     results = {"parameters": parameters, "data": data, "records": [again, own]}
     (folder / "results.json").write_text(json.dumps(results))
-    about = {"only": ["07_b"], "started": "now", "minutes": 2, "weights": [], "environment": {}}
+    about = {"only": ["07_b"], "started": "now", "minutes": 2, "resumed": False, "weights": [], "environment": {}}
     (folder / "run.json").write_text(json.dumps({**about, "notebooks": [{"notebook": "07_b", "error": None}]}))
     (copy / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
     monkeypatch.setattr(settings, "ROOT", copy)
@@ -192,7 +192,7 @@ def test_a_report_of_some_notebooks_is_added(part, copy):
     assert all(r in records for r in recorded[1:])
     about = json.loads((copy / "figures" / "resnet20" / "run.json").read_text())
     assert [run["notebook"] for run in about["notebooks"]] == ["07_b"]
-    assert [p["only"] for p in about["parts"]] == [["07_b"]] and not about.get("only")
+    assert [(p["only"], p["resumed"]) for p in about["parts"]] == [(["07_b"], False)] and not about.get("only")
     assert {"one.png", "two.png"} <= {file.name for file in (copy / "figures" / "resnet20").iterdir()}
     assert weights == {file.name: file.read_bytes() for file in (copy / "weights" / "patches10").iterdir()}
     recording.record(folder)  # once more: nothing doubles

@@ -134,18 +134,21 @@ def test_minutes_are_said_to_leave_out_what_was_kept(tmp_path, monkeypatch):
     assert not report._kept_from_before(files[:1], now + timedelta(minutes=1))
 
 
-def test_weight_files_are_noted_while_asked_for(artifacts_folder, tmp_path, monkeypatch):
-    monkeypatch.delenv("COURSE_WEIGHTS_LOG", raising=False)
+def test_weight_files_and_artifacts_are_noted_while_asked_for(artifacts_folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("COURSE_FILES_LOG", raising=False)
     inside, outside, images = (artifacts_folder / "ae" / "1.npz", tmp_path / "mine.h5", tmp_path / "attacks.npy")
-    for file in (inside, outside, images):
+    answers = artifacts_folder / "ladder" / "2.result.json"
+    for file in (inside, outside, images, answers):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(file.name.encode())
-    with provenance.weights_used() as used:
-        for file in (outside, images, inside, outside):
+    with provenance.files_used() as used:
+        for file in (outside, images, inside, answers, outside):
             datasets.sha256_of(file)
     datasets.sha256_of(outside)
-    assert [u["file"] for u in used] == ["artifacts/ae/1.npz", "mine.h5"]
-    assert used[1]["sha256"] == datasets.sha256_of(outside)
+    assert [u["file"] for u in used] == ["artifacts/ae/1.npz", "artifacts/ladder/2.result.json", "mine.h5"]
+    weights = provenance.weights_among(used)
+    assert [u["file"] for u in weights] == ["artifacts/ae/1.npz", "mine.h5"]
+    assert weights[1]["sha256"] == datasets.sha256_of(outside)
     assert report._weights_without_card({"weights": str(outside), "model": "resnet20"}) == [outside]
     assert report._weights_without_card({"weights": "course", "model": "resnet20"}) == []
     monkeypatch.setenv("HOME", str(tmp_path))
