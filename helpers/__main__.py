@@ -230,14 +230,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from . import datasets, pipeline
+    from . import base, datasets
 
     registry.check_model(options.model)
     if options.dataset not in datasets.NAMES:
         datasets.load(options.dataset)
     if options.epochs is not None and options.epochs < 1:
         raise CourseError(f"--epochs is {options.epochs}; training takes at least 1")
-    card = pipeline.train_base(options.dataset, options.model, options.seed, options.epochs)
+    card = base.train_base(options.dataset, options.model, options.seed, options.epochs)
     for split, score in card["scores"].items():
         print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
 

@@ -29,7 +29,6 @@ from . import (
     folding,
     losses,
     networks,
-    provenance,
     registry,
     settings,
     tables,
@@ -256,7 +255,7 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
             watch=_reconstruction_error(run, model),
             plateau=run.protocol.plateau,
         )
-        _save_with_history(model, history, path)
+        training.save_with_history(model, history, path)
 
     return _trained("autoencoder", config, build, train)
 
@@ -348,7 +347,7 @@ def fine_tuned(run: Run, phases: Sequence[tuple[Sequence[str], int]] = ()) -> tu
         )
         if kept:
             kept.restore()
-        _save_with_history(model, history, path)
+        training.save_with_history(model, history, path)
 
     return _trained("fine_tuned", config, partial(classifiers.copied, run.classifier), train)
 
@@ -375,13 +374,14 @@ class _BestOnTest:
             name: float(evaluation.is_correct(self._model, source(self._run, "test", name), labels).mean())
             for name in phases_of(self._run)[0][0]
         }
-        best = _load_with_history(None, self._file)[0] if self._file.is_file() else dict.fromkeys(scores, 0.0)
+        best = training.load_with_history(None, self._file)[0] if self._file.is_file() else dict.fromkeys(scores, 0.0)
         if any(scores[name] > best[name] for name in scores):
-            _save_with_history(self._model, [{name: max(scores[name], best[name]) for name in scores}], self._file)
+            highest = {name: max(scores[name], best[name]) for name in scores}
+            training.save_with_history(self._model, [highest], self._file)
         return scores
 
     def restore(self) -> None:
-        _load_with_history(self._model, self._file)
+        training.load_with_history(self._model, self._file)
 
 
 _LOADED: dict[tuple[Path, str], tuple[keras.Model, list[dict]]] = {}
@@ -394,7 +394,7 @@ def _trained(
     key = artifacts.folder_of(kind, config)
     if key not in _LOADED:
         file, model = artifacts.make(kind, config, ".npz", train), build()
-        _LOADED[key] = model, _load_with_history(model, file)
+        _LOADED[key] = model, training.load_with_history(model, file)
     return _LOADED[key]
 
 
@@ -414,19 +414,6 @@ def _shipped(
         load(model, file)
         _LOADED[key] = model, card["history"]
     return _LOADED[key]
-
-
-def _save_with_history(model: keras.Model, history: list[dict], path: Path) -> None:
-    arrays = {f"w{i:03d}": w for i, w in enumerate(model.get_weights())}
-    with open(path, "wb") as file:
-        np.savez(file, history=np.array(json.dumps(history)), **arrays)
-
-
-def _load_with_history(model: keras.Model | None, path: Path) -> list[dict]:
-    with np.load(path) as stored:
-        if model:
-            model.set_weights([stored[name] for name in sorted(stored.files) if name != "history"])
-        return json.loads(str(stored["history"]))
 
 
 # ---------------------------------------------------------------------------------------------------------- results
@@ -664,106 +651,3 @@ def ship(run: Run) -> dict[str, np.ndarray]:
         }
         settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
     return {answers.cell: answers.correct for answers in static_answers(run) + aware_answers(run)}
-
-
-# ------------------------------------------------------------------------------------------------- base classifiers
-
-
-def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> dict:
-    """Train a base classifier on the training split and ship it: weights and card into weights/<dataset>/.
-
-    First by BASE_RECIPE, then on by AVERAGING_RECIPE, with the network's own lengths and peak rate
-    (registry.Network), or those of what it begins with (registry.Beginning). These are fixed beforehand; validation
-    accuracy is recorded every epoch (in the second part, that of the averaged weights), the test images are looked at
-    once, at the end.
-
-    Returns:
-        The card.
-    """
-    registry.check_model(model)
-    tf.config.experimental.enable_op_determinism()
-    data, precision = datasets.load(dataset), settings.training_precision()
-    entry = registry.MODELS[model]
-    beginning = entry.begins_with
-    found = beginning.provenance() if beginning else None
-    length, peak_rate, changes = entry.epochs[data.name], entry.peak_rate, {"epochs": entry.averaging_epochs}
-    if found:
-        length, peak_rate, changes = beginning.epochs, beginning.peak_rate, beginning.averaging
-    epochs = epochs or length
-    recipe = {**training.BASE_RECIPE, "peak_rate": peak_rate}
-    second_recipe = {**training.AVERAGING_RECIPE, **changes}
-    config = {
-        "data": data.sha256,
-        "model": model,
-        "seed": seed,
-        "epochs": epochs,
-        "recipe": recipe,
-        "precision": precision,
-    }
-    if beginning:
-        config["begins_with"] = found or "random weights"
-        shorter = "" if found else f"; {beginning.epochs} epochs would do after: {beginning.install}"
-        settings.note(f"{entry.title} begins with {config['begins_with']}, {epochs} epochs{shorter}")
-
-    def train(path: Path) -> None:
-        keras.utils.set_random_seed(seed)
-        network = classifiers.build(model, data.mean, data.std, precision)
-        if found:
-            beginning.fill(classifiers.network_of(network))
-        images, labels = data.validation.take()
-        history = training.train_classifier(
-            network,
-            training.Samples([data.train.pixels], data.train.labels),
-            epochs=epochs,
-            recipe=recipe,
-            seed=seed,
-            folder=artifacts.checkpoints("base", config),
-            watch=lambda: {"validation_accuracy": float(evaluation.is_correct(network, images, labels).mean())},
-        )
-        _save_with_history(network, history, path)
-
-    classifier = classifiers.build(model, data.mean, data.std)
-    history = _load_with_history(classifier, artifacts.make("base", config, ".npz", train))
-    averaging = {
-        **config,
-        "base": classifiers.weights_sha256(classifier),
-        "averaging": second_recipe,
-    }
-
-    def go_on(path: Path) -> None:
-        network, average = classifiers.copied(classifier, precision), classifiers.copied(classifier)
-        images, labels = data.validation.take()
-        more = training.average_weights(
-            network,
-            average,
-            training.Samples([data.train.pixels], data.train.labels),
-            recipe=second_recipe,
-            seed=seed + 1,
-            folder=artifacts.checkpoints("averaged", averaging),
-            watch=lambda: {"validation_accuracy": float(evaluation.is_correct(average, images, labels).mean())},
-        )
-        _save_with_history(average, more, path)
-
-    history += _load_with_history(classifier, artifacts.make("averaged", averaging, ".npz", go_on))
-    file = classifiers.shipped(data.name, model)
-    classifiers.save_weights(classifiers.network_of(classifier), file)
-    scores = {
-        name: evaluation.proportion(evaluation.is_correct(classifier, *split.take()))
-        for name, split in (("validation", data.validation), ("test", data.test))
-    }
-    card = {
-        "model": model,
-        "network": entry.source,
-        "parameters": int(sum(np.prod(w.shape) for w in classifier.trainable_weights)),
-        **config,
-        "averaging": second_recipe,
-        "data": data.provenance,
-        "trained_on": len(data.train),
-        "scores": scores,
-        "commit": provenance.commit(),
-        "weights_sha256": classifiers.weights_sha256(classifier),
-        "file_sha256": datasets.sha256_of(file),
-        "history": history,
-    }
-    settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
-    return card

@@ -145,7 +145,7 @@ def training_curve(
         axis.axvline(epoch, color="#666666", linestyle=":", linewidth=1)
         axis.annotate(
             text, (epoch, 0), (4, 4), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9,
-            color="#666666",
+            color="#666666", rotation=90 if len(marks) > 1 else 0,  # side by side there is no room for several
         )  # fmt: skip
     if level:
         axis.axhline(level[0], color="#666666", linestyle=":", label=level[1])

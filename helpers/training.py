@@ -90,6 +90,13 @@ def cut_out(images: np.ndarray, rng: np.random.Generator, size: int = 8) -> np.n
     return np.where((rows[:, :, None] & columns[:, None, :])[..., None], np.float32(0.5), images)
 
 
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "crop after padding by 4, mirror": crop_and_flip,
+    "crop after padding by 4, mirror, cutout of 8 x 8": lambda images, rng: cut_out(crop_and_flip(images, rng), rng),
+}
+"""What a recipe may name as its augmentation."""
+
+
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up to a peak, then linear to zero (after Smith 2018, "A disciplined approach ...")."""
 
@@ -182,6 +189,21 @@ def one_epoch(step: Step, batches: Iterable[Batch], done: Callable[[], None] = l
     return float(np.mean([float(one) for one in losses]))  # only now: to read a loss is to wait for its step
 
 
+def save_with_history(model: keras.Model, history: list[dict], path: Path) -> None:
+    """A trained model's weights and what training told, as one file."""
+    arrays = {f"w{i:03d}": w for i, w in enumerate(model.get_weights())}
+    with open(path, "wb") as file:
+        np.savez(file, history=np.array(json.dumps(history)), **arrays)
+
+
+def load_with_history(model: keras.Model | None, path: Path) -> list[dict]:
+    """Fill a model, if one is given, from a file of save_with_history; returns the history."""
+    with np.load(path) as stored:
+        if model:
+            model.set_weights([stored[name] for name in sorted(stored.files) if name != "history"])
+        return json.loads(str(stored["history"]))
+
+
 # ------------------------------------------------------------------------------------------------ base classifiers
 
 
@@ -237,7 +259,7 @@ def train_classifier(
     watch: Callable[[], dict[str, float]] = dict,
     recipe: dict = BASE_RECIPE,
 ) -> list[dict]:
-    """Train a base classifier from scratch by BASE_RECIPE, or another recipe with its keys.
+    """Train a base classifier by BASE_RECIPE, or another recipe with its keys, from whatever weights it has.
 
     Returns the history; the weights are the last epoch's.
     """
@@ -253,7 +275,7 @@ def train_classifier(
         state={"model": classifier, "optimizer": optimizer},
         folder=folder,
         title=f"{classifier.name}: base training",
-        augment=crop_and_flip,
+        augment=AUGMENTATIONS[recipe["augmentation"]],
         watch=watch,
     )
 
@@ -269,6 +291,10 @@ AVERAGING_RECIPE = {
 }
 """How ``make weights`` goes on after BASE_RECIPE (Izmailov et al. 2018, "Averaging weights leads to wider optima and
 better generalization"): at a constant rate, and what is shipped is the mean of the weights after each epoch."""
+
+SECOND_RECIPE = {**BASE_RECIPE, "augmentation": AVERAGING_RECIPE["augmentation"]}
+"""How a network with a second round (registry.Round) begins it, from the averaged weights: a second cycle (Loshchilov &
+Hutter 2017, "SGDR: Stochastic gradient descent with warm restarts"), now with cutout."""
 
 STATISTICS_BATCHES, STATISTICS_SIZE = 50, 500
 
@@ -297,7 +323,7 @@ def average_weights(
     Returns:
         The history.
     """
-    size = min(recipe["batch_size"], len(samples))
+    size, augment = min(recipe["batch_size"], len(samples)), AUGMENTATIONS[recipe["augmentation"]]
     optimizer = keras.optimizers.SGD(recipe["rate"], 0.9, nesterov=True)
     seen = tf.Variable(0, dtype=tf.int64)
     devices.synchronise(average)
@@ -315,9 +341,6 @@ def average_weights(
         for images, _ in itertools.islice(batches, STATISTICS_BATCHES):
             measure(images)
         return watch()
-
-    def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return cut_out(crop_and_flip(images, rng), rng)
 
     return run(
         classifier_step(classifier, optimizer, 0.0, recipe["weight_decay"]),

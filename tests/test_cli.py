@@ -7,7 +7,7 @@ import json
 import nbformat
 import pytest
 
-from helpers import datasets, pipeline, report, settings
+from helpers import base, datasets, report, settings
 from helpers.__main__ import main
 
 
@@ -23,7 +23,7 @@ def notebooks(tmp_path, monkeypatch):
     nbformat.write(notebook, folder / "00_start_here.ipynb")
     monkeypatch.setattr(report, "NOTEBOOKS", folder)
     monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("a notebook was run"))
-    monkeypatch.setattr(pipeline, "train_base", lambda *_: pytest.fail("training was begun"))
+    monkeypatch.setattr(base, "train_base", lambda *_: pytest.fail("training was begun"))
     return folder
 
 
@@ -137,7 +137,7 @@ def test_a_failed_notebook_is_a_status(notebooks, tmp_path, monkeypatch, whole, 
 def test_weights_prints_the_scores(monkeypatch, capsys):
     asked = []
     scores = {"test": {"correct": 9_123, "n": 10_000, "accuracy": 0.9123}}
-    monkeypatch.setattr(pipeline, "train_base", lambda *given: asked.append(given) or {"scores": scores})
+    monkeypatch.setattr(base, "train_base", lambda *given: asked.append(given) or {"scores": scores})
     assert main(["weights", "--dataset", "patches10", "--seed", "2", "--epochs", "1"]) == 0
     assert asked == [("patches10", "resnet20", 2, 1)]
     assert capsys.readouterr().out == "test: 9,123 of 10,000 correct, 91.23%\n"

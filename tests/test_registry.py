@@ -12,6 +12,7 @@ import pytest
 
 from helpers import (
     artifacts,
+    base,
     classifiers,
     cost,
     datasets,
@@ -26,7 +27,7 @@ from helpers import (
 )
 from helpers.__main__ import _parser
 from helpers.backend import keras, tf
-from helpers.registry import MODELS, Beginning, Network
+from helpers.registry import MODELS, Beginning, Network, Round
 from helpers.settings import CourseError
 from helpers.sweep import Training
 
@@ -61,35 +62,68 @@ def test_an_added_network_goes_through_the_papers_steps(added):
     assert [h["phase"] for h in pipeline.fine_tuned(run)[1]] == [1, 2]  # its entry asks for the second
 
 
-def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, tmp_path, monkeypatch):
+@pytest.fixture
+def few(tmp_path, monkeypatch):
+    """A data set so small that it is trained on in seconds, and a folder of its own for what is shipped."""
+    data = datasets.load("patches10")
+    data = replace(data, train=data.train.head(256), validation=data.validation.head(16), test=data.test.head(16))
+    monkeypatch.setattr(datasets, "load", lambda _: data)
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
-    few = datasets.load("patches10")
-    few = replace(few, train=few.train.head(256), validation=few.validation.head(16), test=few.test.head(16))
-    monkeypatch.setattr(datasets, "load", lambda _: few)
+    return data
+
+
+def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, few, tmp_path, monkeypatch):
     rates, cycle = [], training.OneCycle
     monkeypatch.setattr(training, "OneCycle", lambda peak, *rest: rates.append(peak) or cycle(peak, *rest))
-    card = pipeline.train_base("patches10", "small")
+    card = base.train_base("patches10", "small")
     assert (card["epochs"], card["averaging"]["epochs"], len(card["history"])) == (2, 1, 3)
     assert rates == [0.02] == [card["recipe"]["peak_rate"]]
     assert card["network"] == "helpers.networks.small"
     assert json.loads((tmp_path / "patches10" / "small.json").read_text()) == json.loads(json.dumps(card))
     again = classifiers.load("small", few)
     assert classifiers.weights_sha256(again) == card["weights_sha256"]
+    assert [(part.name, part.epochs) for part in base.parts_of(card)] == [("recipe", 2), ("averaging", 1)]
+
+
+def test_a_second_round_goes_on_from_the_averaged_weights(added, few, monkeypatch):
+    entry = replace(added, second_round={"patches10": Round(3, 2, "it was not enough"), "cifar10": Round(9, 9, "")})
+    monkeypatch.setitem(registry.MODELS, "small", entry)
+    parts, cut, cut_out = [], [], training.cut_out
+    monkeypatch.setattr(training, "cut_out", lambda *given: cut.append(len(parts)) or cut_out(*given))
+
+    def watched(train):
+        def part(network, *rest, **how):
+            parts.append((classifiers.weights_sha256(network), how["seed"]))
+            return train(network, *rest, **how)
+
+        return part
+
+    for name in ("train_classifier", "average_weights"):
+        monkeypatch.setattr(training, name, watched(getattr(training, name)))
+    first = base.train_base("patches10", "small", seed=7, epochs=2)
+    assert "second_round" not in first and len(parts) == 2
+    card = base.train_base("patches10", "small", seed=7)
+    assert len(parts) == 4  # the first round was there already
+    assert parts[2] == (first["weights_sha256"], 9) and [seed for _, seed in parts] == [7, 8, 9, 10]
+    assert set(cut) == {2, 3, 4}  # no cutout in the first cycle
+    assert card["second_round"]["why"] == "it was not enough" and card["weights_sha256"] != first["weights_sha256"]
+    assert [(part.name, part.epochs) for part in base.parts_of(card)] == [
+        ("recipe", 2), ("averaging", 1), ("second cycle", 3), ("averaging again", 2)
+    ]  # fmt: skip
+    assert [part.recipe["augmentation"].endswith("cutout of 8 x 8") for part in base.parts_of(card)] == [0, 1, 1, 1]
+    assert [h["epoch"] for h in card["history"]] == [1, 2, 1, 1, 2, 3, 1, 2]
+    assert card["history"][:3] == first["history"]
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_an_added_network_begins_elsewhere_where_that_is_installed(added, tmp_path, monkeypatch, capsys, installed):
+def test_an_added_network_begins_elsewhere_where_that_is_installed(added, few, monkeypatch, capsys, installed):
     def fill(network: keras.Model) -> None:
         network.layers[-1].set_weights([np.full((512, 10), 0.25), np.full(10, 0.25)])
 
     beginning = Beginning(lambda: "numbers, sha256 12ab" if installed else None, fill, "pip install numbers", 1, 0.03,
                           {"epochs": 1, "rate": 0.004, "first_averaged": 0})  # fmt: skip
     monkeypatch.setitem(registry.MODELS, "small", replace(added, begins_with=beginning))
-    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     monkeypatch.delenv("COURSE_PROGRESS", raising=False)
-    few = datasets.load("patches10")
-    few = replace(few, train=few.train.head(256), validation=few.validation.head(16), test=few.test.head(16))
-    monkeypatch.setattr(datasets, "load", lambda _: few)
     configs, make = [], artifacts.make
     monkeypatch.setattr(
         artifacts, "make", lambda kind, config, *rest: configs.append(config) or make(kind, config, *rest)
@@ -100,7 +134,7 @@ def test_an_added_network_begins_elsewhere_where_that_is_installed(added, tmp_pa
         "train_classifier",
         lambda network, *rest, **more: begun.append(network.get_weights()) or train(network, *rest, **more),
     )
-    card, told = pipeline.train_base("patches10", "small"), capsys.readouterr().err
+    card, told = base.train_base("patches10", "small"), capsys.readouterr().err
     expected = "numbers, sha256 12ab" if installed else "random weights"
     assert card["begins_with"] == expected and [c["begins_with"] for c in configs] == [expected] * 2
     assert [bool((weights[-1] == 0.25).all()) for weights in begun] == [installed]
@@ -124,7 +158,7 @@ def test_the_papers_networks_are_trained_under_the_key_that_they_always_had(tmp_
     data = datasets.load("patches10")
     for name in tables.PAPER:
         with pytest.raises(Found) as found:
-            pipeline.train_base("patches10", name, seed=3)
+            base.train_base("patches10", name, seed=3)
         assert found.value.args == (
             "base",
             f'{{"data": "{data.sha256}", "model": "{name}", "seed": 3, "epochs": 12, "recipe": {{"optimizer": "SGD, '
@@ -141,6 +175,9 @@ def test_the_registry_needs_no_tensorflow():
 def test_networks_of_the_paper_keep_their_recipe():
     assert {MODELS[name].peak_rate for name in tables.PAPER} == {training.BASE_RECIPE["peak_rate"]}
     assert {name: MODELS[name].averaging_epochs for name in tables.PAPER} == {"resnet20": 25, "sepreresnet56": 15}
+    assert {name: set(MODELS[name].second_round) for name in MODELS if MODELS[name].second_round} == {
+        "sepreresnet56": {"cifar10"}
+    }
     assert {name: MODELS[name].table for name in MODELS} == {"resnet20": 2, "sepreresnet56": 3, "efficientnet_b0": None}
     assert set(tables.PAPER) == {name for name, network in MODELS.items() if network.table}
 
