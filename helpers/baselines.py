@@ -202,8 +202,10 @@ def readme_table(results: dict) -> str:
     return "\n".join(
         [
             "**Against an attacker who knows all of it** (notebooks 06 and 07): accuracy in percent. *Worst case*: "
-            "what is left when no image counts that one of PGD, APGD, targeted APGD and Square broke, each through "
-            "the whole defense.",
+            "the share of test images that stay correct under each of PGD, APGD, targeted APGD and Square, all of them "
+            "through the whole defense (for the paper's, under every rung of notebook 06). It is AutoAttack-style and "
+            "not AutoAttack, whose Square asks five times as often: the last line, other people's number, is there for "
+            "scale, and a point above it is not a point better.",
             *parts,
         ]
     )

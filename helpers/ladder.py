@@ -46,13 +46,14 @@ RUNGS = {
     "other_network": Rung("PGD on another network", "another classifier of the same images", "pgd", "transfer"),
     "static": Rung("PGD on the initial classifier", "the classifier before fine-tuning", "pgd", "static"),
     "grey_box": Rung("PGD on this classifier", "the classifier, not its autoencoder", "pgd", "grey_box"),
-    "square": Rung("Square", "no weights, but the defense's answers to its questions", "square", "black_box"),
+    "square": Rung("Square", "no weights, but the defense's answers", "square", "black_box"),
     "pgd": Rung(f"PGD-{STEPS} through both", "autoencoder and classifier", "pgd", "adaptive"),
     "pgd_100": Rung(f"PGD-{MANY_STEPS} through both", "autoencoder and classifier", "pgd", "adaptive"),
     "apgd": Rung("APGD through both", "autoencoder and classifier", "apgd", "adaptive"),
     "worst_case": Rung("worst case of all", "autoencoder and classifier", "worst_case", "adaptive"),
 }
-"""From the attacker who knows least to the one who knows most."""
+"""From the attacker who knows least to the one who knows most, as far as that is an order: Square knows no weights but
+the defense's answers, and the attacks through both differ in effort only."""
 
 CHEAP = ("noise", "static", "grey_box", "pgd")
 """The rungs that are measured at several budgets (over_budgets)."""
@@ -76,8 +77,7 @@ def climb(
     Args:
         stage: initial or fine_tuned.
         n: the first n test images; default: the profile's n_ladder.
-        effort: of APGD, Square and the worst case, a name in worst_case.EFFORTS; default: ``standard`` in a full run,
-            else ``quick``.
+        effort: of APGD, Square and the worst case, a name in worst_case.EFFORTS; default: effort_of.
         rungs: names in RUNGS. The worst case is that of the others which are asked for, and of the ensemble on what
             these leave standing.
 
@@ -88,8 +88,13 @@ def climb(
         CourseError: unknown stage, effort or rung.
     """
     classifier, defended = _defense(run, stage)
-    effort = effort or ("standard" if run.profile.name == "full" else "quick")
+    effort = effort or effort_of(run)
     return measure(run, stage, "ae", defended, classifier, run.eps, n or run.profile.n_ladder, effort, rungs)
+
+
+def effort_of(run: Run) -> str:
+    """The effort that climb takes if it is not told another: ``standard`` in a full run, else ``quick``."""
+    return "standard" if run.profile.name == "full" else "quick"
 
 
 def over_budgets(
@@ -220,6 +225,11 @@ def other_network(run: Run) -> keras.Model | None:
 def exceptions(answers: dict[str, Answers], stronger: str, weaker: str) -> int:
     """How many images the stronger attacker leaves standing though the weaker one broke them."""
     return int((answers[stronger].correct & ~answers[weaker].correct).sum())
+
+
+def length(changes: np.ndarray) -> np.ndarray:
+    """The l2 length of each image's change: [n, h, w, 3] to [n]."""
+    return np.sqrt((np.asarray(changes, np.float64) ** 2).sum((1, 2, 3)))
 
 
 def titled(answers: dict[str, Answers]) -> dict[str, dict]:

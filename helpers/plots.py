@@ -88,7 +88,7 @@ def gallery(
 
 
 def magnified(delta: np.ndarray, eps: float) -> np.ndarray:
-    """A perturbation in [-eps, eps] as an image: grey is no change, full brightness is +eps."""
+    """A perturbation as an image: grey is no change, full brightness is +eps or more."""
     return np.clip(0.5 + delta / (2 * max(eps, 1e-12)), 0, 1)
 
 
@@ -277,6 +277,10 @@ def ladder_figure(rungs: dict[str, dict[str, dict]], clean: dict[str, dict], tit
     for (stage, found), shift, marker, color in zip(rungs.items(), shifts, "os^D", PALETTE, strict=False):
         values, error = _with_error([found[name] for name in names])
         axis.errorbar(values, rows + shift, xerr=error, fmt=marker, color=color, capsize=3, label=stage)
+        for value, end, row in zip(values, values + error[1], rows + shift, strict=True):
+            axis.annotate(
+                f"{value:.1f}", (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=color
+            )
         axis.axvline(100 * clean[stage]["accuracy"], color=color, linestyle="--", linewidth=1)
     axis.axvline(10, color="#666666", linestyle=":", linewidth=1)
     axis.text(10.6, rows[0] + 0.5, "guessing", va="center", fontsize=9, color="#666666")
@@ -309,7 +313,7 @@ def budgets_figure(curves: dict[str, list[dict]], title: str) -> Figure:
         axis.fill_between(budgets, values - below, values + above, color=color, alpha=0.2, linewidth=0)
     axis.xaxis.get_major_locator().set_params(integer=True)
     _guessing(axis)
-    axis.set(xlabel="eps (grey levels of 255)", ylabel="accuracy (%)", ylim=(0, 101), title=title)
+    axis.set(xlabel="eps (grey levels of 255)", ylabel="accuracy (%)", ylim=(-3, 101), title=title)
     figure.legend(loc="outside right center")
     return figure
 

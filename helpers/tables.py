@@ -253,7 +253,8 @@ def readme_table(results: dict) -> str:
     lines = [
         "Accuracy in percent with its Wilson 95% interval, beside the paper's. *Static*: attacked images were made "
         "once, against the initial classifier.",
-        "*Adaptive*: the attack goes through autoencoder and classifier together, so only where there is one.",
+        "*Grey-box*: they were made for the very classifier of the row, without its autoencoder. *Adaptive*: the "
+        "attack goes through autoencoder and classifier together, so only where there is one.",
     ]
     if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
         lines.append("Where a quick run is shown, the full run is not recorded yet: it shows the argument.")
@@ -264,23 +265,23 @@ def readme_table(results: dict) -> str:
 
 def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[str]:
     ours = [r for r in of_the_paper(records, parameters["eps"]) if r["model"] == model]
-    static, adaptive = cells(ours), cells(ours, "adaptive")
+    static, aware = cells(ours), [cells(ours, threat) for threat in ("grey_box", "adaptive")]
     n = {r["n"] for r in static.values()}.pop()
-    aware = {f"{r['n']:,}" for r in adaptive.values()}
+    few = ", ".join(sorted({f"{r['n']:,}" for found in aware for r in found.values()}))
     table, paper = MODELS[model].table, PAPER.get(model, {})
     about = f"the paper's Table {table}" if table else "not in the paper"
     lines = [
         f"**{MODELS[model].title}** ({about}): recorded {parameters['profile']} run, "
-        f"seed {parameters['seed']}, n = {n:,} test images{''.join(f' (adaptive: {m})' for m in aware)}.",
+        f"seed {parameters['seed']}, n = {n:,} test images{f' (grey-box and adaptive: {few})' if few else ''}.",
         "",
-        "| input | classifier | defense | paper | recorded, static | recorded, adaptive |",
-        "|---|---|---|---|---|---|",
+        "| input | classifier | defense | paper | recorded, static | grey-box | adaptive |",
+        "|---|---|---|---|---|---|---|",
     ]
     for cell in CELLS:
         theirs = f"{paper[cell]:.2f}" if paper else ""
         titles = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]], theirs)
-        known = percent(adaptive[cell]) if cell in adaptive else ""
-        lines.append(f"| {' | '.join(titles)} | {percent(static.get(cell))} | {known} |")
+        known = [percent(found[cell]) if cell in found and cell[0] != "regular" else "" for found in aware]
+        lines.append(f"| {' | '.join(titles)} | {percent(static.get(cell))} | {' | '.join(known)} |")
     return lines
 
 

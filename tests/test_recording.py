@@ -9,6 +9,7 @@ import pytest
 
 from helpers import classifiers, pipeline, recording, report, settings, tables
 from helpers.__main__ import main
+from helpers.architectures import ARCHITECTURES
 from helpers.settings import CourseError
 
 TINY = replace(
@@ -219,15 +220,18 @@ def test_a_number_without_recorded_answers_is_held_to_its_count(copy):
     assert len(failed) == 1 and "/single_step/none/worst_case, " in failed[0]
 
 
-def test_a_hardened_network_with_a_wrong_byte_is_found(copy, capsys):
+@pytest.mark.parametrize("name", ["madry", "d2_c2"])
+def test_a_network_of_another_notebook_with_a_wrong_byte_is_found(copy, capsys, name):
     initial = copy / "weights" / "patches10" / "resnet20.h5"
-    file = initial.with_name("resnet20_madry.h5")
+    file = initial.parent / ("search" if name in ARCHITECTURES else "") / f"resnet20_{name}.h5"
+    file.parent.mkdir(exist_ok=True)
     shutil.copy(initial, file)
     card = classifiers.card_of(initial)
-    file.with_suffix(".json").write_text(json.dumps(card | {"initial_sha256": card["weights_sha256"]}))
-    assert "madry: weights" in {f.what for f in recording.verify("resnet20", images=4)}
+    about = {"initial_sha256": card["weights_sha256"], "eps": settings.EPS}
+    file.with_suffix(".json").write_text(json.dumps(card | about))
+    assert f"{name}: weights" in {f.what for f in recording.verify("resnet20", images=4)}
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     assert main(["verify", "--images", "4"]) == 2
-    assert "resnet20_madry.h5 is not the one its card describes" in capsys.readouterr().err
+    assert f"resnet20_{name}.h5 is not the one its card describes" in capsys.readouterr().err
