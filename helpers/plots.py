@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from . import cost, settings
 from .registry import MODELS
@@ -376,52 +377,93 @@ def tradeoff_figure(
 
 
 def latent_figure(
-    points: dict[str, tuple[int, int]], series: dict[str, dict[str, dict]], marked: str, title: str
-) -> Figure:
+    points: dict[str, tuple[int, int]], series: dict[str, dict[str, dict]], marked: str, title: str,
+    named: Sequence[str] = (), bare: dict[str, dict] | None = None,
+) -> Figure:  # fmt: skip
     """Accuracy behind each autoencoder against the numbers that its encoder hands on.
 
     Args:
-        points: by autoencoder's title, latent size and depth; depths have markers of their own.
+        points: by autoencoder's title, latent size and depth; depths have markers of their own, and stand beside each
+            other where their sizes are the same.
         series: by line's name, by autoencoder's title, a record: a colour each, with the 95% interval.
-        marked: the title of the one that the others are compared with: ringed, and its size a dotted line.
+        marked: the title of the one that the others are compared with: ringed.
+        named: titles to write below their highest points: those that are of another kind than the rest.
+        bare: by line's name, the record without any autoencoder: a dashed line each.
     """
-    figure, axis = plt.subplots(figsize=(8.6, 4.6))
+    figure, axis = plt.subplots(figsize=(8.6, 4.8))
     markers = dict(zip(sorted({depth for _, depth in points.values()}), "^osDv", strict=False))
+    alike = {size: sorted(t for t in points if points[t][0] == size) for size, _ in points.values()}
+    for ties in alike.values():
+        ties.sort(key=lambda title: points[title][1])
     for (name, records), color in zip(series.items(), (PALETTE[0], PALETTE[1], PALETTE[3]), strict=False):
         for autoencoder, record in records.items():
             size, depth = points[autoencoder]
+            ties = alike[size]
             value, error = _with_error([record])
-            shifted = size * 1.05 ** (2 * depth - 3)  # different depths of one size beside each other
+            shifted = size * 1.1 ** (ties.index(autoencoder) - (len(ties) - 1) / 2)
             axis.errorbar(shifted, value, yerr=error, fmt=markers[depth], color=color, capsize=2, markersize=6)
             if autoencoder == marked:
-                axis.plot(shifted, value, "o", markersize=15, mfc="none", mec="#555555")
+                axis.plot(shifted, value, "o", markersize=15, mfc="none", mec="#555555", clip_on=False)
         axis.plot([], [], color=color, linewidth=5, label=name)
+        if bare and name in bare:
+            axis.axhline(100 * bare[name]["accuracy"], color=color, linestyle="--", linewidth=1, zorder=1)
     for depth, marker in markers.items():
         label = f"{depth} strided layer{'s' * (depth != 1)}" if depth else "nothing encoded"
         axis.plot([], [], marker, color="#555555", label=label)
-    axis.axvline(points[marked][0], color="#666666", linestyle=":", linewidth=1)
-    axis.annotate(
-        f"ringed: {marked}", (points[marked][0], 1), (4, -4), xycoords=("data", "axes fraction"),
-        textcoords="offset points", va="top", fontsize=9, color="#666666",
-    )  # fmt: skip
+    axis.plot([], [], "o", markersize=11, mfc="none", mec="#555555", label=marked)
+    if bare:
+        axis.plot([], [], color="#555555", linestyle="--", linewidth=1, label="no autoencoder")
+    for autoencoder in named:
+        highest = max(100 * records[autoencoder]["accuracy"] for records in series.values())
+        axis.annotate(
+            autoencoder, (points[autoencoder][0], highest), (0, -8), textcoords="offset points", ha="center",
+            va="top", fontsize=9, color="#444444", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )  # fmt: skip
     _guessing(axis)
     sizes = sorted({size for size, _ in points.values()})
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, ha="right", fontsize=9)
     axis.minorticks_off()
-    axis.set(xlabel="numbers handed to the decoder (an image has 3,072)", ylabel="accuracy (%)", ylim=(-3, 101))
+    axis.set(xlabel="numbers handed to the decoder (an image has 3,072)", ylabel="accuracy (%)")
+    axis.set(ylim=(-4, 104), yticks=range(0, 101, 20), title=title)
+    figure.legend(loc="outside right center", fontsize=9)
+    return figure
+
+
+def error_figure(errors: dict[str, float], series: dict[str, dict[str, dict]], unchanged: float, title: str) -> Figure:
+    """Accuracy behind each autoencoder against what it leaves of the perturbation.
+
+    Args:
+        errors: by autoencoder, the mean squared error between what it makes of attacked images and the originals.
+        series: by line's name, by autoencoder, a record: a colour and a marker each, with the 95% interval.
+        unchanged: the error of the attacked images themselves: a dashed line.
+    """
+    figure, axis = plt.subplots(figsize=(8.6, 4.2))
+    looks = zip((PALETTE[0], PALETTE[1], PALETTE[3]), "osD", strict=True)
+    for (name, records), (color, marker) in zip(series.items(), looks, strict=False):
+        value, error = _with_error(list(records.values()))
+        x = [errors[autoencoder] for autoencoder in records]
+        axis.errorbar(x, value, yerr=error, fmt=marker, color=color, capsize=2, markersize=6, label=name)
+    axis.axvline(unchanged, color="#555555", linestyle="--", linewidth=1, label="the attacked image itself")
+    _guessing(axis)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set(xlabel="mean squared error on attacked images (smaller is better)", ylabel="accuracy (%)", ylim=(-4, 101))
     axis.set_title(title)
     figure.legend(loc="outside right center", fontsize=9)
     return figure
 
 
 def codes_figure(counts: np.ndarray, title: str) -> Figure:
-    """How often each code of a codebook is used, from the most used to the least, in percent; dotted: all alike."""
+    """How often each code of a codebook is used, from the most used to the least, in percent."""
     figure, axis = plt.subplots(figsize=(7.6, 2.8))
     shares = 100 * np.sort(counts)[::-1] / counts.sum()
     axis.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=PALETTE[0], linewidth=0)
-    axis.axhline(100 / len(shares), color="#666666", linestyle=":", linewidth=1, label="all alike")
-    axis.set(xlim=(1, len(shares)), xlabel="code, from the most used to the least", ylabel="share (%)", title=title)
+    axis.axhline(100 / len(shares), color="#666666", linestyle=":", linewidth=1, label="if all were used equally")
+    axis.set(xlim=(0.5, len(shares) + 0.5), xlabel="code, from the most used to the least", ylabel="share (%)")
+    axis.set_title(title)
     axis.set_ylim(bottom=0)
     axis.legend()
     return figure

@@ -1,4 +1,5 @@
-"""The search for the autoencoder (notebook 03): every architecture trained alike, shipped, measured and compared.
+"""The search for the autoencoder (notebook 03): every architecture trained alike, shipped and measured; comparison
+compares them.
 
     run = pipeline.start(profile="quick")
     make(run, "d2_c16")                          # trains it and puts it into weights/<dataset>/search/
@@ -17,7 +18,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from . import (
     adaptive,
@@ -38,7 +38,6 @@ from .architectures import ARCHITECTURES, Architecture, architecture_of
 from .backend import keras
 from .pipeline import SOURCES, STEP_SIZE, STEPS, Answers, Run
 from .settings import CourseError
-from .tables import percent
 from .training import to_float
 
 
@@ -93,7 +92,7 @@ def trained(run: Run, name: str, recipe: Recipe = RECIPE) -> tuple[keras.Model, 
     devices.check_one(f"training {name}")  # a codebook follows the whole batch
     if not architecture.trained:
         return architecture.build(), []
-    run = _on_recipe(run, recipe)
+    run = on_recipe(run, recipe)
     config = {
         **run.config(ae_module, architectures, training),
         "architecture": name,
@@ -118,7 +117,7 @@ def trained(run: Run, name: str, recipe: Recipe = RECIPE) -> tuple[keras.Model, 
 def fitted(run: Run, architecture: Architecture, recipe: Recipe, folder: Path) -> tuple[keras.Model, list[dict]]:
     """An architecture trained by the recipe, here and now, and its history; checkpoints go into the folder."""
     keras.utils.set_random_seed(run.seed)
-    model, run = architecture.build(), _on_recipe(run, recipe)
+    model, run = architecture.build(), on_recipe(run, recipe)
     sources = [pipeline.inputs(run, "train", kind) for kind in SOURCES]
     history = training.train_autoencoder(
         model,
@@ -132,7 +131,7 @@ def fitted(run: Run, architecture: Architecture, recipe: Recipe, folder: Path) -
     return model, history
 
 
-def _on_recipe(run: Run, recipe: Recipe) -> Run:
+def on_recipe(run: Run, recipe: Recipe) -> Run:
     """The same run with the recipe's numbers of images; never so many that validation images are trained on."""
     n = min(recipe.images, len(run.data.train))
     validated = min(recipe.validated, len(run.data.validation))
@@ -160,7 +159,7 @@ def make(run: Run, name: str, recipe: Recipe = RECIPE) -> dict:
         "part": "search",
         "model": run.model,
         "recipe": asdict(recipe),
-        "trained_on": _on_recipe(run, recipe).profile.n_train,
+        "trained_on": on_recipe(run, recipe).profile.n_train,
         "eps": run.eps,
         "seed": run.seed,
         "data": run.data.provenance,
@@ -277,7 +276,7 @@ def about(run: Run, name: str, model: keras.Model, recipe: Recipe = RECIPE) -> d
         what it makes of validation images and the originals; ``validation``: how the initial classifier fares behind it
         (evaluation.proportion), as they are, under static attacks, and under PGD through both (``adaptive``).
     """
-    architecture, held_out = architecture_of(name), _on_recipe(run, recipe)
+    architecture, held_out = architecture_of(name), on_recipe(run, recipe)
     labels = held_out.split("validation").labels
     clean = to_float(pipeline.inputs(held_out, "validation", "regular"))
     defended, mse, scores = ae_module.defended(model, run.classifier), {}, {}
@@ -381,64 +380,3 @@ def _fields(run: Run, name: str, kind: str, threat: str) -> dict:
         "defense": f"ae:{name}", "input": kind, "threat": threat, "eps": 0.0 if kind == "regular" else run.eps,
         "steps": {"regular": 0, "fgsm": 1}.get(kind, STEPS), "seed": run.seed,
     }  # fmt: skip
-
-
-# -------------------------------------------------------------------------------------------------------- comparing
-
-
-def static_score(card: dict) -> float:
-    """What the search chooses by: the mean of the validation accuracies on clean, FGSM and PGD images, in [0, 1]."""
-    return float(np.mean([card["validation"][kind]["accuracy"] for kind in SOURCES]))
-
-
-def table(cards: dict[str, dict]) -> pd.DataFrame:
-    """What is known of the candidates without test images, smallest first: accuracies in percent, with intervals."""
-    rows = {}
-    for card in sorted(cards.values(), key=lambda card: (card["latent"], card["depth"])):
-        rows[card["title"]] = {
-            "numbers": f"{card['latent']:,}",
-            "parameters": f"{card['parameters']:,}",
-            "MSE on PGD images": f"{card['mse']['pgd']:.4f}",
-            "clean": percent(card["validation"]["regular"]),
-            "FGSM": percent(card["validation"]["fgsm"]),
-            "PGD": percent(card["validation"]["pgd"]),
-            "PGD through both": percent(card["validation"]["adaptive"]),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("autoencoder")
-
-
-def frontier(points: dict[str, tuple[float, float]]) -> list[str]:
-    """The names that no other beats: none has as small a size and a higher accuracy, or a smaller one and the same.
-
-    Args:
-        points: by name, (size, accuracy); small sizes and high accuracies are good.
-
-    Returns:
-        From the smallest size to the largest.
-    """
-
-    def beaten(name: str) -> bool:
-        size, accuracy = points[name]
-        return any(s <= size and a >= accuracy and (s, a) != (size, accuracy) for s, a in points.values())
-
-    return sorted((name for name in points if not beaten(name)), key=lambda name: points[name])
-
-
-def beats(answers: dict[str, dict[str, Answers]], name: str, latents: dict[str, int], kind: str) -> dict[str, tuple]:
-    """Which others pass no more numbers than ``name`` and are more accurate on the same test images, beyond chance.
-
-    Args:
-        answers: by architecture, assessed.
-        latents: by architecture, how many numbers it passes.
-        kind: a key of assessed.
-
-    Returns:
-        By architecture, the paired difference and its 95% interval (evaluation.paired_difference), in [-1, 1].
-    """
-    found = {}
-    for other, theirs in answers.items():
-        if other != name and latents[other] <= latents[name]:
-            difference = evaluation.paired_difference(answers[name][kind].correct, theirs[kind].correct)
-            if difference[1] > 0:
-                found[other] = difference
-    return found

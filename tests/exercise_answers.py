@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, median_filter
 from scipy.stats import beta, binomtest, norm
 from scipy.stats import entropy as scipy_entropy
 
-from helpers import adaptive, architectures, attacks, evaluation, exercises, losses, search, settings, smoothing
+from helpers import adaptive, architectures, attacks, comparison, evaluation, exercises, losses, settings, smoothing
 from helpers import autoencoder as ae_module
 from helpers.architectures import Architecture
 from helpers.backend import keras, tf
@@ -834,7 +834,7 @@ KEPT = pareto()
 RIGHT["check_frontier"] = {
     "each against all": (KEPT, luck()),
     "sorted, ties kept": (sorted_with_ties, luck_by_images),
-    "the course's": (search.frontier, lambda k, n, p, rng: exercises.searching.expected_luck(k, n, p)),
+    "the course's": (comparison.frontier, lambda k, n, p, rng: exercises.searching.expected_luck(k, n, p)),
     "a set, against the mean": (lambda points: set(KEPT(points)), luck(lambda a, p: a.max(1) - a.mean(1))),
     "in words": (
         pareto(lambda o, s: (o[0] <= s[0] and o[1] > s[1]) or (o[0] < s[0] and o[1] >= s[1])),

@@ -92,7 +92,7 @@ def test_attacked_images_are_shared_and_validation_images_are_not_trained_on(run
     few = replace(run.data, train=run.data.train.head(40), validation=run.data.validation.head(6))
     run = replace(run, data=few)
     recipe = replace(SHORT, images=50_000, validated=1_000)
-    on = search._on_recipe(run, recipe)
+    on = search.on_recipe(run, recipe)
     np.testing.assert_array_equal(pipeline.inputs(on, "train", "regular"), few.train.pixels)
     assert len(pipeline.inputs(on, "validation", "regular")) == 6
     search.trained(run, "d3_c8", recipe)
@@ -191,7 +191,7 @@ def test_validation_scores_are_of_validation_images(run):
     keras.utils.set_random_seed(0)
     model = autoencoder.build()
     found = search.about(run, "paper", model, SHORT)
-    split, held_out = run.data.validation.head(12), search._on_recipe(run, SHORT)
+    split, held_out = run.data.validation.head(12), search.on_recipe(run, SHORT)
     clean = split.take()[0]
     behind = autoencoder.defended(model, run.classifier)
     for kind in ("regular", "fgsm", "pgd"):
@@ -251,50 +251,6 @@ def test_the_two_attacks_on_a_quantiser_differ(run):
     expected = np.clip(images + run.eps * np.sign(past), 0, 1)
     assert (np.abs(moved[1] - expected) < 1e-6).mean() > 0.999
     assert (np.abs(moved[0] - expected) > 1e-3).mean() > 0.1
-
-
-# ---------------------------------------------------------------------------------------------------------- comparing
-
-
-def test_the_frontier():
-    points = {
-        "small": (1, 0.2),
-        "worse": (2, 0.2),
-        "middle": (2, 0.5),
-        "twin": (2, 0.5),
-        "big": (9, 0.5),
-        "best": (9, 0.9),
-    }
-    assert search.frontier(points) == ["small", "middle", "twin", "best"]
-    assert search.frontier({"alone": (3, 0.0)}) == ["alone"]
-
-
-def test_the_frontier_is_what_comparing_all_pairs_finds():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        points = {str(k): (int(rng.integers(5)), float(rng.integers(5))) for k in range(12)}
-        expected = {
-            n for n, (s, a) in points.items()
-            if all(not ((t < s and b >= a) or (t <= s and b > a)) for t, b in points.values())
-        }  # fmt: skip
-        found = search.frontier(points)
-        assert set(found) == expected and [points[n][0] for n in found] == sorted(points[n][0] for n in found)
-
-
-def test_what_beats_another_beyond_chance():
-    def answers(correct):
-        return {"pgd": pipeline.Answers({}, np.arange(400) < correct)}
-
-    compared = {"paper": answers(200), "better": answers(260), "hardly": answers(201), "larger": answers(400)}
-    latents = {"paper": 512, "better": 512, "hardly": 128, "larger": 513}
-    found = search.beats(compared, "paper", latents, "pgd")
-    assert list(found) == ["better"] and found["better"][0] == pytest.approx(0.15)
-
-
-def test_the_choice_is_by_the_mean_of_three_validation_accuracies():
-    scores = {"regular": 0.8, "fgsm": 0.6, "pgd": 0.1, "adaptive": 0.9}
-    card = {"validation": {kind: {"accuracy": value} for kind, value in scores.items()}}
-    assert search.static_score(card) == pytest.approx(0.5)
 
 
 # ------------------------------------------------------------------------------------------------------ what is shipped

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
-from .. import architectures, search
+from .. import architectures, comparison, search
 from ..architectures import ARCHITECTURES, PIXELS, Architecture
 from ..backend import keras, tf
 from ..pipeline import Run
@@ -143,7 +143,7 @@ def check_frontier(frontier: Callable, luck: Callable) -> str:
 
 
 def _check_kept(points: dict[str, tuple[float, float]], found: set[str]) -> None:
-    truth = set(search.frontier(points))
+    truth = set(comparison.frontier(points))
     if found == truth:
         return
     if not found:
@@ -542,7 +542,7 @@ def _check_learning(model: keras.Model) -> None:
 
 def tried(run: Run, mine: Architecture, recipe: search.Recipe = search.LIVE) -> dict[str, dict]:
     """Table 1 and an autoencoder of one's own, trained alike and measured on validation images (search.about): cards
-    for search.table. Nothing of one's own is kept, so that a changed ``build`` is trained anew."""
+    for comparison.table. Nothing of one's own is kept, so that a changed ``build`` is trained anew."""
     cards = {}
     try:
         ARCHITECTURES["mine"] = mine
