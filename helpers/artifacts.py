@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -39,21 +40,40 @@ made = 0
 
 _tidy_later: list[Path] = []
 
+_AS_LOADED = {file: file.read_text("utf-8") for file in Path(__file__).parent.glob("*.py")}
+"""The course's modules as they were when this process loaded them."""
+
 
 def code_version(*modules: ModuleType) -> str:
     """A checksum of what modules do: of their syntax trees, so that comments and docstrings do not count.
 
     Part of every configuration: whoever edits an attack gets new images, not yesterday's.
+
+    Raises:
+        CourseError: one of the course's modules was edited after this process had loaded it.
     """
     digest = hashlib.sha256()
     for module in modules:
-        tree = ast.parse(inspect.getsource(module))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
-        digest.update(ast.dump(tree).encode())
+        source, file = inspect.getsource(module), Path(module.__file__)
+        tree = _tree_of(source)
+        if tree != _tree_of(_AS_LOADED.get(file, source)):
+            raise CourseError(
+                f"{file.parent.name}/{file.name} was changed after it had been loaded, so that what is computed now "
+                "could be of either version; restart the kernel or the command: it goes on with what is finished"
+            )
+        digest.update(tree.encode())
     return digest.hexdigest()[:12]
+
+
+@lru_cache(maxsize=256)
+def _tree_of(source: str) -> str:
+    """A module's syntax tree without docstrings, in words."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return ast.dump(tree)
 
 
 def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) -> Path:

@@ -16,7 +16,6 @@ import pandas as pd
 from . import (
     adaptive,
     artifacts,
-    attacks,
     classifiers,
     evaluation,
     hardened,
@@ -30,7 +29,7 @@ from . import (
 )
 from . import autoencoder as ae_module
 from .backend import keras
-from .pipeline import STEP_SIZE, STEPS, Answers, Run
+from .pipeline import STEPS, Answers, Run
 from .settings import CourseError
 from .tables import percent
 
@@ -296,8 +295,7 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
         }  # fmt: skip
 
         def compute(aim=aim) -> list[int]:
-            options = {"step_size": STEP_SIZE, "steps": STEPS, "seed": run.seed}
-            moved = attacks.pgd(aim, images, labels, run.eps, **options) if aim else images
+            moved = pipeline.attack(aim, images, labels, "pgd", run.eps, run.seed) if aim else images
             return [int(right) for right in evaluation.is_correct(assessed, moved, labels)]
 
         correct = np.array(artifacts.make_json("transformed", config, compute), bool)

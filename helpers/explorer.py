@@ -22,7 +22,7 @@ from . import attacks, pipeline, settings
 from . import autoencoder as ae_module
 from .backend import keras, tf
 from .datasets import Split
-from .pipeline import STEP_SIZE, STEPS, Run
+from .pipeline import STEPS, Run, step_size_for
 from .settings import CourseError
 
 ATTACKS = {"none": "no attack", "noise": "random noise", "fgsm": "FGSM", "pgd": "PGD"}
@@ -72,7 +72,7 @@ class Choice:
     @property
     def step_size(self) -> float:
         """PGD's: the paper's 0.01, or a quarter of eps where that is larger, so that ten steps can cross the ball."""
-        return max(STEP_SIZE, self.eps / 4)
+        return step_size_for(self.eps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,6 @@ import numpy as np
 
 from . import (
     artifacts,
-    attacks,
     classifiers,
     datasets,
     devices,
@@ -32,7 +31,7 @@ from . import (
 from . import autoencoder as ae_module
 from .backend import keras
 from .datasets import Split
-from .pipeline import STEP_SIZE, STEPS, Run
+from .pipeline import Run
 from .settings import CourseError
 from .training import Samples
 
@@ -196,7 +195,7 @@ def _watch_pgd(
 
     def under_pgd(split: Split) -> float:
         images, labels = split.take()
-        moved = attacks.pgd(model, images, labels, run.eps, step_size=STEP_SIZE, steps=STEPS, seed=run.seed)
+        moved = pipeline.attack(model, images, labels, "pgd", run.eps, run.seed)
         return float(evaluation.is_correct(model, moved, labels).mean())
 
     def watch() -> dict[str, float]:

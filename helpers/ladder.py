@@ -17,7 +17,7 @@ import pandas as pd
 from . import apgd, artifacts, attacks, classifiers, evaluation, pipeline, registry, settings, square, worst_case
 from . import autoencoder as ae_module
 from .backend import keras
-from .pipeline import STEP_SIZE, STEPS, Answers, Run
+from .pipeline import STEPS, Answers, Run, step_size_for
 from .settings import CourseError
 from .tables import STAGE_TITLES, percent
 from .training import to_float
@@ -152,6 +152,7 @@ def measure(
                 "effort": effort if name in ("apgd", "square", "worst_case") else "",
                 "n": n,
                 **about,
+                **pipeline.unusual_steps(eps),
             }
             correct = np.array(artifacts.make_json("ladder", config, compute), bool)
             fields = {
@@ -170,7 +171,8 @@ def _attacker(
     spent, seed = worst_case.EFFORTS[effort], run.seed
 
     def pgd(target: keras.Model, steps: int = STEPS) -> Attacker:
-        options = {"step_size": STEP_SIZE if steps == STEPS else STEP_SIZE / 2, "steps": steps, "seed": seed}
+        step_size = step_size_for(eps) if steps == STEPS else step_size_for(eps) / 2
+        options = {"step_size": step_size, "steps": steps, "seed": seed}
         aimed = pipeline.for_attack(target)
         return Attacker(target, steps, lambda x, y: attacks.pgd(aimed, x, y, eps, **options))
 

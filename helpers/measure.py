@@ -95,7 +95,6 @@ def measure(job: Measurement) -> dict:
     """Attack one defense and assess it: what the job leaves, with its records and the cost of its steps."""
     run, watch = start(job)
     eps, n = float(Fraction(job.eps)), len(run.data.test.head(run.profile.n_sweep))
-    attack = {"step_size": pipeline.step_size_for(eps), "steps": job.steps}
     models = {("initial", "none"): run.classifier}
     if job.autoencoder == "paper":
         made = artifacts.made
@@ -113,10 +112,10 @@ def measure(job: Measurement) -> dict:
         if kind == "pgd":
             through = "attack" if target is models["initial", "none"] else "attack through ae"
             with watch.step(through, n, job.steps):
-                pipeline.attacked_images(run, target, kind, budget, **attack)
+                pipeline.attacked_images(run, target, kind, budget, steps=job.steps)
         with watch.step("assess", n):
             names = {"stage": cell.stage, "defense": cell.defense, "threat": cell.threat}
-            record = pipeline.attacked_record(run, assessed, target, kind, budget, **names, **attack)
+            record = pipeline.attacked_record(run, assessed, target, kind, budget, **names, steps=job.steps)
         # Of the classifier alone nothing was trained: its records are the same in every job, and are kept once.
         alone = (cell.stage, cell.defense) == ("initial", "none")
         trained = {"autoencoder": "none", "trained_eps": None} if alone else {}

@@ -79,6 +79,7 @@ class Run:
             "seed": self.seed,
             "code": artifacts.code_version(classifiers, networks, attacks, losses, folding, *modules),
             "protocol": self.protocol.changes(),
+            **unusual_steps(self.eps),
         }
 
     def split(self, name: str) -> Split:
@@ -173,14 +174,14 @@ def inputs(run: Run, split: str, kind: str) -> np.ndarray:
     if kind not in ("fgsm", "pgd"):
         raise CourseError(f"unknown input {kind!r}; choose one of {', '.join(SOURCES)}")
     chosen = run.split(split)
-    config = {**run.config(), "attack": kind, "split": split, "n": len(chosen), **_steps_of(kind)}
+    config = {**run.config(), "attack": kind, "split": split, "n": len(chosen), **_steps_of(kind, run.eps)}
     return artifacts.make_array(
         "attacks", config, chosen.pixels.shape, lambda out: _fill_attacked(run, chosen, kind, config, out)
     )
 
 
-def _steps_of(kind: str) -> dict:
-    return {"steps": STEPS, "step_size": STEP_SIZE} if kind == "pgd" else {"steps": 1}
+def _steps_of(kind: str, eps: float) -> dict:
+    return {"steps": STEPS, "step_size": step_size_for(eps)} if kind == "pgd" else {"steps": 1}
 
 
 def _fill_attacked(run: Run, images: Split, kind: str, config: dict, out: np.ndarray, size: int = 1024) -> None:
@@ -212,10 +213,10 @@ def for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
 def attack(
     model, images: np.ndarray, labels: np.ndarray, kind: str, eps: float, seed: int = 0, loss: str = "cross_entropy"
 ) -> np.ndarray:
-    """The paper's FGSM or PGD on any model; float32 images in, float32 images out."""
+    """The paper's FGSM or PGD (step_size_for) on any model; float32 images in, float32 images out."""
     if kind == "fgsm":
         return attacks.fgsm(model, images, labels, eps, loss=loss)
-    return attacks.pgd(model, images, labels, eps, step_size=STEP_SIZE, steps=STEPS, seed=seed, loss=loss)
+    return attacks.pgd(model, images, labels, eps, step_size=step_size_for(eps), steps=STEPS, seed=seed, loss=loss)
 
 
 # ------------------------------------------------------------------------------------------------------ autoencoder
@@ -511,18 +512,18 @@ def attacked_record(run: Run, assessed, target, kind: str, eps: float, **options
 
 def attacked_answers(
     run: Run, assessed, target, kind: str, eps: float, *, stage: str, defense: str, threat: str,
-    step_size: float = STEP_SIZE, steps: int = STEPS,
+    steps: int = STEPS,
 ) -> Answers:  # fmt: skip
     """Attack ``target`` on the first n_sweep test images and assess ``assessed`` on the result.
 
     Args:
-        kind: regular, noise (every value moved by eps, up or down at random), fgsm or pgd.
+        kind: regular, noise (every value moved by eps, up or down at random), fgsm or pgd (step_size_for).
     """
     steps = {"pgd": steps, "fgsm": 1}.get(kind, 0)
-    attack_config = _attack_config(run, target, kind, eps, step_size, steps)
+    attack_config = _attack_config(run, target, kind, eps, steps)
 
     def assess() -> np.ndarray:
-        moved = attacked_images(run, target, kind, eps, step_size=step_size, steps=steps)
+        moved = attacked_images(run, target, kind, eps, steps=steps)
         return evaluation.is_correct(assessed, moved, run.data.test.head(run.profile.n_sweep).labels)
 
     config = {**_assessed(run, assessed), "attack": attack_config, "cell": [stage, defense, kind, threat]}
@@ -531,9 +532,7 @@ def attacked_answers(
     return Answers(fields, _cached_correct(config, assess))
 
 
-def attacked_images(
-    run: Run, target, kind: str, eps: float, *, step_size: float = STEP_SIZE, steps: int = STEPS
-) -> np.ndarray:
+def attacked_images(run: Run, target, kind: str, eps: float, *, steps: int = STEPS) -> np.ndarray:
     """The images that attacked_answers assesses: uint16 [n_sweep, 32, 32, 3], memory-mapped."""
     steps = {"pgd": steps, "fgsm": 1}.get(kind, 0)
     chosen = run.data.test.head(run.profile.n_sweep)
@@ -546,15 +545,15 @@ def attacked_images(
             images = attacks.fgsm(for_attack(target), images, labels, eps)
         elif kind == "pgd":
             images = attacks.pgd(
-                for_attack(target), images, labels, eps, step_size=step_size, steps=steps, seed=run.seed
+                for_attack(target), images, labels, eps, step_size=step_size_for(eps), steps=steps, seed=run.seed
             )
         out[:] = artifacts.to_uint16(images)
 
-    config = _attack_config(run, target, kind, eps, step_size, steps)
+    config = _attack_config(run, target, kind, eps, steps)
     return artifacts.make_array("attacks", config, chosen.pixels.shape, craft)
 
 
-def _attack_config(run: Run, target, kind: str, eps: float, step_size: float, steps: int) -> dict:
+def _attack_config(run: Run, target, kind: str, eps: float, steps: int) -> dict:
     return {
         **run.config(ae_module),
         "target": classifiers.weights_sha256(target),
@@ -562,22 +561,28 @@ def _attack_config(run: Run, target, kind: str, eps: float, step_size: float, st
         "n": len(run.data.test.head(run.profile.n_sweep)),
         "eps": eps,
         "steps": steps,
-        "step_size": {"pgd": step_size, "fgsm": eps}.get(kind, 0.0),
+        "step_size": {"pgd": step_size_for(eps), "fgsm": eps}.get(kind, 0.0),
     }
 
 
 def step_size_for(eps: float) -> float:
-    """PGD's step at a budget other than the paper's: a quarter of eps, so that ten steps can cross the ball, and the
-    paper's 0.01 where that is larger."""
+    """PGD's step: the paper's 0.01, or, at budgets for which that is too short, a quarter of eps, so that ten steps can
+    cross the ball."""
     return max(STEP_SIZE, eps / 4)
+
+
+def unusual_steps(eps: float) -> dict:
+    """What a configuration says of PGD where it is not the paper's ten steps of 0.01; what was made with these is found
+    under configurations that do not name them."""
+    steps = {"steps_of_pgd": STEPS, "step_size_of_pgd": step_size_for(eps)}
+    return {} if tuple(steps.values()) == (10, 0.01) else steps
 
 
 def accuracy_against_eps(run: Run, budgets: Sequence[float]) -> list[dict]:
     """The initial classifier's accuracy under noise, FGSM and PGD at several budgets (step_size_for)."""
     return [
         attacked_record(
-            run, run.classifier, run.classifier, kind, eps, stage="initial", defense="none", threat="grey_box",
-            step_size=step_size_for(eps),
+            run, run.classifier, run.classifier, kind, eps, stage="initial", defense="none", threat="grey_box"
         )
         for eps in budgets
         for kind in ("noise", "fgsm", "pgd")
@@ -585,7 +590,7 @@ def accuracy_against_eps(run: Run, budgets: Sequence[float]) -> list[dict]:
 
 
 def accuracy_against_steps(run: Run, counts: Sequence[int]) -> list[dict]:
-    """The initial classifier's accuracy under PGD of several lengths, at the paper's budget and step size."""
+    """The initial classifier's accuracy under PGD of several lengths, at the run's budget (step_size_for)."""
     return [
         attacked_record(
             run, run.classifier, run.classifier, "pgd", run.eps, stage="initial", defense="none", threat="grey_box",

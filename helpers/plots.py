@@ -280,8 +280,9 @@ def ladder_figure(rungs: dict[str, dict[str, dict]], clean: dict[str, dict], tit
         axis.errorbar(values, rows + shift, xerr=error, fmt=marker, color=color, capsize=3, label=stage)
         for value, end, row in zip(values, values + error[1], rows + shift, strict=True):
             axis.annotate(
-                f"{value:.1f}", (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=color
-            )
+                f"{value:.1f}", (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=color,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )  # fmt: skip
         axis.axvline(100 * clean[stage]["accuracy"], color=color, linestyle="--", linewidth=1)
     axis.axvline(10, color="#666666", linestyle=":", linewidth=1)
     axis.text(10.6, rows[0] + 0.5, "guessing", va="center", fontsize=9, color="#666666")

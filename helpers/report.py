@@ -16,11 +16,14 @@ from pathlib import Path
 
 import nbformat
 
-from . import datasets, pages, provenance, settings, tables
+from . import artifacts, datasets, pages, provenance, settings, tables
 from .registry import MODELS
 from .settings import CourseError, write_atomically
 
 NOTEBOOKS = settings.ROOT / "notebooks"
+
+RUNNING = ".running"
+"""A file in a report's folder: the lock of who writes it, and the mark of a folder that a report may replace."""
 
 
 def numbered() -> list[Path]:
@@ -68,11 +71,17 @@ def execute(notebook: Path, output: Path, parameters: dict) -> dict:
     Returns:
         Its name and title, seconds, the peak memory of its kernel, and the error (None if there was none). The executed
         notebook is written to ``output`` either way.
+
+    Raises:
+        CourseError: the notebook has not all of the parameters, or ``output`` is the notebook itself.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     check_parameters(notebook, parameters)
+    if output.resolve() == notebook.resolve():
+        raise CourseError(f"{notebook.name} would be overwritten by its own run; name another folder: --out")
     _prepare_progress()
     output.parent.mkdir(parents=True, exist_ok=True)
     start, error = time.perf_counter(), None
@@ -84,12 +93,27 @@ def execute(notebook: Path, output: Path, parameters: dict) -> dict:
             )  # fmt: skip
         except PapermillExecutionError as failed:
             error = {"cell": failed.exec_count, "name": failed.ename, "message": failed.evalue, "source": failed.source}
+        except DeadKernelError:
+            error = _death_in(output)
     return {
         "notebook": notebook.stem,
         "title": title_of(notebook),
         "seconds": round(time.perf_counter() - start, 1),
         "peak_mib": memory.peak_mib,
         "error": error,
+    }
+
+
+def _death_in(executed: Path) -> dict:
+    """The error of a notebook whose kernel died: in the cell after the last that was finished."""
+    code = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
+    done = sum(cell.execution_count is not None for cell in code)
+    message = "the kernel died, most often because the memory did not suffice; what was finished is kept"
+    return {
+        "cell": done + 1,
+        "name": "CourseError",
+        "message": message,
+        "source": code[min(done, len(code) - 1)].source,
     }
 
 
@@ -134,7 +158,8 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
         Whether all notebooks ran to their end.
 
     Raises:
-        CourseError: a parameter is wrong, or the data cannot be had. Nothing is run, and an older report stays.
+        CourseError: a parameter is wrong, the data cannot be had, the folder is no report's, or another report is being
+            written into it. Nothing is run, and an older report stays.
     """
     settings.profile(parameters["profile"])
     notebooks = [find(name) for name in only] or chapters()
@@ -146,6 +171,30 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
     if data.notice:
         say(f"\n*** {data.notice}\n")
         os.environ["COURSE_OFFLINE"] = "1"  # one answer for all notebooks, and no notebook waits for the network again
+    _check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUNNING).touch()
+    busy = f"another report is being written into {folder.name}/; wait for it, or name another folder: --out"
+    with artifacts.sole(folder / RUNNING, busy):
+        return _build(parameters, folder, notebooks, data, bool(only))
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder in which a report would replace what is no report's."""
+    place, ours = folder.resolve(), settings.ROOT.resolve()
+    sources = [ours / name for name in ("data", "figures", "helpers", "notebooks", "sweeps", "tests", "weights")]
+    if place == ours or any(place.is_relative_to(source) for source in sources):
+        raise CourseError(f"{place.name}/ is the course's own; name another folder for the report: --out")
+    replaced = [name for name in ("notebooks", "figures") if (folder / name).exists()]
+    known = place.is_relative_to(ours / "report") or any((folder / name).is_file() for name in (RUNNING, "run.json"))
+    if replaced and not known:
+        raise CourseError(
+            f"{place.name}/ holds {' and '.join(replaced)}, which no report made and a report would replace; name "
+            "another folder: --out"
+        )
+
+
+def _build(parameters: dict, folder: Path, notebooks: list[Path], data: datasets.Data, some: bool) -> bool:
     started, runs = datetime.now(UTC), []
     executed = folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
@@ -160,7 +209,7 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
                 say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
         for file in _weights_without_card(parameters):
             datasets.sha256_of(file)
-    write(folder, parameters, data, runs, started, used, [path.stem for path in notebooks] if only else [])
+    write(folder, parameters, data, runs, started, used, [path.stem for path in notebooks] if some else [])
     (folder / "report.pdf").unlink(missing_ok=True)
     try:
         pages.print_to_pdf(folder / "index.html", folder / "report.pdf")

@@ -36,7 +36,7 @@ from . import (
 from . import autoencoder as ae_module
 from .architectures import ARCHITECTURES, Architecture, architecture_of
 from .backend import keras
-from .pipeline import SOURCES, STEP_SIZE, STEPS, Answers, Run
+from .pipeline import SOURCES, STEPS, Answers, Run
 from .settings import CourseError
 from .training import to_float
 
@@ -355,7 +355,7 @@ def _attacked(run: Run, model: keras.Model, chosen: datasets.Split, kind: str) -
     """Which images the initial classifier still names behind the autoencoder after an attack through both."""
     images, labels = chosen.take()
     aimed = attacked_through(model, pipeline.for_attack(run.classifier), kind)
-    moved = attacks.pgd(aimed, images, labels, run.eps, step_size=STEP_SIZE, steps=STEPS, seed=run.seed)
+    moved = pipeline.attack(aimed, images, labels, "pgd", run.eps, run.seed)
     correct = evaluation.is_correct(ae_module.defended(model, run.classifier), moved, labels)
     return [int(right) for right in correct]
 

@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -293,6 +295,24 @@ def test_code_counts(version, old, new):
 def test_every_module_counts():
     assert artifacts.code_version(artifacts, settings) != artifacts.code_version(artifacts)
     assert artifacts.code_version(artifacts) == artifacts.code_version(artifacts)
+
+
+def test_a_module_that_was_edited_after_it_was_loaded_is_refused(version, tmp_path, monkeypatch):
+    """Else what the old code makes would be kept as the new code's."""
+    old = version(CODE)
+    file, module = tmp_path / "module1.py", types.ModuleType("module1")
+    module.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, "module1", module)
+    monkeypatch.setattr(artifacts, "_AS_LOADED", {file: CODE})
+    file.write_text(CODE.replace("# uphill", "# upwards"))
+    assert artifacts.code_version(module) == old, "a comment is no change"
+    file.write_text(CODE.replace("x + STEPS", "x - STEPS"))
+    with pytest.raises(CourseError, match=r"module1.py was changed after it had been loaded.*restart the kernel"):
+        artifacts.code_version(module)
+
+
+def test_the_course_s_modules_are_among_those_that_are_watched():
+    assert Path(settings.__file__) in artifacts._AS_LOADED and artifacts.code_version(settings)
 
 
 def test_the_parts_that_an_interrupted_run_made_are_kept(store):

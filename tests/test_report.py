@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers import (
+    artifacts,
     classifiers,
     datasets,
     evaluation,
@@ -121,6 +122,50 @@ def test_a_report_of_some_notebooks_runs_these_alone(tmp_path, monkeypatch):
     assert "networks: shipped" in (tmp_path / "out" / "index.html").read_text()
     with pytest.raises(CourseError, match="there is no notebook '09'"):
         report.build(PARAMETERS, tmp_path / "out", ["00", "09"])
+
+
+def test_a_kernel_that_dies_loses_neither_report_nor_the_rest(tmp_path, monkeypatch):
+    notebooks = tmp_path / "source"
+    notebooks.mkdir()
+    write_notebook(notebooks, "00_deadly", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    write_notebook(notebooks, "01_good", GOOD)
+    monkeypatch.setattr(report, "NOTEBOOKS", notebooks)
+    assert not report.build(PARAMETERS, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "00_deadly failed" in page and "the kernel died, most often because the memory did not suffice" in page
+    assert "SIGKILL" in page and "Title of 01_good" in page
+
+
+@pytest.mark.parametrize("name", [".", "notebooks", "weights/cifar10", "figures"])
+def test_a_report_does_not_replace_the_course(name, monkeypatch):
+    monkeypatch.setattr(report, "_build", lambda *_: pytest.fail("a report was begun"))
+    with pytest.raises(CourseError, match="is the course's own; name another folder for the report: --out"):
+        report.build(PARAMETERS, settings.ROOT / name)
+
+
+def test_a_report_replaces_reports_and_nothing_else(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(report, "_build", lambda *arguments: begun.append(arguments) or True)
+    (tmp_path / "thesis" / "notebooks").mkdir(parents=True)
+    with pytest.raises(CourseError, match="thesis/ holds notebooks, which no report made and a report would replace"):
+        report.build(PARAMETERS, tmp_path / "thesis")
+    assert not begun and (tmp_path / "thesis" / "notebooks").is_dir()
+    assert report.build(PARAMETERS, tmp_path / "new")
+    (tmp_path / "new" / "notebooks").mkdir()
+    assert report.build(PARAMETERS, tmp_path / "new") and len(begun) == 2, "its own it may replace"
+    with (
+        artifacts.sole(tmp_path / "new" / report.RUNNING, ""),
+        pytest.raises(CourseError, match="another report is being written into new/; wait for it"),
+    ):
+        report.build(PARAMETERS, tmp_path / "new")
+
+
+def test_a_run_does_not_overwrite_its_notebook(tmp_path):
+    write_notebook(tmp_path, "00_good", GOOD)
+    before = (tmp_path / "00_good.ipynb").read_bytes()
+    with pytest.raises(CourseError, match="00_good.ipynb would be overwritten by its own run"):
+        report.execute(tmp_path / "00_good.ipynb", tmp_path / "." / "00_good.ipynb", PARAMETERS)
+    assert (tmp_path / "00_good.ipynb").read_bytes() == before
 
 
 def test_minutes_are_said_to_leave_out_what_was_kept(tmp_path, monkeypatch):
