@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +20,9 @@ from .settings import CourseError
 LAB = [sys.executable, "-m", "jupyterlab", "--ServerApp.tornado_settings={'websocket_max_message_size': 200_000_000}"]
 
 NETWORKS = f"one of {', '.join(registry.MODELS)}"
+
+
+REPLACE = "take the place of a shipped one that was made with another seed or length"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,8 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     weights = commands.add_parser("weights", help="train a base classifier and ship it in weights/")
     weights.add_argument("--dataset", default="cifar10")
     weights.add_argument("--model", default="resnet20", help=NETWORKS)
-    weights.add_argument("--seed", type=int, default=0)
+    weights.add_argument("--seed", default="0", help="a whole number")
     weights.add_argument("--epochs", type=int, help="instead of the recipe's own number")
+    weights.add_argument("--replace", action="store_true", help=REPLACE)
     weights.set_defaults(do=_weights)
 
     robust = commands.add_parser("robust", help="train a hardened network and ship it in weights/")
@@ -91,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     robust.add_argument("--dataset", default="cifar10")
     robust.add_argument("--model", default="resnet20", help=NETWORKS)
     robust.add_argument("--seed", default="0", help="a whole number")
+    robust.add_argument("--replace", action="store_true", help=REPLACE)
     robust.set_defaults(do=_robust)
 
     search = commands.add_parser("search", help="train autoencoders of the search and ship them in weights/")
@@ -98,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--dataset", default="cifar10")
     search.add_argument("--model", default="resnet20", help=NETWORKS)
     search.add_argument("--seed", default="0", help="a whole number")
+    search.add_argument("--replace", action="store_true", help=REPLACE)
     search.set_defaults(do=_search)
 
     bench = commands.add_parser("bench", help="measure speeds, write figures/benchmarks.json")
@@ -237,9 +244,23 @@ def _weights(options: argparse.Namespace) -> None:
         datasets.load(options.dataset)
     if options.epochs is not None and options.epochs < 1:
         raise CourseError(f"--epochs is {options.epochs}; training takes at least 1")
-    card = base.train_base(options.dataset, options.model, options.seed, options.epochs)
+    asked = {"seed": _seed(options.seed)} | ({"epochs": options.epochs} if options.epochs else {})
+    _check_replaces(settings.WEIGHTS / options.dataset / f"{options.model}.json", asked, options.replace)
+    card = base.train_base(options.dataset, options.model, asked["seed"], options.epochs)
     for split, score in card["scores"].items():
         print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
+
+
+def _check_replaces(card: Path, asked: dict, replace: bool) -> None:
+    """Refuse to train, for a try, what would take the place of weights on which the recorded results rest."""
+    if replace or not card.is_file():
+        return
+    shipped = json.loads(card.read_text())
+    if other := [f"{name} {shipped[name]}" for name, value in asked.items() if shipped.get(name, value) != value]:
+        raise CourseError(
+            f"{card.stem} is shipped, made with {', '.join(other)}, and recorded results rest on it; add --replace to "
+            "put another one into its place"
+        )
 
 
 def _robust(options: argparse.Namespace) -> None:
@@ -247,6 +268,8 @@ def _robust(options: argparse.Namespace) -> None:
     from . import hardened, pipeline
 
     hardened.recipe_of(options.recipe)
+    card = settings.WEIGHTS / options.dataset / f"{options.model}_{options.recipe}.json"
+    _check_replaces(card, {"seed": _seed(options.seed)}, options.replace)
     run = pipeline.start(options.dataset, options.model, seed=_seed(options.seed), networks="auto")
     card = hardened.make(run, options.recipe)
     epoch = card.get("kept_epoch", len(card["history"]))
@@ -265,6 +288,9 @@ def _search(options: argparse.Namespace) -> None:
     everything = [name for name, one in architectures.ARCHITECTURES.items() if one.trained]
     names = everything if options.name == "all" else [options.name]
     architectures.architecture_of(names[0])
+    for name in names:
+        card = settings.WEIGHTS / options.dataset / "search" / f"{options.model}_{name}.json"
+        _check_replaces(card, {"seed": _seed(options.seed)}, options.replace)
     run = pipeline.start(options.dataset, options.model, seed=_seed(options.seed))
     for name in names:
         card = search.make(run, name)
@@ -294,7 +320,10 @@ def _audit(options: argparse.Namespace) -> None:
     settings.profile(options.profile)
     from . import audit, pipeline, tables
 
-    found = audit.audit(pipeline.start(**parameters), options.initial_only)
+    run = pipeline.start(**parameters)
+    if options.out == settings.FIGURES / "audit.json":
+        audit.check_recordable(run, options.initial_only)
+    found = audit.audit(run, options.initial_only)
     audit.write(found, options.out)
     print(tables.audit_table(found).to_string())
 
@@ -345,8 +374,10 @@ def _cost(options: argparse.Namespace) -> None:
     for name, value in (("--cores", options.cores), ("--threads", options.threads)):
         if value < 1:
             raise CourseError(f"{name} is {value}; it must be at least 1")
-    from . import cost
+    from . import cost, sweep
 
+    if options.dataset not in sweep.DATASETS:
+        raise CourseError(f"unknown data set {options.dataset!r}; choose one of {', '.join(sweep.DATASETS)}")
     cost.write(cost.measure(options.dataset, models, options.cores, options.threads), options.out)
     print(os.path.relpath(options.out))
 

@@ -111,8 +111,18 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
                 else:
                     shutil.rmtree(checkpoints(kind, config), ignore_errors=True)
     except OSError as error:
+        if not _is_of_the_disk(error):
+            raise
         raise cannot_write(file, error) from error
     return file
+
+
+def _is_of_the_disk(error: OSError) -> bool:
+    """Whether a file could not be written: an OSError of a producer may be anything, such as a file that it lacks."""
+    # NumPy tells a full disk by its own words, without a number.
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR) or (
+        "requested and" in str(error)
+    )
 
 
 def tidy() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import evaluation, pipeline, settings
+from . import evaluation, pipeline, settings, tables
 from .pipeline import Run
 from .protocol import Protocol
+from .settings import CourseError
 
 VARIANTS = {
     "raw_gradient": ("attack without normalisation", Protocol(attack_normalises=False)),
@@ -70,6 +71,21 @@ def audit(run: Run, initial_only: bool = False) -> dict:
         rows.append(_row(*ANEW, _made_anew(run, baseline), baseline))
     parameters = {"model": run.model, "profile": run.profile.name, "seed": run.seed, "eps": run.eps}
     return {"parameters": parameters, "data": run.data.provenance, "rows": rows}
+
+
+def check_recordable(run: Run, initial_only: bool) -> None:
+    """Refuse to put into figures/audit.json what must not stand beside the paper there, before it is computed.
+
+    Raises:
+        CourseError: the run is no course's run on CIFAR-10 at the paper's budget, or a fuller audit is recorded.
+    """
+    why = ""
+    if not run.comparable or run.weights != "course" or run.profile.name == "smoke":
+        why = "holds audits of the course's networks on CIFAR-10, in quick or full, at 8/255"
+    elif initial_only and (found := tables.recorded_audit(run.model)) and len(found["rows"][0]["records"]) > 3:
+        why = f"has the whole audit of {run.model}, which one of the initial classifier alone would replace"
+    if why:
+        raise CourseError(f"figures/audit.json {why}; name another file: --out")
 
 
 def _made_anew(run: Run, baseline: list[pipeline.Answers]) -> list[pipeline.Answers]:

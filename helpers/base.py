@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import artifacts, classifiers, datasets, evaluation, provenance, registry, settings, training
+from . import artifacts, classifiers, datasets, evaluation, networks, provenance, registry, settings, training
 from .backend import keras, tf
 from .datasets import Data
 
@@ -45,6 +45,7 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
         "epochs": epochs or length,
         "recipe": {**training.BASE_RECIPE, "peak_rate": peak_rate},
         "precision": precision,
+        "code": artifacts.code_version(training, classifiers, networks),
     }
     averaging = {**training.AVERAGING_RECIPE, **changes}
     if beginning:

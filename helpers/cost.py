@@ -267,7 +267,9 @@ def run_in_a_store_of_its_own(grid: Grid, cores: int) -> Ended:
         course = {"env": environment, "cwd": settings.ROOT, "capture_output": True, "text": True}
         # The data are unpacked or cropped once in every store, which is no job's cost.
         load = f"from helpers import datasets; datasets.load({grid.dataset!r})"
-        subprocess.run([sys.executable, "-c", load], check=True, **course)
+        loaded = subprocess.run([sys.executable, "-c", load], **course)
+        if loaded.returncode:
+            raise CourseError(f"{grid.dataset} could not be loaded: {loaded.stderr.strip()[-500:]}")
         start = time.time()
         command = [sys.executable, "-m", "helpers", "sweep", str(file), "--cores", str(cores)]
         done = subprocess.run(command, **course)

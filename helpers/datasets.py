@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -203,7 +204,7 @@ def _download_cifar10() -> Path:
     """Fetch the archive into data/ (progress bar, retries, checksum, atomic: all pooch's)."""
     import pooch
 
-    if os.environ.get("COURSE_OFFLINE") == "1":
+    if settings.switch("COURSE_OFFLINE"):
         raise CifarNotFound("COURSE_OFFLINE=1 forbids downloading it")
     try:
         fetched = pooch.create(
@@ -221,7 +222,7 @@ def _unpack(archive: Path, origin: str) -> tuple[Path, str]:
     """Unpack an archive once into the artifacts, under its checksum; an interrupted unpacking leaves nothing."""
     sha256 = sha256_of(archive)
     target = settings.ARTIFACTS / "datasets" / f"cifar10-{sha256[:16]}"
-    if not target.is_dir():
+    if _missing(target / CIFAR_FOLDER):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-") as scratch:
             try:
@@ -239,11 +240,12 @@ def _unpack(archive: Path, origin: str) -> tuple[Path, str]:
                 raise CourseError(f"{archive.name} ({origin}) lacks {missing}; fetch it again")
             try:
                 os.replace(scratch, target)
-            except OSError:  # another process was faster; its copy is as good
-                if not target.is_dir():
-                    raise
-            else:
-                Path(scratch).mkdir()  # for TemporaryDirectory to remove
+            except OSError:
+                if _missing(target / CIFAR_FOLDER):  # somebody deleted a damaged batch
+                    shutil.rmtree(target)
+                    os.replace(scratch, target)
+                # else another process was faster; its copy is as good
+            Path(scratch).mkdir(exist_ok=True)  # for TemporaryDirectory to remove
     return target / CIFAR_FOLDER, sha256
 
 

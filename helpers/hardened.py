@@ -18,15 +18,19 @@ import numpy as np
 
 from . import (
     artifacts,
+    attacks,
     classifiers,
     datasets,
     devices,
     evaluation,
+    losses,
+    networks,
     pipeline,
     provenance,
     robust,
     settings,
     smoothing,
+    training,
 )
 from . import autoencoder as ae_module
 from .backend import keras
@@ -141,7 +145,11 @@ def make(run: Run, name: str) -> dict:
         "seed": run.seed,
         "n": len(chosen),
         "precision": settings.training_precision(),
+        "watched": WATCHED,
+        "code": artifacts.code_version(robust, smoothing, training, attacks, losses, classifiers, networks, ae_module),
     }
+    if front and isinstance(recipe, robust.Recipe) and run.networks != "shipped":
+        config["autoencoder_profile"] = run.profile.name
 
     def train(path: Path) -> None:
         keras.utils.set_random_seed(run.seed)

@@ -144,8 +144,8 @@ def measure(
                 compute = _attacked_by(attacker, model, images, labels)
             config = {
                 **run.config(ae_module, evaluation, apgd, square, worst_case),
-                "assessed": classifiers.weights_sha256(model),
-                "target": classifiers.weights_sha256(target),
+                "assessed": pipeline.checksum(model),
+                "target": pipeline.checksum(target),
                 "rung": name,
                 "budget": eps,
                 "steps": steps,

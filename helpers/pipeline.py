@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -140,7 +140,9 @@ def start(
 def _ships_for(run: Run) -> bool:
     """Whether weights/ has what this run would train: of its initial classifier, budget and seed."""
     cards = [classifiers.shipped(run.data.name, f"{run.model}_{part}").with_suffix(".json") for part in PARTS]
-    makes_them = run.profile.name == "full" and os.environ.get("COURSE_NETWORKS") != "shipped"
+    if (asked := os.environ.get("COURSE_NETWORKS", "")) not in ("", "shipped"):
+        raise CourseError(f"COURSE_NETWORKS is {asked!r}; set it to shipped, or leave it out")
+    makes_them = run.profile.name == "full" and asked != "shipped"
     if makes_them or not all(card.is_file() for card in cards):
         return False
     initial = classifiers.weights_sha256(run.classifier)
@@ -195,6 +197,19 @@ def _fill_attacked(run: Run, images: Split, kind: str, config: dict, out: np.nda
         artifacts.fill_in_parts("attacks", config, out, size, produce, bar.update)
 
 
+def checksum(model: keras.Model) -> str:
+    """A model's weights, and the names of what stands in it without any (a blur), which they do not tell apart."""
+    return ":".join([classifiers.weights_sha256(model), *_without_weights(model)])
+
+
+def _without_weights(model: keras.Model) -> Iterator[str]:
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Lambda) or (isinstance(layer, keras.Model) and not layer.weights):
+            yield layer.name
+        elif isinstance(layer, keras.Model):
+            yield from _without_weights(layer)
+
+
 _FOLDED: dict[tuple, keras.Model] = {}
 
 
@@ -204,7 +219,7 @@ def for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
     Not ``normalised`` it is another function: the network as if its normalisation were not there.
     """
     statistics = [(x.mean.tobytes(), x.std.tobytes()) for x in model.submodules if isinstance(x, classifiers.Normalize)]
-    key = classifiers.weights_sha256(model), *statistics, normalised
+    key = checksum(model), *statistics, normalised
     if key not in _FOLDED:
         _FOLDED[key] = folding.folded(model if normalised else classifiers.renormalised(model, [0.0] * 3, [1.0] * 3))
     return _FOLDED[key]
@@ -378,7 +393,9 @@ class _BestOnTest:
         best = training.load_with_history(None, self._file)[0] if self._file.is_file() else dict.fromkeys(scores, 0.0)
         if any(scores[name] > best[name] for name in scores):
             highest = {name: max(scores[name], best[name]) for name in scores}
-            training.save_with_history(self._model, [highest], self._file)
+            beside = self._file.with_name("kept.part.npz")  # a run that is killed here leaves the file before
+            training.save_with_history(self._model, [highest], beside)
+            os.replace(beside, self._file)
         return scores
 
     def restore(self) -> None:
@@ -556,7 +573,7 @@ def attacked_images(run: Run, target, kind: str, eps: float, *, steps: int = STE
 def _attack_config(run: Run, target, kind: str, eps: float, steps: int) -> dict:
     return {
         **run.config(ae_module),
-        "target": classifiers.weights_sha256(target),
+        "target": checksum(target),
         "attack": kind,
         "n": len(run.data.test.head(run.profile.n_sweep)),
         "eps": eps,
@@ -610,7 +627,7 @@ def correct(run: Run, classifier: keras.Model, split: str, name: str) -> np.ndar
 
 
 def _assessed(run: Run, model: keras.Model) -> dict:
-    return {**run.config(ae_module, evaluation), "assessed": classifiers.weights_sha256(model)}
+    return {**run.config(ae_module, evaluation), "assessed": checksum(model)}
 
 
 def _fields(run: Run, stage: str, defense: str, kind: str, threat: str) -> dict:
@@ -632,12 +649,13 @@ def _cached_correct(config: dict, assess: Callable[[], np.ndarray]) -> np.ndarra
     return np.array(artifacts.make_json("correct", config, lambda: [int(c) for c in assess()]), bool)
 
 
-def ship(run: Run) -> dict[str, np.ndarray]:
-    """Put a run's autoencoder and fine-tuned classifier into weights/, each with its card.
+def answers(run: Run) -> dict[str, np.ndarray]:
+    """Which test images were classified correctly, by cell (Answers.cell): what verify compares with."""
+    return {answers.cell: answers.correct for answers in static_answers(run) + aware_answers(run)}
 
-    Returns:
-        Which test images were classified correctly, by cell (Answers.cell): what verify compares with.
-    """
+
+def ship(run: Run) -> None:
+    """Put a run's autoencoder and fine-tuned classifier into weights/, each with its card."""
     config = {"profile": run.profile.name, "seed": run.seed, "eps": run.eps, "protocol": run.protocol.changes()}
     for part, (model, history) in {"ae": autoencoder(run), "fine_tuned": fine_tuned(run)}.items():
         file = classifiers.shipped(run.data.name, f"{run.model}_{part}")
@@ -655,4 +673,3 @@ def ship(run: Run) -> dict[str, np.ndarray]:
             "history": history,
         }
         settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
-    return {answers.cell: answers.correct for answers in static_answers(run) + aware_answers(run)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,9 +34,12 @@ another processor or library computes."""
 def record(folder: Path) -> None:
     """Copy a finished report into the tree; what was recorded of other networks stays.
 
+    Nothing is written before all is checked.
+
     Raises:
-        CourseError: there is no report, one of its notebooks failed, or its networks are not to be had any more; it is
-            of some notebooks, and nothing with its parameters is recorded.
+        CourseError: there is no report, one of its notebooks failed, or it is not of this tree's code, notebooks and
+            networks; it is of some notebooks, and nothing with its parameters is recorded; it is of other weights than
+            the course's.
     """
     if not (folder / "run.json").is_file():
         raise CourseError(f"there is no report in {folder.name}/; make one first (make report)")
@@ -44,6 +47,8 @@ def record(folder: Path) -> None:
     if failed := [run["notebook"] for run in info["notebooks"] if run["error"]]:
         raise CourseError(f"{', '.join(failed)} failed in that report; mend it and run it again before recording")
     found = json.loads((folder / "results.json").read_text())
+    if found["parameters"]["weights"] != "course":
+        raise CourseError("the report is of other weights than the course's; only results of those are recorded")
     run = pipeline.start(**found["parameters"])
     if run.data.sha256 != found["data"]["sha256"]:
         raise CourseError(
@@ -53,24 +58,25 @@ def record(folder: Path) -> None:
     model = found["parameters"]["model"]
     into, before = settings.FIGURES / model, tables.recorded_results()
     if info.get("only"):
-        if before["runs"].get(model) != {"parameters": found["parameters"], "data": found["data"]}:
+        if not _same_run(before["runs"].get(model), found):
             raise CourseError(
                 f"the report in {folder.name}/ is of {', '.join(info['only'])} alone, and no whole run of {model} with "
                 "its parameters is recorded; record one first (make report or make full, make record)"
             )
         info, results = with_part(json.loads((into / "run.json").read_text()), info), with_records(before, found)
+        answers = None
     else:
-        answers = pipeline.ship(run)
+        answers, results = pipeline.answers(run), merged(before, found)
         _check_counts(_by_cell(found["records"], found["parameters"]["eps"]), answers)
+    notebooks = _notebooks_of(folder) if model == RECORDED_NOTEBOOKS else {}
+    if answers is not None:
+        pipeline.ship(run)
         write_atomically(into / "answers.npz", _packed(answers))
-        results = merged(before, found)
     write_atomically(into / "run.json", json.dumps(info, indent=1).encode())
     for png in (folder / "figures").glob("*.png"):
         write_atomically(into / png.name, png.read_bytes())
-    if model == RECORDED_NOTEBOOKS:
-        for executed in sorted((folder / "notebooks").glob("*.ipynb")):
-            notebook, outputs = report.find(executed.name), nbformat.read(executed, as_version=4)
-            write_atomically(notebook, nbformat.writes(_as_committed(notebook, outputs)).encode())
+    for notebook, text in notebooks.items():
+        write_atomically(notebook, text.encode())
     write_atomically(settings.FIGURES / "results.json", json.dumps(results, indent=1).encode())
     tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, readme(results))
 
@@ -109,6 +115,30 @@ def with_part(info: dict, part: dict) -> dict:
     parts = [p for p in info.get("parts", []) if p["only"] != part["only"]]
     about = {key: part[key] for key in ("only", "started", "minutes", "resumed", "weights", "environment")}
     return {**info, "notebooks": [notebooks[name] for name in sorted(notebooks)], "parts": [*parts, about]}
+
+
+def _same_run(recorded: dict | None, found: dict) -> bool:
+    """Whether a report has the parameters and the images of a recorded run; where the images lay is no matter."""
+    return recorded is not None and (
+        (recorded["parameters"], recorded["data"]["sha256"]) == (found["parameters"], found["data"]["sha256"])
+    )
+
+
+def _notebooks_of(folder: Path) -> dict[Path, str]:
+    """The source notebooks with the outputs of a report's, as they are to be committed."""
+    found = {}
+    for executed in sorted((folder / "notebooks").glob("*.ipynb")):
+        notebook, outputs = report.find(executed.name), nbformat.read(executed, as_version=4)
+        code = {cell.id: cell.source for cell in outputs.cells if cell.cell_type == "code"}
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            parameters = "parameters" in cell.metadata.get("tags", [])
+            if cell.cell_type == "code" and not parameters and code.get(cell.id) != cell.source:
+                raise CourseError(
+                    f"{notebook.name}: cell {cell.id} is not the one that ran in the report; make the report again "
+                    "(what has not changed is kept), then record it"
+                )
+        found[notebook] = nbformat.writes(_as_committed(notebook, outputs))
+    return found
 
 
 def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -174,7 +204,7 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
 
     Raises:
         CourseError: nothing is recorded of the network; a weight file is missing or not the one that its card
-            describes; the data are not the recorded ones.
+            describes; the data set is another than the recorded one.
     """
     results = tables.recorded_results()
     if model not in results["runs"]:
@@ -187,8 +217,11 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
         if cell not in records:
             raise CourseError(f"figures/results.json lacks the record {cell} of {model}; record the run anew")
     run = pipeline.start(**about["parameters"], networks="shipped")
-    if run.data.sha256 != about["data"]["sha256"]:
+    if any(run.data.provenance[key] != about["data"][key] for key in ("dataset", "train", "validation", "test")):
         raise CourseError(f"these are other images ({run.data.name}) than those that {model} was recorded on")
+    if run.data.sha256 != about["data"]["sha256"]:
+        # The same images come as several files: the archive, unpacked batches, archives that others made from pictures.
+        settings.note(f"{model} was recorded on another copy of {run.data.name}; where images differ, answers may")
     smaller = replace(run.profile, n_test=min(images, run.profile.n_test), n_sweep=min(images, run.profile.n_sweep))
     with _fresh_store():
         small = replace(run, profile=smaller)
@@ -196,8 +229,8 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
     others = [r for r in results["records"] if r["model"] == model and r not in records.values()]
     return [
         *(_agrees_with_itself(r) for r in others),
-        *(_as_its_card(name, hardened.network(run, name)[2]) for name in hardened.shipped(run)),
-        *(_as_its_card(name, search.card(run, name)) for name in search.available(run) if ARCHITECTURES[name].trained),
+        *(_as_its_card(name, lambda name=name: hardened.network(run, name)[2]) for name in _hardened_in(others)),
+        *(_as_its_card(name, lambda name=name: search.card(run, name)) for name in _searched_in(others)),
         *(_counted(cell, records[cell], correct) for cell, correct in answers.items()),
         *(_repeated(cell, correct[: len(now[cell])], now[cell]) for cell, correct in answers.items()),
     ]
@@ -211,9 +244,25 @@ def _agrees_with_itself(record: dict) -> Finding:
     return Finding(what, f"{100 * record['accuracy']:.2f}%", f"{100 * expected['accuracy']:.2f}%", holds)
 
 
-def _as_its_card(name: str, card: dict) -> Finding:
-    """That a network is the one its card describes: whoever reads the card (hardened.network, search.card) raises
-    otherwise."""
+def _hardened_in(records: list[dict]) -> list[str]:
+    """The hardened networks that records are of."""
+    named = {record["stage"] for record in records}
+    named |= {"denoiser_25" for record in records if record["defense"] == "denoised_smoothing"}
+    return sorted(named & set(hardened.RECIPES))
+
+
+def _searched_in(records: list[dict]) -> list[str]:
+    """The trained autoencoders of the search that records are of."""
+    named = {record["defense"].removeprefix("ae:") for record in records if record["defense"].startswith("ae:")}
+    return [name for name in ARCHITECTURES if name in named and ARCHITECTURES[name].trained]
+
+
+def _as_its_card(name: str, read: Callable[[], dict]) -> Finding:
+    """Whether a network is there, and is the one its card describes: whoever reads the card raises otherwise."""
+    try:
+        card = read()
+    except CourseError as error:
+        return Finding(f"{name}: weights", "as its card says", str(error), False)
     return Finding(f"{name}: weights", card["file_sha256"][:12], "the same", True)
 
 

@@ -237,9 +237,14 @@ def write(
         only: their names, where they are not all of the course's.
     """
     records, figures, parts = [], [], []
-    names = [run["notebook"] for run in runs]
+    names, path = [run["notebook"] for run in runs], str(parameters["weights"])
+    parameters = {**parameters, "weights": Path(path).name}  # a report is passed on: no folder of this machine in it
     for name in names:
-        executed = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
+        file = folder / "notebooks" / f"{name}.ipynb"
+        if path != parameters["weights"]:
+            text = file.read_text().replace(json.dumps(path)[1:-1], parameters["weights"])
+            write_atomically(file, text.encode())
+        executed = nbformat.read(file, as_version=4)
         records += records_in(executed)
         figures += figures_in(executed)
         parts.append(pages.chapter(executed, name, names))

@@ -28,11 +28,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from . import artifacts, attacks, autoencoder, classifiers, evaluation, losses
+from . import artifacts, attacks, autoencoder, evaluation, losses
 from . import square as square_module
 from .attacks import Model
 from .backend import keras, tf
-from .pipeline import STEP_SIZE, STEPS, Run, inputs
+from .pipeline import STEPS, Run, checksum, inputs, step_size_for
 from .settings import CourseError
 from .square import square
 from .training import to_float
@@ -64,7 +64,7 @@ def paper_pgd(
     that ten steps can cross the ball."""
     return attacks.pgd(
         model, images, labels, eps,
-        step_size=max(STEP_SIZE, eps / 4), steps=steps, seed=seed, loss=loss, batch_size=BATCH,
+        step_size=step_size_for(eps), steps=steps, seed=seed, loss=loss, batch_size=BATCH,
     )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def of_run(run: Run, model: keras.Model, attacked: str | None = None, transfer: 
     given = {"attacked": attacked, "transfer": transfer}
     config = {
         **run.config(autoencoder, evaluation, square_module, sys.modules[__name__]),
-        "assessed": classifiers.weights_sha256(model),
+        "assessed": checksum(model),
         "given": given,
         "n": n,
         "profile": run.profile.name,

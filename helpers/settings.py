@@ -10,7 +10,7 @@ import sys
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,8 +91,8 @@ def profile(name: str, **changes) -> Profile:
 
 def check_seed(seed: int) -> None:
     """Refuse a seed that Keras and NumPy would refuse."""
-    if not 0 <= seed < 2**32:
-        raise CourseError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise CourseError(f"seed is {seed!r}; it must be a whole number from 0 to {2**32 - 1}")
 
 
 def check_eps(eps: float, name: str = "eps", norm: str = "linf") -> None:
@@ -101,6 +101,18 @@ def check_eps(eps: float, name: str = "eps", norm: str = "linf") -> None:
         raise CourseError(f"{name} is {eps!r}; it must be a number in [0, 1], such as 8/255")
     if eps > 1 and norm == "linf":
         raise CourseError(f"{name} is {eps:g}, but images are in [0, 1]: write {eps:g}/255 for {eps:g} grey levels")
+
+
+def switch(name: str) -> bool:
+    """Whether an environment variable is set to 1.
+
+    Raises:
+        CourseError: it is neither 0 nor 1; so that "true" is not taken for no.
+    """
+    value = os.environ.get(name, "")
+    if value not in ("", "0", "1"):
+        raise CourseError(f"{name} is {value!r}; set it to 1, or to 0")
+    return value == "1"
 
 
 def training_precision() -> str:
@@ -178,8 +190,32 @@ def note(text: str) -> None:
     if not target:
         print(text, file=sys.stderr, flush=True)
         return
-    with open(target, "a") as file:
+    with suppress(OSError), open(target, "a") as file:  # nobody may be there to read it, and the work goes on
         file.write(f"{text}\n")
+
+
+class _Bar:
+    """A file for a progress bar; where it cannot be written (its folder or terminal is gone), the work goes on."""
+
+    def __init__(self, target: str):
+        self._file = None
+        with suppress(OSError):
+            self._file = open(target, "a", buffering=1)  # noqa: SIM115 (closed in close)
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            if self._file:
+                self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            if self._file:
+                self._file.flush()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            if self._file:
+                self._file.close()
 
 
 class progress:
@@ -195,7 +231,7 @@ class progress:
             from tqdm import tqdm  # tqdm.auto would put a widget into the notebook all the same
         else:
             from tqdm.auto import tqdm
-        self._file = open(target, "a", buffering=1) if target else None  # noqa: SIM115 (closed in __exit__)
+        self._file = _Bar(target) if target else None
         options = {"file": self._file, "mininterval": 10, "ascii": True} if target else {"leave": False}
         self._bar = tqdm(total=total, initial=initial, desc=title, dynamic_ncols=True, **options)
 

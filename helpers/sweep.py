@@ -285,11 +285,15 @@ def trainings(grid: Grid) -> list[Training]:
 
 
 @cache
-def version() -> str:
-    """A checksum of the code that jobs run (CODE)."""
+def version(grid: Grid) -> str:
+    """A checksum of the code that jobs run (CODE) and of the weight files that the grid begins with: Snakemake runs a
+    job again where it is another."""
     digest = hashlib.sha256()
     for name in CODE:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    for model in grid.model:
+        file = settings.WEIGHTS / grid.dataset / f"{model}.h5" if grid.weights == "course" else Path(grid.weights)
+        digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:12]
 
 

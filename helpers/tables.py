@@ -193,9 +193,10 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
 
 
 def recorded_audit(model: str) -> dict | None:
-    """A network's part of figures/audit.json (audit.audit); None where there is none."""
+    """A network's part of figures/audit.json (audit.audit); None where there is none of CIFAR-10."""
     file = settings.FIGURES / "audit.json"
-    return json.loads(file.read_text()).get(model) if file.is_file() else None
+    found = json.loads(file.read_text()).get(model) if file.is_file() else None
+    return found if found and found["data"]["dataset"].startswith("CIFAR-10") else None
 
 
 def audit_table(audit: dict) -> pd.DataFrame:

@@ -297,6 +297,14 @@ def test_every_module_counts():
     assert artifacts.code_version(artifacts) == artifacts.code_version(artifacts)
 
 
+def test_what_is_no_matter_of_the_disk_is_not_said_to_be(store):
+    def lacks_a_file(_):
+        raise FileNotFoundError(errno.ENOENT, "no such file", "history.json")
+
+    with pytest.raises(FileNotFoundError, match="history.json"):
+        artifacts.make("ae", CONFIG, ".txt", lacks_a_file)
+
+
 def test_a_module_that_was_edited_after_it_was_loaded_is_refused(version, tmp_path, monkeypatch):
     """Else what the old code makes would be kept as the new code's."""
     old = version(CODE)

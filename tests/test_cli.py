@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 
-from helpers import base, datasets, report, settings
+from helpers import base, datasets, pipeline, report, settings
 from helpers.__main__ import main
+from helpers.settings import CourseError
 
 
 @pytest.fixture
@@ -48,6 +50,9 @@ BAD = {
     "seed fraction": (["report", "--seed", "1.5"], "seed is '1.5', which is not a"),
     "seed negative": (["report", "--seed", "-1"], "seed is -1"),
     "seed too large": (["report", "--seed", "4294967296"], "seed is 4294967296"),
+    "seed of weights": (["weights", "--seed", "-1"], "seed is -1"),
+    "seed of weights text": (["weights", "--seed", "x"], "seed is 'x', which is not a"),
+    "data set of cost": (["cost", "--dataset", "mnist"], "unknown data set 'mnist'; choose one of cifar10, patches10"),
     "weights missing": (["report", "--weights", "nowhere.h5"], "no weight file nowhere.h5"),
     "notebook": (["run", "99"], "there is no notebook '99'; choose one of 00_start_here"),
     "unknown parameter": (
@@ -104,7 +109,7 @@ def test_a_report_that_failed_is_not_recorded(tmp_path, capsys):
     assert "01_fgsm_and_pgd failed in that report; mend it" in error_of(capsys, "record", "--out", str(tmp_path))
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["report", "--colour", "blue"], ["weights", "--seed", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["report", "--colour", "blue"], ["weights", "--epochs", "x"]])
 def test_unknown_words(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -138,9 +143,45 @@ def test_weights_prints_the_scores(monkeypatch, capsys):
     asked = []
     scores = {"test": {"correct": 9_123, "n": 10_000, "accuracy": 0.9123}}
     monkeypatch.setattr(base, "train_base", lambda *given: asked.append(given) or {"scores": scores})
-    assert main(["weights", "--dataset", "patches10", "--seed", "2", "--epochs", "1"]) == 0
+    assert main(["weights", "--dataset", "patches10", "--seed", "2", "--epochs", "1", "--replace"]) == 0
     assert asked == [("patches10", "resnet20", 2, 1)]
     assert capsys.readouterr().out == "test: 9,123 of 10,000 correct, 91.23%\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, with_what",
+    [
+        (["weights", "--epochs", "1"], "resnet20 is shipped, made with epochs"),
+        (["weights", "--seed", "1"], "resnet20 is shipped, made with seed 0"),
+        (["robust", "madry", "--seed", "1"], "resnet20_madry is shipped, made with seed 0"),
+        (["search", "all", "--seed", "1"], "resnet20_d1_c2 is shipped, made with seed 0"),
+    ],
+)
+def test_a_try_does_not_take_the_place_of_shipped_weights(monkeypatch, capsys, arguments, with_what):
+    monkeypatch.setattr(base, "train_base", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr(pipeline, "start", lambda *_, **__: pytest.fail("it was begun"))
+    message = error_of(capsys, *arguments)
+    assert with_what in message and "add --replace" in message
+
+
+def test_the_same_again_takes_the_place_of_itself(monkeypatch):
+    asked = []
+    monkeypatch.setattr(base, "train_base", lambda *given: asked.append(given) or {"scores": {}})
+    assert main(["weights"]) == 0 and asked == [("cifar10", "resnet20", 0, None)]
+
+
+def test_an_audit_that_may_not_stand_beside_the_paper_is_not_recorded(monkeypatch, capsys, tmp_path):
+    from helpers import audit
+
+    monkeypatch.setattr(audit, "audit", lambda *_: pytest.fail("it was computed"))
+    message = error_of(capsys, "audit", "--dataset", "patches10")
+    assert "figures/audit.json holds audits of the course's networks on CIFAR-10" in message and "--out" in message
+    run = SimpleNamespace(comparable=True, weights="course", profile=settings.PROFILES["full"], model="resnet20")
+    audit.check_recordable(run, False)
+    with pytest.raises(CourseError, match="has the whole audit of resnet20"):
+        audit.check_recordable(run, True)
+    with pytest.raises(CourseError, match="in quick or full"):
+        audit.check_recordable(SimpleNamespace(**{**vars(run), "profile": settings.PROFILES["smoke"]}), False)
 
 
 def test_clean_removes_artifacts_and_report_alone(tmp_path, monkeypatch):

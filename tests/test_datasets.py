@@ -136,6 +136,18 @@ def test_an_archive_is_unpacked_once(pointed, monkeypatch):
     np.testing.assert_array_equal(datasets.load("cifar10").train.pixels, first.train.pixels)
 
 
+def test_a_batch_that_was_deleted_is_unpacked_again(pointed):
+    """What a damaged batch's error asks for."""
+    write_archive(pointed / datasets.CIFAR_ARCHIVE)
+    first = datasets.load("cifar10")
+    (batch,) = settings.ARTIFACTS.glob(f"datasets/*/{datasets.CIFAR_FOLDER}/data_batch_2")
+    batch.write_bytes(b"damaged")
+    refused("data_batch_2 is not a CIFAR-10 batch.*delete it and fetch CIFAR-10 again")
+    batch.unlink()
+    np.testing.assert_array_equal(datasets.load("cifar10").train.pixels, first.train.pixels)
+    assert not list(settings.ARTIFACTS.glob("datasets/.unpacking-*"))
+
+
 # --------------------------------------------------------------------------------------------- what comes out of it
 
 

@@ -99,6 +99,46 @@ def test_another_seed_or_eps_is_another_artifact(run):
     assert len(keys) == 4
 
 
+def test_a_front_without_weights_is_another_model(run):
+    """A blur before the classifier has the classifier's weights, and no other."""
+    from helpers import autoencoder
+    from helpers.backend import keras, tf
+
+    def blurred(name):
+        front = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(9, 1, "same")], name=name)
+        return autoencoder.defended(front, run.classifier)
+
+    assert pipeline.checksum(run.classifier) == classifiers.weights_sha256(run.classifier)
+    models = run.classifier, blurred("nine"), autoencoder.defended(blurred("nine"), blurred("other"))
+    assert len({pipeline.checksum(model) for model in models}) == 3
+    assert pipeline.checksum(blurred("nine")) == pipeline.checksum(models[1])
+    options = {"stage": "initial", "defense": "blur", "threat": "static"}
+    found = [pipeline.attacked_answers(run, m, run.classifier, "regular", run.eps, **options) for m in models[:2]]
+    assert not np.array_equal(*(answers.correct for answers in found))
+    images, _ = run.split("test").take(4)
+    folded = [pipeline.for_attack(model)(tf.constant(images)).numpy() for model in models[:2]]
+    assert not np.allclose(*folded)
+
+
+@pytest.mark.parametrize("name, value", [("STEPS", 20), ("STEP_SIZE", 0.02)])
+def test_another_pgd_is_another_artifact_of_every_kind(run, monkeypatch, name, value):
+    """Also what is made of its images: an autoencoder, its outputs, answers, a sanity table, rungs."""
+    before = artifacts.folder_of("x", run.config())
+    monkeypatch.setattr(pipeline, name, value)
+    assert artifacts.folder_of("x", run.config()) != before
+
+
+def test_pgd_crosses_the_ball_at_every_budget(run):
+    """Ten steps of 0.01 do not, from 13/255 on."""
+    images, labels = run.split("test").take(4)
+    for eps in (8 / 255, 64 / 255):
+        whole = replace(run, eps=eps)
+        moved = pipeline.attack(run.classifier, np.full_like(images, 0.5), labels, "pgd", eps)
+        assert np.abs(moved - 0.5).max() == pytest.approx(eps, abs=1e-6)
+        assert pipeline._steps_of("pgd", eps)["step_size"] == max(0.01, eps / 4)
+        assert whole.config().get("step_size_of_pgd") == (None if eps < 10 / 255 else eps / 4)
+
+
 def test_the_attack_through_the_autoencoder_sees_it(run):
     """The adaptive attack's gradient is that of both networks, not of the classifier alone."""
     from helpers import autoencoder

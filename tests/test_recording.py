@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -139,6 +140,72 @@ def test_a_report_that_is_not_of_this_tree_is_not_recorded(tree, tmp_path):
         recording.record(tmp_path / "report")
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_report_that_is_refused_leaves_the_tree_as_it_was(tree, copy, monkeypatch):
+    """Networks, answers and results are one whole: a new one in the place of one of them would make the rest false."""
+    shutil.copytree(tree / "report", copy / "report")
+    (copy / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
+    monkeypatch.setattr(settings, "ROOT", copy)
+    monkeypatch.setattr(report, "NOTEBOOKS", copy / "source")
+    for folder, code in (("source", "1 + 1"), ("report/notebooks", "1 + 2")):
+        (copy / folder).mkdir()
+        cell = nbformat.v4.new_code_cell(code, id="sum")
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), copy / folder / "01_sums.ipynb")
+    results = json.loads((copy / "report" / "results.json").read_text())
+    for file in ("resnet20_ae.json", "resnet20_fine_tuned.h5"):
+        (copy / "weights" / "patches10" / file).write_bytes(b"what was there before")
+    before = contents(copy)
+    with pytest.raises(CourseError, match="01_sums.ipynb: cell sum is not the one that ran in the report"):
+        recording.record(copy / "report")
+    assert contents(copy) == before
+    results["records"][0]["correct"] += 1
+    (copy / "report" / "results.json").write_text(json.dumps(results))
+    before = contents(copy)
+    with pytest.raises(CourseError, match="the report's number is not that of this tree's networks"):
+        recording.record(copy / "report")
+    assert contents(copy) == before
+
+
+def test_a_report_of_other_weights_is_not_recorded(tree, tmp_path):
+    shutil.copytree(tree / "report", tmp_path / "report")
+    file = tmp_path / "report" / "results.json"
+    found = json.loads(file.read_text())
+    found["parameters"]["weights"] = "mine.h5"
+    file.write_text(json.dumps(found))
+    with pytest.raises(CourseError, match="the report is of other weights than the course's"):
+        recording.record(tmp_path / "report")
+
+
+def test_another_copy_of_the_same_images_is_verified_all_the_same(copy, capsys):
+    """An archive and the batches unpacked from it have different checksums."""
+    file = copy / "figures" / "results.json"
+    file.write_text(file.read_text().replace(pipeline.start(**PARAMETERS).data.sha256, "0" * 64))
+    assert all(finding.holds for finding in recording.verify("resnet20", images=8))
+    assert "resnet20 was recorded on another copy of patches10" in capsys.readouterr().err
+    results = json.loads(file.read_text())
+    results["runs"]["resnet20"]["data"]["dataset"] = "CIFAR-10"
+    file.write_text(json.dumps(results))
+    with pytest.raises(CourseError, match="these are other images"):
+        recording.verify("resnet20")
+
+
+@pytest.mark.parametrize("fields", [{"stage": "madry"}, {"defense": "ae:d2_c16"}])
+def test_a_network_that_is_recorded_and_missing_is_found(copy, fields):
+    file = copy / "figures" / "results.json"
+    results = json.loads(file.read_text())
+    results["records"].append({**results["records"][0], **fields, "threat": "adaptive", "steps": 7})
+    file.write_text(json.dumps(results))
+    for left in (copy / "weights").glob("**/resnet20_*"):
+        if "madry" in left.name or "d2_c16" in left.name:
+            left.unlink()
+    failed = [finding.what for finding in recording.verify("resnet20", images=8) if not finding.holds]
+    name = fields.get("stage") or "d2_c16"
+    assert failed == [f"{name}: weights"]
+
+
 def test_other_data_than_the_reports_are_not_recorded(tree, tmp_path):
     shutil.copytree(tree / "report", tmp_path / "report")
     file = tmp_path / "report" / "results.json"
@@ -211,13 +278,13 @@ def test_a_report_of_some_notebooks_needs_a_whole_one_of_its_kind(part):
 
 def test_a_number_without_recorded_answers_is_held_to_its_count(copy):
     results = tables.recorded_results()
-    results["records"].append({**results["records"][0], "stage": "single_step", "input": "worst_case"})
+    results["records"].append({**results["records"][0], "stage": "of_no_network", "input": "worst_case"})
     (copy / "figures" / "results.json").write_text(json.dumps(results))
     assert all(f.holds for f in recording.verify("resnet20", images=4))
     results["records"][-1]["accuracy"] += 0.01
     (copy / "figures" / "results.json").write_text(json.dumps(results))
     failed = [f.what for f in recording.verify("resnet20", images=4) if not f.holds]
-    assert len(failed) == 1 and "/single_step/none/worst_case, " in failed[0]
+    assert len(failed) == 1 and "/of_no_network/none/worst_case, " in failed[0]
 
 
 @pytest.mark.parametrize("name", ["madry", "d2_c2"])
@@ -229,9 +296,15 @@ def test_a_network_of_another_notebook_with_a_wrong_byte_is_found(copy, capsys, 
     card = classifiers.card_of(initial)
     about = {"initial_sha256": card["weights_sha256"], "eps": settings.EPS}
     file.with_suffix(".json").write_text(json.dumps(card | about))
-    assert f"{name}: weights" in {f.what for f in recording.verify("resnet20", images=4)}
+    results = tables.recorded_results()
+    fields = {"defense": f"ae:{name}"} if name in ARCHITECTURES else {"stage": name}
+    results["records"].append({**results["records"][0], **fields})
+    (copy / "figures" / "results.json").write_text(json.dumps(results))
+    found = recording.verify("resnet20", images=4)
+    assert f"{name}: weights" in {f.what for f in found} and all(f.holds for f in found)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert main(["verify", "--images", "4"]) == 2
-    assert f"resnet20_{name}.h5 is not the one its card describes" in capsys.readouterr().err
+    assert main(["verify", "--images", "4"]) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
+    assert len(failed) == 1 and f"resnet20_{name}.h5 is not the one its card describes" in failed[0]

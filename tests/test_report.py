@@ -160,6 +160,20 @@ def test_a_report_replaces_reports_and_nothing_else(tmp_path, monkeypatch):
         report.build(PARAMETERS, tmp_path / "new")
 
 
+def test_no_folder_of_this_machine_is_in_a_report(tmp_path, monkeypatch):
+    notebooks = tmp_path / "source"
+    notebooks.mkdir()
+    write_notebook(notebooks, "00_good", GOOD)
+    monkeypatch.setattr(report, "NOTEBOOKS", notebooks)
+    mine = tmp_path / "at home" / "mine.h5"
+    mine.parent.mkdir()
+    shutil.copy(classifiers.shipped("patches10", "resnet20"), mine)
+    assert report.build({**PARAMETERS, "weights": str(mine)}, tmp_path / "out")
+    for file in (tmp_path / "out").rglob("*"):
+        assert not file.is_file() or b"at home" not in file.read_bytes(), file.name
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["parameters"]["weights"] == "mine.h5"
+
+
 def test_a_run_does_not_overwrite_its_notebook(tmp_path):
     write_notebook(tmp_path, "00_good", GOOD)
     before = (tmp_path / "00_good.ipynb").read_bytes()
@@ -292,7 +306,8 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch, c
     monkeypatch.setattr(settings, "ROOT", tmp_path)
     same = SimpleNamespace(data=datasets.load("patches10"))
     monkeypatch.setattr(pipeline, "start", lambda **_: same)
-    monkeypatch.setattr(pipeline, "ship", lambda _: {})
+    monkeypatch.setattr(pipeline, "answers", lambda _: {})
+    monkeypatch.setattr(pipeline, "ship", lambda _: None)
     (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.pdf").write_text("yesterday's")

@@ -125,6 +125,28 @@ def test_progress_goes_to_the_file_that_is_named(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_work_goes_on_where_progress_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "nowhere" / "log.txt"))
+    settings.note("nobody reads this")
+    with settings.progress(total=2, title="training") as bar:
+        bar.update(2)
+
+
+@pytest.mark.parametrize("value, found", [("1", True), ("0", False), ("", False)])
+def test_a_switch_is_1_or_0(monkeypatch, value, found):
+    monkeypatch.setenv("COURSE_OFFLINE", value)
+    assert settings.switch("COURSE_OFFLINE") is found
+    monkeypatch.setenv("COURSE_OFFLINE", "true")
+    with pytest.raises(CourseError, match="COURSE_OFFLINE is 'true'; set it to 1, or to 0"):
+        settings.switch("COURSE_OFFLINE")
+
+
+@pytest.mark.parametrize("seed", [1.5, "0", None, -1, 2**32])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(CourseError, match="it must be a whole number from 0 to"):
+        settings.check_seed(seed)
+
+
 def test_progress_is_shown_where_no_file_is_named(monkeypatch, capfd):
     monkeypatch.delenv("COURSE_PROGRESS", raising=False)
     with settings.progress(total=2, title="training") as bar:
