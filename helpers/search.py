@@ -265,6 +265,14 @@ def candidates(run: Run) -> dict[str, Candidate]:
     return found
 
 
+def tryout(run: Run) -> Run:
+    """The same run on as few test images as a smoke run's: for autoencoders that LIVE trained, of which many images
+    would tell no more."""
+    few = settings.PROFILES["smoke"]
+    n_test, n_sweep = min(run.profile.n_test, few.n_test), min(run.profile.n_sweep, few.n_sweep)
+    return replace(run, profile=replace(run.profile, n_test=n_test, n_sweep=n_sweep))
+
+
 # -------------------------------------------------------------------------------------------------------- measuring
 
 

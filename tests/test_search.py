@@ -169,6 +169,13 @@ def test_candidates_are_the_shipped_or_a_few_trained_here(run, monkeypatch):
     assert list(found) == ["d2_c2", "blur"] and found["d2_c2"].card == search.card(run, "d2_c2")
 
 
+def test_a_try_is_measured_on_few_images(run):
+    full = replace(run, profile=settings.PROFILES["full"])
+    tried, smoke = search.tryout(full).profile, settings.PROFILES["smoke"]
+    assert (tried.n_test, tried.n_sweep) == (smoke.n_test, smoke.n_sweep) and tried.name == "full"
+    assert search.tryout(run).profile == run.profile, "fewer stay fewer"
+
+
 def test_the_command_trains_what_it_is_asked_for(run, monkeypatch, capsys):
     asked = []
     card = {"latent": 3072, "parameters": 5, "minutes": 0.5, "validation": {"regular": {"n": 1000, "accuracy": 0.5}}}
