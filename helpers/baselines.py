@@ -57,15 +57,13 @@ class System:
 
 SYSTEMS = {
     "initial": System("initial classifier", "initial", "none"),
+    "paper": System("the paper's: fine-tuned, behind the autoencoder", "fine_tuned", "ae"),
     "single_step": System("single-step adversarial training", "single_step", "none", "single_step"),
     "madry": System("PGD adversarial training", "madry", "none", "madry"),
     "single_step_ae": System("single-step, and the autoencoder in front", "single_step", "ae", "single_step", True),
     "joint": System("autoencoder and classifier trained together", "joint", "ae", "joint"),
 }
-"""What is compared under the worst case, in the order in which the notebook argues."""
-
-PAPERS = System("the paper's: fine-tuned, behind the autoencoder", "fine_tuned", "ae")
-"""Whose worst case notebook 06 measures."""
+"""What is compared under the worst case, in the order in which the notebook argues. ``paper`` is notebook 06's."""
 
 CERTIFIED = {
     "noise_25": ("trained on noise, sigma 0.25", 0.25),
@@ -81,9 +79,13 @@ WATCHED_TITLES = {"clean": "unchanged", "pgd": "PGD-10", "training_pgd": "PGD-10
 
 
 def available(run: Run) -> list[str]:
-    """The systems whose networks the course has for the run's classifier; in a smoke run, the first two of them."""
-    there = [name for name, s in SYSTEMS.items() if not s.network or hardened.recorded(run, s.network)]
-    return there[:2] if run.profile.name == "smoke" else there
+    """The systems whose networks the course has for the run's classifier; in a smoke run, the initial classifier and
+    one hardened network. The paper's, which has to be trained by the run itself where it is not shipped, only where it
+    is."""
+    there = [name for name, s in SYSTEMS.items() if s.network and hardened.recorded(run, s.network)]
+    if run.profile.name == "smoke":
+        return ["initial", *there[:1]]
+    return ["initial", *(["paper"] if run.networks == "shipped" else []), *there]
 
 
 def built(run: Run, name: str) -> tuple[keras.Model, keras.Model]:
@@ -95,6 +97,9 @@ def built(run: Run, name: str) -> tuple[keras.Model, keras.Model]:
     if name not in SYSTEMS:
         raise CourseError(f"unknown system {name!r}; choose one of {', '.join(SYSTEMS)}")
     system = SYSTEMS[name]
+    if name == "paper":
+        tuned = pipeline.fine_tuned(run)[0]
+        return ae_module.defended(pipeline.autoencoder(run)[0], tuned), tuned
     if not system.network:
         return run.classifier, run.classifier
     model, front, _ = hardened.network(run, system.network)
@@ -133,8 +138,9 @@ def _fields(run: Run, stage: str, defense: str, kind: str, threat: str, eps: flo
     }  # fmt: skip
 
 
-def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float]:
-    """What a system costs: ``parameters``, ``minutes`` of training beyond the initial classifier's (as its card has it)
+def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float | None]:
+    """What a system costs: ``parameters``, ``minutes`` of training beyond the initial classifier's and the run's own
+    networks (as its card has it: epochs times their median; None for the run's own, whose cards tell no minutes),
     and ``milliseconds`` to classify an image (the median of some rounds, n images at a time, on this machine)."""
     model, _ = built(run, name)
     images = run.data.test.head(n).take()[0]
@@ -147,7 +153,7 @@ def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float]
     system = SYSTEMS[name]
     return {
         "parameters": int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
-        "minutes": hardened.card(run, system.network)["minutes"] if system.network else 0.0,
+        "minutes": None if name == "paper" else hardened.card(run, system.network)["minutes"] if system.network else 0,
         "milliseconds": 1000 * float(np.median(seconds)) / len(images),
     }
 
@@ -174,7 +180,7 @@ def comparison_table(
             "no attack": percent(kinds["regular"].record()),
             "worst case": percent(kinds["worst_case"].record()),
             "parameters": f"{costs[name]['parameters']:,}",
-            "minutes": f"{costs[name]['minutes']:.0f}",
+            "minutes": "–" if costs[name]["minutes"] is None else f"{costs[name]['minutes']:.0f}",
             "ms an image": f"{costs[name]['milliseconds']:.2f}",
         }
         for name, kinds in found.items()
@@ -192,7 +198,7 @@ def readme_table(results: dict) -> str:
     published, parts = f"| *on RobustBench, under AutoAttack: {entry}* | {clean:.2f} | {attacked:.2f} |", []
     for model in results["runs"]:
         records = [r for r in results["records"] if r["model"] == model]
-        rows = {system: _worst_of(system, records) for system in (PAPERS, *SYSTEMS.values())}
+        rows = {system: _worst_of(system, records) for system in SYSTEMS.values()}
         if any(row and system.network for system, row in rows.items()):
             parts += ["", f"| {registry.MODELS[model].title} | unchanged | worst case at 8/255 |", "|---|---|---|"]
             parts += [*filter(None, rows.values()), published]

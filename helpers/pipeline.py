@@ -117,7 +117,7 @@ def start(
     Args:
         networks: trained, shipped (Run), or ``auto``: shipped where the course ships what a run of these parameters
             would train. A full run makes what is shipped, and so does not take it, unless COURSE_NETWORKS is
-            ``shipped`` (report.build sets it for a report of some notebooks).
+            ``shipped`` (report.build sets it for a report of some notebooks): then it always does where it can.
 
     Raises:
         CourseError: any of the parameters is not what it can be.
@@ -128,6 +128,8 @@ def start(
     settings.check_seed(seed)
     if networks not in ("trained", "shipped", "auto"):
         raise CourseError(f"unknown networks {networks!r}; choose trained, shipped or auto")
+    if chosen.name == "full" and os.environ.get("COURSE_NETWORKS") == "shipped" and networks == "trained":
+        networks = "auto"
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     data = datasets.load(dataset)

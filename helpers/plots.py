@@ -363,15 +363,15 @@ def tradeoff_figure(
 
     Args:
         systems: by title, the record of unchanged images and that of the worst case.
-        published: by source, both numbers in percent: hollow markers.
+        published: by source, both numbers in percent, the second under AutoAttack: hollow markers.
     """
-    figure, axis = plt.subplots(figsize=(8.2, 3.8))
+    figure, axis = plt.subplots(figsize=(8.6, 3.8))
     for (name, pair), marker, color in zip(systems.items(), "osD^v<>", PALETTE, strict=False):
         (x, y), (across, up) = zip(*(_with_error([r]) for r in pair), strict=True)
         axis.errorbar(x, y, xerr=across, yerr=up, fmt=marker, color=color, capsize=3, label=name)
     for (name, (x, y)), marker in zip(published.items(), "osD^", strict=False):
-        axis.plot(x, y, marker=marker, mfc="white", mec="#555555", linestyle="", label=name)
-    axis.set(xlabel="accuracy without an attack (%)", ylabel="accuracy under attack (%)", title=title)
+        axis.plot(x, y, marker=marker, mfc="white", mec="#555555", linestyle="", label=f"{name} (AutoAttack)")
+    axis.set(xlabel="accuracy without an attack (%)", ylabel="accuracy in the worst case (%)", title=title)
     axis.set_ylim(bottom=-2)
     figure.legend(loc="outside right center", fontsize=9)
     return figure
@@ -494,7 +494,10 @@ def audit_figure(audit: dict, title: str) -> Figure:
         for r in first["records"]
     ]
     axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=9.5, rotation=0)
-    axis.set_yticks(np.arange(len(rows)) + 0.5, [row["title"] for row in rows], fontsize=10, rotation=0)
+    n = first["records"][0]["n"]
+    counts = [min(r["n"] for r in row["records"]) for row in rows]
+    titles = [row["title"] + (f", n = {k:,}" if k != n else "") for row, k in zip(rows, counts, strict=True)]
+    axis.set_yticks(np.arange(len(rows)) + 0.5, titles, fontsize=10, rotation=0)
     axis.set_title(title)
     axis.grid(False)
     return figure

@@ -135,7 +135,9 @@ def percent(record: dict | None) -> str:
     """A record as text: accuracy and its 95% interval, in percent."""
     if record is None:
         return "–"
-    return f"{100 * record['accuracy']:.1f} [{100 * record['ci_low']:.1f}, {100 * record['ci_high']:.1f}]"
+    high = 100 * record["ci_high"]
+    upper = f"{high:.2f}" if 0 < high < 0.05 else f"{high:.1f}"  # with two decimals: an upper limit is never 0
+    return f"{100 * record['accuracy']:.1f} [{100 * record['ci_low']:.1f}, {upper}]"
 
 
 def recorded_results() -> dict:
@@ -214,37 +216,53 @@ def audit_table(audit: dict) -> pd.DataFrame:
 
 
 def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
-    """In words: the paper's number for a cell (input, stage, defense), the course's, and the departure that comes
-    nearest to the paper's. Of a network that the paper does not report, that it does not."""
-    model, where = audit["parameters"]["model"], f"{INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}"
+    """In words: the paper's number for a cell (input, stage, defense), the course's, and whether the two agree or a
+    departure explains the difference: whether the 95% interval holds the paper's number. Of a network that the paper
+    does not report, that it does not."""
+    model = audit["parameters"]["model"]
+    where = f"{MODELS[model].title}, {INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
     if model not in PAPER:
-        return f"{MODELS[model].title}, {where}, {DEFENSE_TITLES[cell[2]]}: the paper has no number to compare with."
+        return f"{where}: the paper has no number to compare with."
     paper = PAPER[model][cell]
-    found = {
-        row["title"]: next(r for r in row["records"] if (r["input"], r["stage"], r["defense"]) == cell)
+    course, *others = (
+        (row["title"], next(r for r in row["records"] if (r["input"], r["stage"], r["defense"]) == cell))
         for row in audit["rows"]
         if row["kind"] != "seed"
-    }
-    best = min(found, key=lambda title: abs(100 * found[title]["accuracy"] - paper))
-    return (
-        f"{MODELS[model].title}, {where}, {DEFENSE_TITLES[cell[2]]}: the paper {paper:.2f}, the course "
-        f"{percent(next(iter(found.values())))}, nearest to the paper: {best} {percent(found[best])}."
     )
+
+    def holds(record: dict) -> bool:
+        return record["ci_low"] <= paper / 100 <= record["ci_high"]
+
+    told = f"{where}: the paper {paper:.2f}, the course {percent(course[1])}"
+    if holds(course[1]):
+        return f"{told}; they agree."
+    title, best = min(others, key=lambda other: abs(100 * other[1]["accuracy"] - paper))
+    told += f"; the nearest to the paper: {title} {percent(best)}, n = {best['n']:,}"
+    if holds(best):
+        return f"{told}, which may explain it."
+    return f"{told}, still {abs(100 * best['accuracy'] - paper):.1f} points away: no departure explains it."
 
 
 def beside_seeds(audit: dict) -> str:
-    """In words: which departures move some cell by more than another seed moves any, and which do not."""
-
-    def largest(row: dict) -> float:
-        return max(abs(d["points"]) for d in row["differences"])
-
-    spread = max(largest(row) for row in audit["rows"] if row["kind"] == "seed")
-    departures = [row for row in audit["rows"] if row["kind"] == "departure"]
-    more = [f"{row['title']} ({largest(row):.1f})" for row in departures if largest(row) > spread]
-    less = [f"{row['title']} ({largest(row):.1f})" for row in departures if largest(row) <= spread]
+    """In words: which departures move cells further than another seed moved the same cell, beyond the 95% interval."""
+    seeds = [row["differences"] for row in audit["rows"] if row["kind"] == "seed"]
+    spread = [max(abs(d["points"]) for d in cell) for cell in zip(*seeds, strict=True)]
+    more, less = [], []
+    for row in audit["rows"]:
+        if row["kind"] == "departure":
+            moved = [
+                abs(d["points"])
+                for d, chance in zip(row["differences"], spread, strict=True)
+                if abs(d["points"]) > chance and not d["low"] <= 0 <= d["high"]
+            ]
+            if moved:
+                more.append(f"{row['title']} ({len(moved)} of {len(spread)} cells, by up to {max(moved):.1f} points)")
+            else:
+                less.append(row["title"])
     return (
-        f"Another seed moves a cell by up to {spread:.1f} points. Departures that move some cell further: "
-        f"{', '.join(more) or 'none'}. Departures that do not: {', '.join(less) or 'none'}."
+        f"Another seed moves a cell by up to {max(spread):.1f} points. Departures that move cells further than a seed "
+        f"moved the same cell, and beyond their intervals: {', '.join(more) or 'none'}. Departures that move none: "
+        f"{', '.join(less) or 'none'}."
     )
 
 

@@ -204,4 +204,44 @@ def test_the_table_has_every_cell(found):
     first = found["rows"][1]["differences"][0]
     assert table.iloc[4]["Regular"] == f"{first['points']:+.1f} [{first['low']:+.1f}, {first['high']:+.1f}]"
     words = tables.nearest_to_paper(found, ("pgd", "initial", "none"))
-    assert "the paper 0.13" in words and "nearest to the paper" in words
+    assert "the paper 0.13" in words
+
+
+def audited(course, *others, n=1000):
+    """An audit of one cell, by rows of title, kind and accuracy in percent."""
+    fields = {"input": "pgd", "stage": "initial", "defense": "none"}
+
+    def row(title, kind, accuracy):
+        score = evaluation.proportion(np.arange(n) < round(n * accuracy / 100))
+        points = accuracy - course
+        differences = [{"points": points, "low": points - 1, "high": points + 1}]
+        return {"title": title, "kind": kind, "records": [{**fields, **score}], "differences": differences}
+
+    rows = [row("the course", "course", course), *(row(*other) for other in others)]
+    return {"parameters": {"model": "resnet20"}, "rows": rows}
+
+
+def test_what_explains_the_papers_number(monkeypatch):
+    monkeypatch.setitem(tables.PAPER, "resnet20", {("pgd", "initial", "none"): 30.0})
+
+    def told(*rows):
+        return tables.nearest_to_paper(audited(*rows), ("pgd", "initial", "none"))
+
+    assert told(29.5, ("one", "departure", 30.0)).endswith("they agree.")
+    near = told(10.0, ("one", "departure", 20.0), ("two", "departure", 31.0), ("three", "seed", 30.0))
+    assert "the nearest to the paper: two 31.0 [" in near and near.endswith("n = 1,000, which may explain it.")
+    far = told(10.0, ("one", "departure", 20.0))
+    assert far.endswith("still 10.0 points away: no departure explains it.")
+
+
+def test_what_moves_further_than_a_seed():
+    audit = audited(50.0, ("one", "departure", 58.0), ("two", "departure", 53.0), ("three", "departure", 50.5),
+                    ("seed 1", "seed", 46.0), ("seed 2", "seed", 51.0))  # fmt: skip
+    words = tables.beside_seeds(audit)
+    assert words.startswith("Another seed moves a cell by up to 4.0 points.")
+    assert (
+        "beyond their intervals: one (1 of 1 cells, by up to 8.0 points). Departures that move none: two, three."
+        in words
+    )
+    audit["rows"][1]["differences"][0] |= {"low": -1.0}
+    assert "beyond their intervals: none." in tables.beside_seeds(audit)
