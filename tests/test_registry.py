@@ -144,8 +144,8 @@ def test_an_added_network_begins_elsewhere_where_that_is_installed(added, few, m
     assert ("1 epochs would do after: pip install numbers" in told) is not installed
 
 
-def test_the_papers_networks_are_trained_under_the_key_that_they_always_had(tmp_path, monkeypatch):
-    """Else what was trained would be trained anew: their configuration, to the byte."""
+def test_the_papers_networks_are_trained_under_the_same_key_each_time(tmp_path, monkeypatch):
+    """Else what was trained would be trained anew: their configuration, to the byte, and the code's version."""
 
     class Found(Exception):
         pass
@@ -163,7 +163,8 @@ def test_the_papers_networks_are_trained_under_the_key_that_they_always_had(tmp_
             "base",
             f'{{"data": "{data.sha256}", "model": "{name}", "seed": 3, "epochs": 12, "recipe": {{"optimizer": "SGD, '
             'Nesterov 0.9", "batch_size": 128, "peak_rate": 0.1, "warm_up": 0.1, "weight_decay": 0.0005, '
-            '"label_smoothing": 0.0, "augmentation": "crop after padding by 4, mirror"}, "precision": "float32"}',
+            '"label_smoothing": 0.0, "augmentation": "crop after padding by 4, mirror"}, "precision": "float32", '
+            f'"code": "{artifacts.code_version(training, classifiers, networks)}"}}',
         )
 
 
