@@ -477,7 +477,7 @@ def audit_figure(audit: dict, title: str) -> Figure:
     """
     first, *rows = audit["rows"]
     points = np.array([[d["points"] for d in row["differences"]] for row in rows])
-    figure, axis = plt.subplots(figsize=(1.9 + 0.7 * points.shape[1], 1.6 + 0.36 * len(rows)))
+    figure, axis = plt.subplots(figsize=(1.9 + 0.62 * points.shape[1], 1.6 + 0.36 * len(rows)))
     limit = max(5.0, np.abs(points).max())
     sns.heatmap(
         points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5, cbar=False
@@ -496,7 +496,7 @@ def audit_figure(audit: dict, title: str) -> Figure:
     axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=9.5, rotation=0)
     n = first["records"][0]["n"]
     counts = [min(r["n"] for r in row["records"]) for row in rows]
-    titles = [row["title"] + (f", n = {k:,}" if k != n else "") for row, k in zip(rows, counts, strict=True)]
+    titles = [row["title"] + (f"\n(n = {k:,})" if k != n else "") for row, k in zip(rows, counts, strict=True)]
     axis.set_yticks(np.arange(len(rows)) + 0.5, titles, fontsize=10, rotation=0)
     axis.set_title(title)
     axis.grid(False)

@@ -104,12 +104,14 @@ def test_a_front_without_weights_is_another_model(run):
     from helpers import autoencoder
     from helpers.backend import keras, tf
 
+    def front(name):
+        return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(9, 1, "same")], name=name)
+
     def blurred(name):
-        front = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(9, 1, "same")], name=name)
-        return autoencoder.defended(front, run.classifier)
+        return autoencoder.defended(front(name), run.classifier)
 
     assert pipeline.checksum(run.classifier) == classifiers.weights_sha256(run.classifier)
-    models = run.classifier, blurred("nine"), autoencoder.defended(blurred("nine"), blurred("other"))
+    models = run.classifier, blurred("nine"), autoencoder.defended(front("nine"), blurred("other"))
     assert len({pipeline.checksum(model) for model in models}) == 3
     assert pipeline.checksum(blurred("nine")) == pipeline.checksum(models[1])
     options = {"stage": "initial", "defense": "blur", "threat": "static"}
