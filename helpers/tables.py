@@ -285,13 +285,16 @@ def readme_table(results: dict) -> str:
 def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[str]:
     ours = [r for r in of_the_paper(records, parameters["eps"]) if r["model"] == model]
     static, aware = cells(ours), [cells(ours, threat) for threat in ("grey_box", "adaptive")]
-    n = {r["n"] for r in static.values()}.pop()
-    few = ", ".join(sorted({f"{r['n']:,}" for found in aware for r in found.values()}))
+
+    def counts(*tables: dict[tuple, dict]) -> str:  # of this table alone: other notebooks have records of other n
+        return ", ".join(f"{n:,}" for n in sorted({table[c]["n"] for table in tables for c in CELLS if c in table}))
+
+    n, few = counts(static), counts(*aware)
     table, paper = MODELS[model].table, PAPER.get(model, {})
     about = f"the paper's Table {table}" if table else "not in the paper"
     lines = [
         f"**{MODELS[model].title}** ({about}): recorded {parameters['profile']} run, "
-        f"seed {parameters['seed']}, n = {n:,} test images{f' (grey-box and adaptive: {few})' if few else ''}.",
+        f"seed {parameters['seed']}, n = {n} test images{f' (grey-box and adaptive: {few})' if few else ''}.",
         "",
         "| input | classifier | defense | paper | recorded, static | grey-box | adaptive |",
         "|---|---|---|---|---|---|---|",

@@ -197,6 +197,8 @@ def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(adde
     text = tables.readme_table(results)
     assert "**Small** (not in the paper): recorded full run" in text
     assert text.count("| 70.0 [") == 12 and "None" not in text and text.count("|  | 70.0 [") == 12
+    other_n = {**records[0], "input": "noise", "steps": 0, "n": 7}  # of another notebook, in no cell of the table
+    assert "n = 10 test images" in tables.readme_table({**results, "records": [other_n, *records]})
     figure = plots.results_figure(records, "small", "A title", comparable=True)
     assert not any("paper" in text.get_text() for text in figure.findobj(plots.plt.Text))
     audit = {"parameters": {"model": "small"}, "rows": []}
