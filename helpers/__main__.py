@@ -321,7 +321,7 @@ def _audit(options: argparse.Namespace) -> None:
     from . import audit, pipeline, tables
 
     run = pipeline.start(**parameters)
-    if options.out == settings.FIGURES / "audit.json":
+    if options.out.resolve() == (settings.FIGURES / "audit.json").resolve():
         audit.check_recordable(run, options.initial_only)
     found = audit.audit(run, options.initial_only)
     audit.write(found, options.out)

@@ -33,7 +33,7 @@ import numpy as np
 
 from . import settings
 from .datasets import sha256_of
-from .settings import CourseError, cannot_write, write_atomically
+from .settings import CourseError, cannot_write, disk_is_full, write_atomically
 
 made = 0
 """How many artifacts this process has made, and not found."""
@@ -119,10 +119,7 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
 
 def _is_of_the_disk(error: OSError) -> bool:
     """Whether a file could not be written: an OSError of a producer may be anything, such as a file that it lacks."""
-    # NumPy tells a full disk by its own words, without a number.
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR) or (
-        "requested and" in str(error)
-    )
+    return disk_is_full(error) or error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 def tidy() -> None:

@@ -5,7 +5,6 @@ Images are kept as uint8 NHWC in storage and handed out as float32 in [0, 1].
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from . import provenance, settings
-from .settings import CourseError, cannot_write
+from .settings import CourseError, cannot_write, disk_is_full
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
@@ -229,7 +228,7 @@ def _unpack(archive: Path, origin: str) -> tuple[Path, str]:
                 with tarfile.open(archive, "r:gz") as tar:
                     tar.extractall(scratch, filter="data")
             except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                if disk_is_full(error):
                     raise cannot_write(target, error) from error
                 raise CourseError(
                     f"{archive.name} ({origin}) is truncated or damaged ({error}); delete it and fetch it again"

@@ -173,11 +173,15 @@ def workers() -> tuple[int, list[str]]:
     return index, addresses
 
 
+def disk_is_full(error: Exception) -> bool:
+    """Whether an error says that there is no space left."""
+    # NumPy tells it by its own words, without a number.
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error)
+
+
 def cannot_write(path: Path, error: OSError) -> CourseError:
     """The error for a file that could not be written."""
-    # NumPy tells a full disk by its own words, without a number.
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error)
-    why = "the disk is full" if full else error.strerror or str(error)
+    why = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
     return CourseError(
         f"cannot write {path.name} in {path.parent.name}/: {why}. Free some space (make clean removes artifacts/) "
         "or set ARTIFACTS_DIR to another disk; finished steps are kept"
