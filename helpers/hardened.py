@@ -146,6 +146,7 @@ def make(run: Run, name: str) -> dict:
         "n": len(chosen),
         "precision": settings.training_precision(),
         "watched": WATCHED,
+        **pipeline.unusual_steps(run.eps),  # of the PGD that is watched, and chooses the epoch
         "code": artifacts.code_version(robust, smoothing, training, attacks, losses, classifiers, networks, ae_module),
     }
     if front and isinstance(recipe, robust.Recipe) and run.networks != "shipped":
