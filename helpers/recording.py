@@ -221,7 +221,7 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
         raise CourseError(f"these are other images ({run.data.name}) than those that {model} was recorded on")
     if run.data.sha256 != about["data"]["sha256"]:
         # The same images come as several files: the archive, unpacked batches, archives that others made from pictures.
-        settings.note(f"{model} was recorded on another copy of {run.data.name}; where images differ, answers may")
+        settings.note(f"{model} was recorded on another copy of {run.data.name}; some answers may differ for that")
     smaller = replace(run.profile, n_test=min(images, run.profile.n_test), n_sweep=min(images, run.profile.n_sweep))
     with _fresh_store():
         small = replace(run, profile=smaller)

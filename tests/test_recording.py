@@ -126,6 +126,17 @@ def test_answers_that_the_networks_do_not_give_are_found(copy):
     assert failed == {spoiled}
 
 
+@pytest.mark.parametrize("asked, found", [("", "trained"), ("shipped", "shipped")])
+def test_a_full_report_of_some_notebooks_takes_what_is_shipped(tree, monkeypatch, asked, found):
+    """A whole one makes it; notebooks that always train elsewhere (05) take it then, too."""
+    monkeypatch.setenv("COURSE_NETWORKS", asked)
+    assert pipeline.start(**{**PARAMETERS, "profile": "full"}).networks == found
+    assert pipeline.start(**PARAMETERS).networks == "trained"
+    monkeypatch.setenv("COURSE_NETWORKS", "ship")
+    with pytest.raises(CourseError, match="COURSE_NETWORKS is 'ship'; set it to shipped, or leave it out"):
+        pipeline.start(**PARAMETERS, networks="auto")
+
+
 def test_networks_of_another_initial_classifier_are_refused(tree):
     with pytest.raises(CourseError, match="belongs to another initial classifier"):
         pipeline.autoencoder(pipeline.start(**{**PARAMETERS, "weights": "none"}, networks="shipped"))
