@@ -325,3 +325,17 @@ def test_without_the_engine_it_is_said_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CourseError, match="Snakemake is not installed.*requirements-sweep.lock"):
         sweep.engine()
+
+
+def test_other_weights_are_another_version(tmp_path, monkeypatch):
+    """Else a finished job would pass for one that began with the classifier that is there now."""
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
+    (tmp_path / "patches10").mkdir()
+    file, found = tmp_path / "patches10" / "resnet20.h5", []
+    grid = sweep.checked("a test", {"dataset": "patches10", "model": "resnet20"})
+    for content in (b"one", b"two", b"one"):
+        file.write_bytes(content)
+        sweep.version.cache_clear()
+        found.append(sweep.version(grid))
+    sweep.version.cache_clear()
+    assert found[0] == found[2] != found[1]
