@@ -22,7 +22,7 @@ ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
 endif
 
-.PHONY: help report test lab full weights search bench audit sweep cost exercises record verify clean
+.PHONY: help report test lab full weights networks search bench audit sweep cost exercises record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -44,6 +44,9 @@ lab: $(VENV)/installed ## open the notebooks in JupyterLab
 
 weights: $(VENV)/installed ## train a base classifier (MODEL, DATASET, SEED) and put it into weights/
 	$(RUN) weights --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
+
+networks: $(VENV)/installed ## train a full run's networks (MODEL, DATASET, SEED), a part at a time, and put them into weights/
+	$(RUN) networks --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
 
 search: $(VENV)/installed ## train the autoencoders of notebook 03 (MODEL, DATASET, SEED) and put them into weights/
 	$(RUN) search all --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"

@@ -89,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument("--replace", action="store_true", help=REPLACE)
     weights.set_defaults(do=_weights)
 
+    networks = commands.add_parser(
+        "networks",
+        help="train a full run's autoencoder and fine-tuned classifier, ship each in weights/",
+    )
+    networks.add_argument("--dataset", default="cifar10")
+    networks.add_argument("--model", default="resnet20", help=NETWORKS)
+    networks.add_argument("--seed", default="0", help="a whole number")
+    networks.add_argument("--replace", action="store_true", help=REPLACE)
+    networks.set_defaults(do=_networks)
+
     robust = commands.add_parser("robust", help="train a hardened network and ship it in weights/")
     robust.add_argument(
         "recipe", help="single_step, madry, joint, noise_25, noise_50, denoiser_25, few_images or collapsing"
@@ -249,6 +259,23 @@ def _weights(options: argparse.Namespace) -> None:
     card = base.train_base(options.dataset, options.model, asked["seed"], options.epochs)
     for split, score in card["scores"].items():
         print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
+
+
+def _networks(options: argparse.Namespace) -> None:
+    """What make full trains, a part at a time: what weights/ has by now is taken, so that days and machines may lie
+    between two parts."""
+    registry.check_model(options.model)
+    os.environ["COURSE_NETWORKS"] = "shipped"
+    from . import pipeline
+
+    run = pipeline.start(options.dataset, options.model, "full", _seed(options.seed))
+    for part in pipeline.parts_of(run):
+        card = settings.WEIGHTS / options.dataset / f"{options.model}_{part}.json"
+        _check_replaces(card, {"seed": run.seed, "profile": "full"}, options.replace)
+    for part, made in pipeline.parts_of(run).items():
+        pipeline.ship(run, [part])
+        last = {name: f"{value:.4g}" for name, value in made()[1][-1].items()}
+        print(f"{options.model}_{part}:", ", ".join(f"{name} {value}" for name, value in last.items()), flush=True)
 
 
 def _check_replaces(card: Path, asked: dict, replace: bool) -> None:

@@ -29,6 +29,7 @@ from . import (
     folding,
     losses,
     networks,
+    provenance,
     registry,
     settings,
     tables,
@@ -46,7 +47,7 @@ STEP_SIZE, STEPS = 0.01, 10
 SOURCES = ("regular", "fgsm", "pgd")
 
 PARTS = "ae", "fine_tuned"
-"""What a run trains and ``make record`` ships."""
+"""What a run trains and ``make record`` ships. ``make networks`` ships more (parts_of)."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def start(
     Args:
         networks: trained, shipped (Run), or ``auto``: shipped where the course ships what a run of these parameters
             would train. A full run makes what is shipped, and so does not take it, unless COURSE_NETWORKS is
-            ``shipped`` (report.build sets it for a report of some notebooks): then it always does where it can.
+            ``shipped`` (report.build sets it for a report of some notebooks): then it takes every part that is.
 
     Raises:
         CourseError: any of the parameters is not what it can be.
@@ -141,18 +142,40 @@ def start(
 
 def _ships_for(run: Run) -> bool:
     """Whether weights/ has what this run would train: of its initial classifier, budget and seed."""
-    cards = [classifiers.shipped(run.data.name, f"{run.model}_{part}").with_suffix(".json") for part in PARTS]
+    makes_them = not _takes_shipped(run) and run.profile.name == "full"
+    return not makes_them and all(_ships(run, part) for part in PARTS)
+
+
+def _takes_shipped(run: Run) -> bool:
+    """Whether this is a full run that takes, of what it would train, all that the course ships."""
     if (asked := os.environ.get("COURSE_NETWORKS", "")) not in ("", "shipped"):
         raise CourseError(f"COURSE_NETWORKS is {asked!r}; set it to shipped, or leave it out")
-    makes_them = run.profile.name == "full" and asked != "shipped"
-    if makes_them or not all(card.is_file() for card in cards):
+    return run.profile.name == "full" and asked == "shipped"
+
+
+def _ships(run: Run, part: str) -> bool:
+    """Whether weights/ has this part of what the run would train."""
+    ours = {
+        "initial_sha256": classifiers.weights_sha256(run.classifier),
+        "seed": run.seed,
+        "protocol": run.protocol.changes(),
+    }
+    try:
+        card = _card_of(run, part)
+        if part != "ae" and "autoencoder_sha256" in card:
+            ours["autoencoder_sha256"] = _card_of(run, "ae")["weights_sha256"]
+    except FileNotFoundError:
         return False
-    initial = classifiers.weights_sha256(run.classifier)
-    found = [json.loads(card.read_text()) for card in cards]
-    return all(
-        card["initial_sha256"] == initial and card["seed"] == run.seed and abs(card["eps"] - run.eps) < 1e-9
-        for card in found
-    )
+    return all(card[key] == value for key, value in ours.items()) and abs(card["eps"] - run.eps) < 1e-9
+
+
+def _card_of(run: Run, part: str) -> dict:
+    return json.loads(classifiers.shipped(run.data.name, f"{run.model}_{part}").with_suffix(".json").read_text())
+
+
+def _taken(run: Run, part: str) -> bool:
+    """Whether this part of the run comes from weights/."""
+    return run.networks == "shipped" or (_takes_shipped(run) and _ships(run, part))
 
 
 def departing(run: Run, protocol: Protocol) -> Run:
@@ -241,7 +264,7 @@ def attack(
 
 def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
     """The paper's autoencoder, trained to turn FGSM and PGD images back into the originals; and its history."""
-    if run.networks == "shipped":
+    if _taken(run, "ae"):
         return _shipped(run, "ae", ae_module.build, lambda model, file: model.load_weights(str(file)))
     profile = run.profile
     config = {
@@ -320,10 +343,10 @@ def phases_of(run: Run) -> list[tuple[Sequence[str], int]]:
     phase for, sees all six for several, then clean images and the autoencoder's outputs only.
     """
     everything = [*SOURCES, *(f"ae({kind})" for kind in SOURCES)]
-    phases = [(everything, run.profile.tune_epochs)]
-    if registry.MODELS[run.model].second_phase:
-        phases.append((["regular", *everything[3:]], run.profile.tune_epochs_final))
-    return phases
+    if not registry.MODELS[run.model].second_phase:
+        return [(everything, run.profile.tune_epochs)]
+    later = ["regular", *everything[3:]]
+    return [(everything, run.profile.tune_epochs_first), (later, run.profile.tune_epochs_final)]
 
 
 def source(run: Run, split: str, name: str) -> np.ndarray:
@@ -337,35 +360,57 @@ def fine_tuned(run: Run, phases: Sequence[tuple[Sequence[str], int]] = ()) -> tu
     Args:
         phases: another schedule than the paper's (phases_of), for experiments.
     """
-    if run.networks == "shipped" and not phases:
-        return _shipped(run, "fine_tuned", partial(classifiers.copied, run.classifier), classifiers.load_weights)
+    own = list(phases or phases_of(run))
+    return _after_phase(run, own, len(own), papers=not phases)
+
+
+def _part_after(run: Run, phase: int) -> str:
+    """The name of what the paper's schedule gives after its first so many phases."""
+    return "fine_tuned" if phase == len(phases_of(run)) else f"fine_tuned_{phase}"
+
+
+def _after_phase(
+    run: Run, phases: list[tuple[Sequence[str], int]], phase: int, papers: bool
+) -> tuple[keras.Model, list[dict]]:
+    """The classifier after the first so many phases, each an artifact of its own; and its history."""
+    if not phase:
+        return run.classifier, []
+    if papers and _taken(run, part := _part_after(run, phase)):
+        return _shipped(run, part, partial(classifiers.copied, run.classifier), classifiers.load_weights)
+    before, history = _after_phase(run, phases, phase - 1, papers)
     ae, _ = autoencoder(run)
-    phases, precision = phases or phases_of(run), settings.training_precision()
+    precision, (names, epochs) = settings.training_precision(), phases[phase - 1]
     config = {
         **run.config(ae_module, training),
         "autoencoder": classifiers.weights_sha256(ae),
+        "begins_with": classifiers.weights_sha256(before),
         "n": run.profile.n_train,
         "phases": phases,
+        "phase": phase,
         "precision": precision,
         "validation": run.profile.n_validation,
     }
 
     def train(path: Path) -> None:
         keras.utils.set_random_seed(run.seed)
-        model, folder = classifiers.copied(run.classifier, precision), artifacts.checkpoints("fine_tuned", config)
+        model, folder = classifiers.copied(before, precision), artifacts.checkpoints("fine_tuned", config)
         kept = _BestOnTest(run, model, folder) if run.protocol.selection == "test" else None
         labels = run.split("train").labels
-        history = training.fine_tune(
+        lengths = [(len(sources) * len(labels), passes) for sources, passes in phases]
+        found = training.fine_tune(
             model,
-            [(training.Samples([source(run, "train", s) for s in names], labels), n) for names, n in phases],
+            training.Samples([source(run, "train", name) for name in names], labels),
+            epochs,
             seed=run.seed,
             folder=folder,
+            phase=phase,
+            rates=training.rates_of_phases(lengths)[phase - 1],
             watch=kept or _validation_accuracy(run, model),
             on_logits=run.protocol.tune_on_logits,
         )
         if kept:
             kept.restore()
-        training.save_with_history(model, history, path)
+        training.save_with_history(model, history + found, path)
 
     return _trained("fine_tuned", config, partial(classifiers.copied, run.classifier), train)
 
@@ -624,7 +669,7 @@ def correct(run: Run, classifier: keras.Model, split: str, name: str) -> np.ndar
     images, labels = source(run, split, name), run.split(split).labels
     config = {**_assessed(run, classifier), "source": name, "split": split, "n": len(labels)}
     if name.startswith("ae("):
-        config["autoencoder"] = classifiers.weights_sha256(autoencoder(run)[0])
+        config["autoencoder"] = classifiers.weights_classifiers.weights_sha256(autoencoder(run)[0])
     return _cached_correct(config, lambda: evaluation.is_correct(classifier, images, labels))
 
 
@@ -656,12 +701,35 @@ def answers(run: Run) -> dict[str, np.ndarray]:
     return {answers.cell: answers.correct for answers in static_answers(run) + aware_answers(run)}
 
 
-def ship(run: Run) -> None:
-    """Put a run's autoencoder and fine-tuned classifier into weights/, each with its card."""
+def parts_of(run: Run) -> dict[str, Callable[[], tuple[keras.Model, list[dict]]]]:
+    """What a run trains, in order, by the name under which the course ships it; each is made when it is called."""
+    phases = phases_of(run)
+    later = {
+        _part_after(run, phase): partial(_after_phase, run, phases, phase, True) for phase in range(1, len(phases) + 1)
+    }
+    return {"ae": partial(autoencoder, run), **later}
+
+
+def _tuning(run: Run) -> dict:
+    """What the card of a fine-tuned classifier says of its making."""
+    return {
+        "phases": phases_of(run),
+        "precision": settings.training_precision(),
+        "autoencoder_sha256": classifiers.weights_sha256(autoencoder(run)[0]),
+    }
+
+
+def ship(run: Run, parts: Sequence[str] = PARTS) -> None:
+    """Put a run's autoencoder and fine-tuned classifier into weights/, each with its card.
+
+    Args:
+        parts: which (parts_of); what is not trained yet is trained, and what comes from weights/ stays as it is.
+    """
     config = {"profile": run.profile.name, "seed": run.seed, "eps": run.eps, "protocol": run.protocol.changes()}
-    for part, (model, history) in {"ae": autoencoder(run), "fine_tuned": fine_tuned(run)}.items():
+    for part in (part for part in parts if not _taken(run, part)):
+        model, history = parts_of(run)[part]()
         file = classifiers.shipped(run.data.name, f"{run.model}_{part}")
-        classifiers.save_weights(classifiers.network_of(model) if part == "fine_tuned" else model, file)
+        classifiers.save_weights(model if part == "ae" else classifiers.network_of(model), file)
         card = {
             "part": part,
             "model": run.model,
@@ -672,6 +740,8 @@ def ship(run: Run) -> None:
             "initial_sha256": classifiers.weights_sha256(run.classifier),
             "weights_sha256": classifiers.weights_sha256(model),
             "file_sha256": datasets.sha256_of(file),
+            "commit": provenance.commit(),
+            **({} if part == "ae" else _tuning(run)),
             "history": history,
         }
         settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())

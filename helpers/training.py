@@ -446,41 +446,52 @@ FINE_TUNE_BATCH = 256
 FINE_TUNE_RATES = (1e-4, 1e-5)
 
 
+def rates_of_phases(lengths: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
+    """Between which rates each phase of fine-tuning falls, so that it is one fall over all of them.
+
+    Args:
+        lengths: of each phase, the images of an epoch and the epochs.
+    """
+    steps = [epochs * (images // min(FINE_TUNE_BATCH, images)) for images, epochs in lengths]
+    first, last = FINE_TUNE_RATES
+    ends = [first * (last / first) ** (sum(steps[:k]) / sum(steps)) for k in range(len(steps) + 1)]
+    return list(itertools.pairwise(ends))
+
+
 def fine_tune(
     classifier: keras.Model,
-    phases: Sequence[tuple[Samples, int]],
+    samples: Samples,
+    epochs: int,
     *,
     seed: int,
     folder: Path,
+    phase: int = 1,
+    rates: tuple[float, float] = FINE_TUNE_RATES,
     watch: Callable[[], dict[str, float]] = dict,
     on_logits: bool = True,
 ) -> list[dict]:
     """Fine-tune a classifier by Adam, batches of 256 mixed from all sources (the paper, section 2, "Fine-Tuning").
 
     Args:
-        phases: (samples, epochs) in turn. The rate falls from 1e-4 to 1e-5 over all of them.
+        phase: which of several it is, from 1. Each has an optimiser of its own.
+        rates: between which the rate falls; over all phases from 1e-4 to 1e-5 (rates_of_phases).
         watch: as for run.
         on_logits: as for classifier_step.
 
     Returns:
-        The history over all phases, each record with its phase's number.
+        The history, each record with the phase's number.
     """
-    size = min(FINE_TUNE_BATCH, *(len(samples) for samples, _ in phases))
-    steps = sum(epochs * (len(samples) // size) for samples, epochs in phases)
-    optimizer = keras.optimizers.Adam(Decay(*FINE_TUNE_RATES, steps))
-    step = classifier_step(classifier, optimizer, on_logits=on_logits)
-    history = []
-    for number, (samples, epochs) in enumerate(phases):
-        part = run(
-            step,
-            samples,
-            epochs=epochs,
-            batch_size=size,
-            seed=seed + 1000 * number,
-            state={"model": classifier, "optimizer": optimizer},
-            folder=folder / f"phase{number + 1}",
-            title=f"{classifier.name}: fine-tuning, phase {number + 1}",
-            watch=watch,
-        )
-        history += [{**record, "phase": number + 1} for record in part]
-    return history
+    size = min(FINE_TUNE_BATCH, len(samples))
+    optimizer = keras.optimizers.Adam(Decay(*rates, epochs * (len(samples) // size)))
+    history = run(
+        classifier_step(classifier, optimizer, on_logits=on_logits),
+        samples,
+        epochs=epochs,
+        batch_size=size,
+        seed=seed + 1000 * (phase - 1),
+        state={"model": classifier, "optimizer": optimizer},
+        folder=folder,
+        title=f"{classifier.name}: fine-tuning, phase {phase}",
+        watch=watch,
+    )
+    return [{**record, "phase": phase} for record in history]

@@ -57,7 +57,7 @@ losses["classifier"] = training.run(
 restored = training.Samples([images], images)
 losses["autoencoder"] = training.train_autoencoder(
     front, restored, epochs=3, batch_size=32, rates=(5e-3, 5e-4), seed=0, folder=folder / "front")
-losses["tuning"] = training.fine_tune(network, [(samples, 2)], seed=0, folder=folder / "tuned")
+losses["tuning"] = training.fine_tune(network, samples, 2, seed=0, folder=folder / "tuned")
 curves = {name: [h["loss"] for h in history] for name, history in losses.items()}
 devices.finish()
 weights = np.concatenate([w.ravel() for w in network.get_weights()])

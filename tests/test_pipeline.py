@@ -208,6 +208,7 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
     run = pipeline.start("patches10", "resnet20", "smoke", weights="none", networks="auto")
     assert run.networks == "trained"  # the course ships no such networks
     card = {"initial_sha256": classifiers.weights_sha256(run.classifier), "eps": run.eps, "seed": run.seed}
+    card["protocol"] = {}
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     (tmp_path / "patches10").mkdir()
     for part in pipeline.PARTS:

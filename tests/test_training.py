@@ -363,10 +363,9 @@ def test_a_loss_that_is_no_number(samples, tmp_path):
     assert len(json.loads((tmp_path / "history.json").read_text())) == 1
 
 
-@pytest.mark.parametrize("stopped_in", [1, 2, 3, 4])
-def test_fine_tuning_resumes_in_either_phase(tmp_path, samples, stopped_in):
-    """Two phases of two epochs on different sources, stopped at the end of one of the epochs, before it is kept."""
-    fewer = training.Samples(samples.sources[:1], samples.targets)
+@pytest.mark.parametrize("stopped_in", [1, 2])
+def test_fine_tuning_resumes(tmp_path, samples, stopped_in):
+    """Stopped at the end of one of two epochs, before it is kept."""
 
     def tune(folder, stop=None):
         network, watched = tiny_network(), []
@@ -377,35 +376,41 @@ def test_fine_tuning_resumes_in_either_phase(tmp_path, samples, stopped_in):
                 raise Stopped
             return {"norm": float(tf.norm(network.weights[0]))}
 
-        history = training.fine_tune(network, [(samples, 2), (fewer, 2)], seed=0, folder=folder, watch=watch)
+        history = training.fine_tune(network, samples, 2, seed=0, folder=folder, phase=2, watch=watch)
         return network.get_weights(), without_times(history), len(watched)
 
     whole = tune(tmp_path / "whole")
-    assert [(r["phase"], r["epoch"]) for r in whole[1]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert [(r["phase"], r["epoch"]) for r in whole[1]] == [(2, 1), (2, 2)]
     with pytest.raises(Stopped):
         tune(tmp_path / "stopped", stopped_in)
     resumed = tune(tmp_path / "stopped")
     assert_same_end(whole, resumed)
-    assert resumed[2] == 4 - (stopped_in - 1)
+    assert resumed[2] == 2 - (stopped_in - 1)
 
 
 def test_fine_tunings_batches_and_rates(tmp_path, monkeypatch):
-    """Batches of 256, and one fall from 1e-4 to 1e-5 over both phases."""
-    seen, optimizers = [], []
+    """Batches of 256, and one fall from 1e-4 to 1e-5 over both phases, which differ in their seeds."""
+    seen, optimizers, seeds = [], [], []
 
     def step_of(classifier, optimizer, **_):
         optimizers.append(optimizer)
         return lambda images, labels: seen.append(len(images)) or tf.constant(1.0)
 
     monkeypatch.setattr(training, "classifier_step", step_of)
+    run = training.run
+    monkeypatch.setattr(training, "run", lambda *a, **options: seeds.append(options["seed"]) or run(*a, **options))
     images, labels = grey_levels(300), np.arange(300) % 10
     many, few = training.Samples([images] * 3, labels), training.Samples([images], labels)
-    training.fine_tune(tiny_network(), [(many, 2), (few, 1)], seed=0, folder=tmp_path)
-    assert seen == [256] * 7
-    (optimizer,) = optimizers
-    assert isinstance(optimizer, keras.optimizers.Adam)
-    rate = optimizer._learning_rate  # the schedule itself; learning_rate is what it gives now
-    assert [float(rate(step)) for step in (0, 3, 6)] == pytest.approx([1e-4, 10**-4.5, 1e-5])
+    rates = training.rates_of_phases([(len(many), 2), (len(few), 1)])
+    for phase, (samples, epochs) in enumerate(((many, 2), (few, 1)), start=1):
+        folder = tmp_path / str(phase)
+        training.fine_tune(tiny_network(), samples, epochs, seed=5, folder=folder, phase=phase, rates=rates[phase - 1])
+    assert seen == [256] * 7 and seeds == [5, 1005]
+    assert all(isinstance(optimizer, keras.optimizers.Adam) for optimizer in optimizers)
+    first, second = (optimizer._learning_rate for optimizer in optimizers)  # learning_rate is what it gives now
+    assert [float(first(step)) for step in (0, 5)] == pytest.approx([1e-4, 10 ** (-4 - 6 / 7)])
+    assert [float(second(step)) for step in (0, 1)] == pytest.approx([10 ** (-4 - 6 / 7), 1e-5], abs=9e-6)
+    assert training.rates_of_phases([(100, 3)]) == [training.FINE_TUNE_RATES]
 
 
 def test_the_autoencoders_schedule(tmp_path):
