@@ -6,6 +6,7 @@ DATASET ?= auto
 MODEL ?= resnet20
 SEED ?= 0
 WEIGHTS ?= course
+NETWORKS ?= trained
 EPS ?= 8/255
 GRID ?= sweeps/smoke.yml
 CORES ?=
@@ -16,7 +17,7 @@ RUN := $(VENV)/bin/python -m helpers
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
 # A misspelt variable would be ignored in silence otherwise, and the report be one of other parameters than asked for.
-KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS EPS GRID CORES
+KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS NETWORKS EPS GRID CORES
 UNKNOWN := $(filter-out $(KNOWN),$(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word))))))
 ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
@@ -28,13 +29,13 @@ endif
 help: ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56|efficientnet_b0 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
-	@echo "of sweep and cost: GRID=sweeps/smoke.yml CORES=2"
+	@echo "of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2"
 
 report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf
 	$(RUN) report $(PARAMETERS)
 
 full: $(VENV)/installed ## the same at the paper's scale; goes on where it was stopped
-	$(RUN) report $(PARAMETERS) --profile full
+	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)"
 
 test: $(VENV)/installed-test $(VENV_SWEEP)/installed ## run the tests
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_parameters(report)
     report.add_argument("--out", type=Path, help="folder of the report; else report/, with --only report/only")
     report.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="run these alone, such as 06 07")
+    report.add_argument("--networks", default="trained", help="trained, or shipped: a full run that trains nothing")
     report.set_defaults(do=_report)
 
     run = commands.add_parser("run", help="run one notebook, by number or name")
@@ -213,7 +214,9 @@ def _report(options: argparse.Namespace) -> int:
     from . import report  # late: papermill takes a second, and a wrong word should not
 
     folder = options.out or settings.ROOT / "report" / ("only" if options.only else "")
-    whole = report.build(_parameters(options), folder, options.only)
+    if options.networks not in ("trained", "shipped"):
+        raise CourseError(f"unknown networks {options.networks!r}; choose trained or shipped")
+    whole = report.build(_parameters(options), folder, options.only, options.networks == "shipped")
     report.say(f"the report: {os.path.relpath(folder)}/index.html")
     return 0 if whole else 1
 

@@ -354,6 +354,13 @@ def source(run: Run, split: str, name: str) -> np.ndarray:
     return reconstructed(run, split, name[3:-1]) if name.startswith("ae(") else inputs(run, split, name)
 
 
+def examples(run: Run, name: str, n: int) -> np.ndarray:
+    """The first n training images of a source, in storage form. A run that trains nothing attacks no others of them."""
+    if run.networks == "shipped":
+        run = replace(run, profile=replace(run.profile, n_train=n))
+    return source(run, "train", name)[:n]
+
+
 def fine_tuned(run: Run, phases: Sequence[tuple[Sequence[str], int]] = ()) -> tuple[keras.Model, list[dict]]:
     """The classifier fine-tuned on clean, attacked and reconstructed images; and its history.
 

@@ -49,7 +49,7 @@ def record(folder: Path) -> None:
     found = json.loads((folder / "results.json").read_text())
     if found["parameters"]["weights"] != "course":
         raise CourseError("the report is of other weights than the course's; only results of those are recorded")
-    run = pipeline.start(**found["parameters"])
+    run = pipeline.start(**found["parameters"], networks=info.get("networks", "trained"))
     if run.data.sha256 != found["data"]["sha256"]:
         raise CourseError(
             f"the report is of {found['data']['dataset']}, but what is here now is {run.data.name}; set CIFAR10_DIR "

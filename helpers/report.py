@@ -144,13 +144,14 @@ class _PeakMemory:
             self.peak_mib = max(self.peak_mib, total // 2**20)
 
 
-def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
+def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: bool = False) -> bool:
     """Run every notebook of the course and write the report.
 
     Args:
         parameters: of the notebooks: dataset, model, profile, seed, weights, eps.
         only: numbers or names of notebooks (find): no others are run, and these take the networks that the course
             ships wherever they can, in a full run, too (pipeline.start, ``auto``).
+        shipped: take the networks that the course ships in a whole full run, too, and train nothing.
         folder: where the report goes: index.html, which is all of it in one file; the same as report.pdf, where there
             is a Chromium to print it; results.json, run.json, notebooks/ (executed) and figures/ for further work.
 
@@ -165,6 +166,10 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
     notebooks = [find(name) for name in only] or chapters()
     for notebook in notebooks:
         check_parameters(notebook, parameters)
+    by_wish = parameters["profile"] == "full" and os.environ.get("COURSE_NETWORKS") == "shipped"
+    shipped = not only and (shipped or by_wish)
+    if shipped:
+        _check_shipped(parameters)
     if only:
         os.environ["COURSE_NETWORKS"] = "shipped"
     data = datasets.load(parameters["dataset"])
@@ -176,7 +181,24 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = ()) -> bool:
     (folder / RUNNING).touch()
     busy = f"another report is being written into {folder.name}/; wait for it, or name another folder: --out"
     with artifacts.sole(folder / RUNNING, busy):
-        return _build(parameters, folder, notebooks, data, bool(only))
+        return _build(parameters, folder, notebooks, data, bool(only), "shipped" if shipped else "trained")
+
+
+def _check_shipped(parameters: dict) -> None:
+    """Refuse a run from shipped networks where it would train all the same."""
+    if parameters["profile"] != "full":
+        raise CourseError(
+            f"the course ships the networks of full runs; a {parameters['profile']} run trains its own: leave "
+            "--networks out, or make it a full run"
+        )
+    from . import pipeline  # late: it imports TensorFlow
+
+    os.environ["COURSE_NETWORKS"] = "shipped"
+    if pipeline.start(**parameters).networks != "shipped":
+        raise CourseError(
+            f"the course ships no networks of {parameters['model']} for these parameters; train them first "
+            "(make networks), or leave --networks out"
+        )
 
 
 def _check_folder(folder: Path) -> None:
@@ -194,7 +216,9 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _build(parameters: dict, folder: Path, notebooks: list[Path], data: datasets.Data, some: bool) -> bool:
+def _build(
+    parameters: dict, folder: Path, notebooks: list[Path], data: datasets.Data, some: bool, networks: str
+) -> bool:
     started, runs = datetime.now(UTC), []
     executed = folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
@@ -209,7 +233,7 @@ def _build(parameters: dict, folder: Path, notebooks: list[Path], data: datasets
                 say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
         for file in _weights_without_card(parameters):
             datasets.sha256_of(file)
-    write(folder, parameters, data, runs, started, used, [path.stem for path in notebooks] if some else [])
+    write(folder, parameters, data, runs, started, used, [path.stem for path in notebooks] if some else [], networks)
     (folder / "report.pdf").unlink(missing_ok=True)
     try:
         pages.print_to_pdf(folder / "index.html", folder / "report.pdf")
@@ -227,7 +251,7 @@ def _weights_without_card(parameters: dict) -> list[Path]:
 
 def write(
     folder: Path, parameters: dict, data: datasets.Data, runs: list[dict], started: datetime, used: Sequence = (),
-    only: Sequence[str] = (),
+    only: Sequence[str] = (), networks: str = "trained",
 ) -> None:  # fmt: skip
     """Write results.json, the figures and index.html from the executed notebooks in folder/notebooks.
 
@@ -235,6 +259,7 @@ def write(
         runs: of each notebook (execute).
         used: the files that they used (provenance.files_used).
         only: their names, where they are not all of the course's.
+        networks: ``shipped`` if a whole run took them from the course (build).
     """
     records, figures, parts = [], [], []
     names, path = [run["notebook"] for run in runs], str(parameters["weights"])
@@ -262,6 +287,7 @@ def write(
         "environment": provenance.environment(),
         "notebooks": runs,
         "only": list(only),
+        "networks": networks,
     }
     write_atomically(folder / "run.json", json.dumps(info, indent=1).encode())
     write_atomically(folder / "results.json", json.dumps(_results(info, records), indent=1).encode())

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import artifacts, attacks, classifiers, evaluation, folding, pipeline, settings, training
+from helpers import artifacts, attacks, classifiers, evaluation, folding, pipeline, registry, settings, training
 from helpers.settings import CourseError
 
 TINY = replace(
@@ -219,3 +219,54 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
         assert not pipeline._ships_for(replace(run, **other))
     monkeypatch.setenv("COURSE_NETWORKS", "shipped")  # a report of some notebooks takes what a full run has shipped
     assert pipeline._ships_for(replace(run, profile=full)) and not pipeline._ships_for(replace(run, seed=run.seed + 1))
+
+
+def test_a_full_run_goes_on_on_another_machine(tmp_path, monkeypatch):
+    """With an empty store, from what weights/ has: what is shipped is taken, the rest is trained, and ends alike."""
+    monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
+    monkeypatch.setitem(registry.MODELS, "resnet20", replace(registry.MODELS["resnet20"], second_phase=True))
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path / "weights")
+    parameters = {"dataset": "patches10", "profile": "full", "weights": "none"}
+
+    def machine(name):
+        monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / name)
+        monkeypatch.setattr(pipeline, "_LOADED", {})
+        return pipeline.start(**parameters)
+
+    first = machine("first")
+    assert list(pipeline.parts_of(first)) == ["ae", "fine_tuned_1", "fine_tuned"]
+    whole, its_history = pipeline.fine_tuned(first)
+    examples = {name: pipeline.source(first, "train", name)[:4] for name in ("regular", "pgd", "ae(pgd)")}
+    pipeline.ship(first, ["ae", "fine_tuned_1"])
+    trained, tune = [], training.fine_tune
+    monkeypatch.setattr(training, "train_autoencoder", lambda *_, **__: pytest.fail("it is shipped"))
+    monkeypatch.setattr(training, "fine_tune", lambda *a, **o: trained.append(o["phase"]) or tune(*a, **o))
+    monkeypatch.setenv("COURSE_NETWORKS", "shipped")
+    second = machine("second")
+    assert second.networks == "trained"
+    model, history = pipeline.fine_tuned(second)
+    assert trained == [2] and [h["phase"] for h in history] == [1, 2]
+    assert [h["loss"] for h in history] == [h["loss"] for h in its_history]
+    for a, b in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    pipeline.ship(second, list(pipeline.parts_of(second)))
+    third = machine("third")
+    assert third.networks == "shipped"
+    for a, b in zip(pipeline.fine_tuned(third)[0].get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name, few in examples.items():
+        np.testing.assert_array_equal(pipeline.examples(third, name, 4), few)
+    attacked = [json.loads(f.read_text())["config"]["n"] for f in (tmp_path / "third" / "attacks").glob("*.json")]
+    assert attacked == [4]
+
+
+def test_a_classifier_tuned_behind_another_autoencoder_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
+    run = pipeline.start("patches10", "resnet20", "full", weights="none")
+    pipeline.ship(run)
+    monkeypatch.setenv("COURSE_NETWORKS", "shipped")
+    assert pipeline._ships_for(run)
+    card = tmp_path / "patches10" / "resnet20_ae.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "weights_sha256": "another"}))
+    assert pipeline._ships(run, "ae") and not pipeline._ships(run, "fine_tuned")

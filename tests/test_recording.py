@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from helpers import classifiers, pipeline, recording, report, settings, tables
+from helpers import classifiers, pipeline, recording, report, settings, tables, training
 from helpers.__main__ import main
 from helpers.architectures import ARCHITECTURES
 from helpers.settings import CourseError
@@ -135,6 +135,28 @@ def test_a_full_report_of_some_notebooks_takes_what_is_shipped(tree, monkeypatch
     monkeypatch.setenv("COURSE_NETWORKS", "ship")
     with pytest.raises(CourseError, match="COURSE_NETWORKS is 'ship'; set it to shipped, or leave it out"):
         pipeline.start(**PARAMETERS, networks="auto")
+
+
+def test_a_whole_run_from_shipped_networks_is_recorded_and_trains_nothing(copy, tmp_path, monkeypatch):
+    monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
+    parameters, out = {**PARAMETERS, "profile": "full"}, tmp_path / "report"
+    pipeline.ship(pipeline.start(**parameters))
+    before = {f.name: f.read_bytes() for f in (tmp_path / "weights" / "patches10").iterdir()}
+    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / "artifacts")
+    for train in ("train_autoencoder", "fine_tune"):
+        monkeypatch.setattr(training, train, lambda *_, **__: pytest.fail("it is shipped"))
+    run = pipeline.start(**parameters, networks="shipped")
+    records = pipeline.static_table(run) + pipeline.aware_table(run)
+    results = {"parameters": parameters, "data": run.data.provenance, "records": records}
+    (out / "figures").mkdir(parents=True)
+    (out / "results.json").write_text(json.dumps(results))
+    (out / "run.json").write_text(json.dumps({"notebooks": [], "networks": "shipped"}))
+    recording.record(out)
+    assert tables.recorded_results()["runs"]["resnet20"]["parameters"] == parameters
+    assert {f.name: f.read_bytes() for f in (tmp_path / "weights" / "patches10").iterdir()} == before
+    assert all(f.holds for f in recording.verify("resnet20", images=8))
 
 
 def test_networks_of_another_initial_classifier_are_refused(tree):

@@ -124,6 +124,15 @@ def test_a_report_of_some_notebooks_runs_these_alone(tmp_path, monkeypatch):
         report.build(PARAMETERS, tmp_path / "out", ["00", "09"])
 
 
+def test_shipped_networks_are_for_full_runs_that_have_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_NETWORKS", "")
+    with pytest.raises(CourseError, match="a smoke run trains its own: leave --networks out"):
+        report.build(PARAMETERS, tmp_path / "out", shipped=True)
+    with pytest.raises(CourseError, match="ships no networks of resnet20 for these parameters; train them first"):
+        report.build({**PARAMETERS, "profile": "full"}, tmp_path / "out", shipped=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_kernel_that_dies_loses_neither_report_nor_the_rest(tmp_path, monkeypatch):
     notebooks = tmp_path / "source"
     notebooks.mkdir()
