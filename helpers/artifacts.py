@@ -76,7 +76,9 @@ def _tree_of(source: str) -> str:
     return ast.dump(tree)
 
 
-def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) -> Path:
+def make(
+    kind: str, config: dict, suffix: str, produce: Callable[[Path], None], meanwhile: Callable[[], None] | None = None
+) -> Path:
     """The artifact of this configuration, computed only if it is not there whole.
 
     Any number of processes may ask for it at once: the first computes, the others wait and take what it made. If it
@@ -87,6 +89,7 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
         config: everything the result depends on, in JSON's types.
         suffix: of the file, with its dot.
         produce: writes the result to the path that it is given.
+        meanwhile: what this process does, while another computes, before it waits.
 
     Returns:
         The file's path.
@@ -103,7 +106,7 @@ def make(kind: str, config: dict, suffix: str, produce: Callable[[Path], None]) 
         if settings.workers()[0]:
             _follow(file, manifest, config, produce)
             return file
-        with locked(folder / f".{key}.lock", f"{kind} {key}"):
+        with locked(folder / f".{key}.lock", f"{kind} {key}", meanwhile):
             if not _is_whole(file, manifest, config):  # else another process made it while this one waited
                 _produce(file, manifest, config, produce)
                 if settings.workers()[1]:
@@ -171,7 +174,7 @@ def _follow(file: Path, manifest: Path, config: dict, produce: Callable[[Path], 
 
 
 @contextmanager
-def locked(lock: Path, what: str = "") -> Iterator[None]:
+def locked(lock: Path, what: str = "", meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a lock file; other processes and threads that want it wait.
 
     The lock is the operating system's (flock): it ends with the process that holds it, however that ends, so that a
@@ -180,11 +183,12 @@ def locked(lock: Path, what: str = "") -> Iterator[None]:
 
     Args:
         what: is named to the person whose process has to wait.
+        meanwhile: what to do before that.
     """
     if fcntl is None:
         yield
         return
-    descriptor = _acquire(lock, what)
+    descriptor = _acquire(lock, what, meanwhile)
     try:
         yield
     finally:
@@ -219,12 +223,12 @@ def sole(lock: Path, otherwise: str) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def _acquire(lock: Path, what: str) -> int:
+def _acquire(lock: Path, what: str, meanwhile: Callable[[], None] | None) -> int:
     """A descriptor of the lock file that holds the lock."""
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _flock(descriptor, what)
+            _flock(descriptor, what, meanwhile)
             if _is_still(lock, descriptor):
                 return descriptor
         except BaseException:
@@ -233,10 +237,12 @@ def _acquire(lock: Path, what: str) -> int:
         os.close(descriptor)  # its owner removed it; a new file may be somebody's lock by now
 
 
-def _flock(descriptor: int, what: str) -> None:
+def _flock(descriptor: int, what: str, meanwhile: Callable[[], None] | None) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        if meanwhile:
+            meanwhile()
         settings.note(f"another process is making {what}; waiting for it" if what else "waiting for another process")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
@@ -266,15 +272,42 @@ def make_array(kind: str, config: dict, shape: tuple[int, ...], produce: Callabl
         produce: fills the uint16 array that it is given, a part at a time (see to_uint16).
     """
 
-    def write(path: Path) -> None:
-        # In memory first (50,000 images: 0.3 GB). Writing through a memory map, a full disk would be a fatal signal and
-        # not an error.
-        array = np.empty(shape, np.uint16)
-        produce(array)
-        with open(path, "wb") as file:
-            np.save(file, array)
+    file = make(kind, config, ".npy", lambda path: _write_array(path, shape, produce))
+    return np.load(file, mmap_mode="r")
 
-    return np.load(make(kind, config, ".npy", write), mmap_mode="r")
+
+def _write_array(path: Path, shape: tuple[int, ...], produce: Callable[[np.ndarray], None]) -> None:
+    # In memory first (50,000 images: 0.3 GB). Writing through a memory map, a full disk would be a fatal signal and not
+    # an error.
+    array = np.empty(shape, np.uint16)
+    produce(array)
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
+def make_array_in_parts(
+    kind: str, config: dict, shape: tuple[int, ...], size: int, produce: Callable[[int, int], np.ndarray], title: str
+) -> np.ndarray:
+    """make_array, ``size`` rows at a time. Parts that an interrupted run made are kept, and any number of processes
+    that need the array share its parts.
+
+    Args:
+        produce: from the first row of a part and the row behind its last to the part, in storage form.
+        title: of the progress bar.
+    """
+
+    def fill(out: np.ndarray) -> None:
+        with settings.progress(total=len(out), title=title) as bar:
+            fill_in_parts(kind, config, out, size, produce, bar.update)
+
+    def write(path: Path) -> None:
+        _write_array(path, shape, fill)
+
+    def share() -> None:
+        settings.note(f"another process is making {title}; taking a part in it")
+        _share_parts(kind, config, shape[0], size, produce)
+
+    return np.load(make(kind, config, ".npy", write, share), mmap_mode="r")
 
 
 def fill_in_parts(
@@ -285,24 +318,74 @@ def fill_in_parts(
     produce: Callable[[int, int], np.ndarray],
     done: Callable[[int], None] = lambda rows: None,
 ) -> None:
-    """Fill an array artifact in the making, ``size`` rows at a time; parts that an interrupted run made are kept.
+    """Fill an array artifact in the making; what make_array_in_parts does as the one process that writes the whole.
 
     Args:
         produce: from the first row of a part and the row behind its last to the part, as out has it.
         done: called with the number of rows of each part that is there.
     """
     folder = checkpoints(kind, config)
-    for first in range(0, len(out), size):
-        end, file = min(first + size, len(out)), folder / f"{first}.npy"
+    if not settings.workers()[0]:
+        folder.mkdir(parents=True, exist_ok=True)
+    left = list(range(0, len(out), size))
+    for wait in (False, True):  # first what nobody is at, then what others were at
+        for first in left.copy():
+            end = min(first + size, len(out))
+            if (part := _part(folder, first, end, produce, wait)) is not None:
+                out[first:end] = part
+                left.remove(first)
+                done(end - first)
+
+
+def _share_parts(kind: str, config: dict, rows: int, size: int, produce: Callable[[int, int], np.ndarray]) -> None:
+    """Make parts of an array that another process is making, from the other end, until there is none to be made."""
+    folder, key = folder_of(kind, config)
+    manifest, parts = folder / f"{key}.json", checkpoints(kind, config)
+    parts.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):  # the folder goes when the array is whole
+        for first in reversed(range(0, rows, size)):
+            if manifest.is_file():
+                break
+            if not (parts / f"{first}.npy").is_file():
+                _part(parts, first, min(first + size, rows), produce, wait=False)
+    if manifest.is_file():
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def _part(folder: Path, first: int, end: int, produce: Callable[[int, int], np.ndarray], wait: bool):
+    """A part that is there or that this process makes; None if another is at it and this one is not to wait."""
+    file = folder / f"{first}.npy"
+    with _claimed(file.with_suffix(".lock"), wait) as mine:
         if file.is_file():
-            out[first:end] = np.load(file)
-        else:
-            out[first:end] = produce(first, end)
-            if not settings.workers()[0]:
-                buffer = io.BytesIO()
-                np.save(buffer, out[first:end])
-                write_atomically(file, buffer.getvalue())
-        done(end - first)
+            return np.load(file)
+        if not mine:
+            return None
+        part = produce(first, end)
+        if not settings.workers()[0]:
+            buffer = io.BytesIO()
+            np.save(buffer, part)
+            write_atomically(file, buffer.getvalue())
+        return part
+
+
+@contextmanager
+def _claimed(lock: Path, wait: bool) -> Iterator[bool]:
+    """Whether a part is this process's to make. Workers (devices) make each part together and claim none."""
+    if fcntl is None or settings.workers()[1]:
+        yield True
+        return
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        mine = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            mine = False
+        except OSError as error:
+            _check_unsupported(error)
+        yield mine
+    finally:
+        os.close(descriptor)
 
 
 def make_json(kind: str, config: dict, produce: Callable[[], object]) -> object:

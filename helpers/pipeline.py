@@ -46,6 +46,9 @@ STEP_SIZE, STEPS = 0.01, 10
 
 SOURCES = ("regular", "fgsm", "pgd")
 
+PART_SIZE = 1024
+"""How many images are attacked between two checkpoints."""
+
 PARTS = "ae", "fine_tuned"
 """What a run trains and ``make record`` ships. ``make networks`` ships more (parts_of)."""
 
@@ -202,24 +205,19 @@ def inputs(run: Run, split: str, kind: str) -> np.ndarray:
         raise CourseError(f"unknown input {kind!r}; choose one of {', '.join(SOURCES)}")
     chosen = run.split(split)
     config = {**run.config(), "attack": kind, "split": split, "n": len(chosen), **_steps_of(kind, run.eps)}
-    return artifacts.make_array(
-        "attacks", config, chosen.pixels.shape, lambda out: _fill_attacked(run, chosen, kind, config, out)
-    )
+
+    def produce(first: int, end: int) -> np.ndarray:
+        target = for_attack(run.classifier, run.protocol.attack_normalises)
+        images, labels = Split(chosen.pixels[first:end], chosen.labels[first:end]).take()
+        moved = attack(target, images, labels, kind, run.eps, run.seed + first, run.protocol.attack_loss)
+        return artifacts.to_uint16(moved)
+
+    shape, title = chosen.pixels.shape, f"{kind}, {split}"
+    return artifacts.make_array_in_parts("attacks", config, shape, PART_SIZE, produce, title)
 
 
 def _steps_of(kind: str, eps: float) -> dict:
     return {"steps": STEPS, "step_size": step_size_for(eps)} if kind == "pgd" else {"steps": 1}
-
-
-def _fill_attacked(run: Run, images: Split, kind: str, config: dict, out: np.ndarray, size: int = 1024) -> None:
-    target, loss = for_attack(run.classifier, run.protocol.attack_normalises), run.protocol.attack_loss
-
-    def produce(first: int, end: int) -> np.ndarray:
-        part = Split(images.pixels[first:end], images.labels[first:end])
-        return artifacts.to_uint16(attack(target, *part.take(), kind, run.eps, seed=run.seed + first, loss=loss))
-
-    with settings.progress(total=len(images), title=f"{kind}, {config['split']}") as bar:
-        artifacts.fill_in_parts("attacks", config, out, size, produce, bar.update)
 
 
 def checksum(model: keras.Model) -> str:

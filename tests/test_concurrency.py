@@ -232,6 +232,73 @@ def test_a_failure_hands_over_to_one_of_those_that_wait(tmp_path, monkeypatch):
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 2
 
 
+SHARER = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from helpers import artifacts, settings
+
+folder, pause = Path(sys.argv[1]), float(sys.argv[2])
+settings.ARTIFACTS = folder / "store"
+
+def produce(first, end):
+    with (folder / "parts").open("a") as log:
+        log.write(f"{os.getpid()} {first}\\n")
+    time.sleep(pause)
+    return np.full((end - first, 2), first, np.uint16)
+
+print("ready", flush=True)
+sys.stdin.readline()
+made = artifacts.make_array_in_parts("shared", {}, (50, 2), 4, produce, "a test")
+assert (made[:, 0] == np.arange(50) // 4 * 4).all()
+print("done", flush=True)
+"""
+
+
+def sharers(folder, number, pause):
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARER, str(folder), str(pause)],
+            env={**os.environ, "PYTHONPATH": str(settings.ROOT), "COURSE_PROGRESS": os.devnull},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        for _ in range(number)
+    ]
+    Worker.started += started
+    for process in started:
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return started
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_processes_share_the_parts_of_an_array(tmp_path, monkeypatch, number):
+    """Each part is made once, and every process makes some."""
+    for process in sharers(tmp_path, number, 0.2):
+        assert process.communicate(timeout=60)[0] == "done\n"
+    made = [line.split() for line in lines(tmp_path / "parts")]
+    assert sorted(int(first) for _, first in made) == list(range(0, 50, 4))
+    assert len({maker for maker, _ in made}) == number
+    assert not list((tmp_path / "store" / "shared").glob("*.checkpoints"))
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_of_processes_that_share_an_array_any_may_be_killed(tmp_path, victim):
+    """Whether it was the one that writes the whole or the other: what it was at is made by who is left."""
+    processes = sharers(tmp_path, 2, 0.2)
+    deadline = time.monotonic() + 30
+    while len(lines(tmp_path / "parts")) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    processes[victim].kill()
+    assert processes[1 - victim].communicate(timeout=60)[0] == "done\n"
+    made = [int(line.split()[1]) for line in lines(tmp_path / "parts")]
+    assert set(made) == set(range(0, 50, 4)) and len(made) <= 13 + 1
+
+
 def test_a_file_system_without_locks_still_has_a_store(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
 
