@@ -32,7 +32,7 @@ help: ## list these commands
 	@echo "of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2"
 
 report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf
-	$(RUN) report $(PARAMETERS)
+	$(RUN) report $(PARAMETERS) --networks "$(NETWORKS)"
 
 full: $(VENV)/installed ## the same at the paper's scale; goes on where it was stopped
 	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)"

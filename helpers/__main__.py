@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_parameters(report)
     report.add_argument("--out", type=Path, help="folder of the report; else report/, with --only report/only")
     report.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="run these alone, such as 06 07")
-    report.add_argument("--networks", default="trained", help="trained, or shipped: a full run that trains nothing")
+    report.add_argument(
+        "--networks", default="trained", help="trained; or shipped: a full run with those in weights/"
+    )
     report.set_defaults(do=_report)
 
     run = commands.add_parser("run", help="run one notebook, by number or name")
@@ -272,9 +274,16 @@ def _networks(options: argparse.Namespace) -> None:
     from . import pipeline
 
     run = pipeline.start(options.dataset, options.model, "full", _seed(options.seed))
-    for part in pipeline.parts_of(run):
-        card = settings.WEIGHTS / options.dataset / f"{options.model}_{part}.json"
-        _check_replaces(card, {"seed": run.seed, "profile": "full"}, options.replace)
+    if run.networks == "shipped":
+        print(f"weights/{run.data.name} has the autoencoder and the fine-tuned classifier of this run")
+        return
+    there = [part for part in pipeline.parts_of(run) if (pipeline.card_file(run, part)).is_file()]
+    if not options.replace and (other := [part for part in there if not pipeline.is_taken(run, part)]):
+        raise CourseError(
+            f"weights/{run.data.name} has {', '.join(f'{run.model}_{part}' for part in other)} of another run (seed, "
+            "size, initial classifier or autoencoder), and recorded results may rest on it; add --replace to put "
+            "another one into its place"
+        )
     for part, made in pipeline.parts_of(run).items():
         pipeline.ship(run, [part])
         last = {name: f"{value:.4g}" for name, value in made()[1][-1].items()}

@@ -106,7 +106,7 @@ def make(
         if settings.workers()[0]:
             _follow(file, manifest, config, produce)
             return file
-        with locked(folder / f".{key}.lock", f"{kind} {key}", meanwhile):
+        with locked(folder / f".{key}.lock", f"{kind} {key}", None if settings.workers()[1] else meanwhile):
             if not _is_whole(file, manifest, config):  # else another process made it while this one waited
                 _produce(file, manifest, config, produce)
                 if settings.workers()[1]:
@@ -134,6 +134,7 @@ def tidy() -> None:
 def _produce(file: Path, manifest: Path, config: dict, produce: Callable[[Path], None]) -> None:
     """Make a file and its manifest; the lock is this process's."""
     folder, key = file.parent, manifest.stem
+    manifest.unlink(missing_ok=True)  # of a file that is no longer whole
     for left in (*folder.glob(f".{key}.part-*"), *folder.glob(f".{manifest.name}.*.tmp")):
         left.unlink(missing_ok=True)  # of a process that was killed
     # Not by the process's number: on a cluster two machines that share the store may both have a process of it.

@@ -61,7 +61,9 @@ def audit(run: Run, initial_only: bool = False) -> dict:
         if not initial_only or name == "all" or _concerns_the_attack(protocol)
     }
     for k in range(1, SEEDS + 1):
-        runs[f"seed_{run.seed + k}", f"seed {run.seed + k}", "seed"] = replace(run, seed=run.seed + k)
+        runs[f"seed_{run.seed + k}", f"seed {run.seed + k}", "seed"] = replace(
+            run, seed=run.seed + k, networks="trained"
+        )
     rows = [_row("course", "the course", "course", baseline, baseline)]
     with settings.progress(len(runs), "audit") as bar:
         for about, other in runs.items():

@@ -56,7 +56,8 @@ def start(job: Training | Measurement) -> tuple[pipeline.Run, Watch]:
     eps = float(Fraction(job.trained_eps))
     run = pipeline.start(job.dataset, job.model, job.profile, job.seed, job.weights, eps)
     changes = {"n_train": job.n_train, "n_sweep": getattr(job, "n", None)}
-    run = replace(run, profile=replace(run.profile, **{name: n for name, n in changes.items() if n}))
+    networks = "trained" if job.n_train else run.networks
+    run = replace(run, networks=networks, profile=replace(run.profile, **{k: n for k, n in changes.items() if n}))
     watch.steps.append(Step("start", job.model, 0, 1, round(time.time() - watch.begun, 3), memory.peak_mib()))
     return run, watch
 

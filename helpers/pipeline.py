@@ -164,19 +164,24 @@ def _ships(run: Run, part: str) -> bool:
         "protocol": run.protocol.changes(),
     }
     try:
-        card = _card_of(run, part)
+        card = json.loads(card_file(run, part).read_text())
+        if run.profile.name == "full":
+            ours |= {"profile": "full", "trained_on": run.profile.n_train}
+            if part != "ae" and "phases" in card:
+                ours["phases"] = json.loads(json.dumps(phases_of(run)))
         if part != "ae" and "autoencoder_sha256" in card:
-            ours["autoencoder_sha256"] = _card_of(run, "ae")["weights_sha256"]
+            ours["autoencoder_sha256"] = json.loads(card_file(run, "ae").read_text())["weights_sha256"]
     except FileNotFoundError:
         return False
     return all(card[key] == value for key, value in ours.items()) and abs(card["eps"] - run.eps) < 1e-9
 
 
-def _card_of(run: Run, part: str) -> dict:
-    return json.loads(classifiers.shipped(run.data.name, f"{run.model}_{part}").with_suffix(".json").read_text())
+def card_file(run: Run, part: str) -> Path:
+    """Where the card of a part (parts_of) lies, if the course ships one of this network."""
+    return classifiers.shipped(run.data.name, f"{run.model}_{part}").with_suffix(".json")
 
 
-def _taken(run: Run, part: str) -> bool:
+def is_taken(run: Run, part: str) -> bool:
     """Whether this part of the run comes from weights/."""
     return run.networks == "shipped" or (_takes_shipped(run) and _ships(run, part))
 
@@ -186,7 +191,7 @@ def departing(run: Run, protocol: Protocol) -> Run:
     classifier = run.classifier
     if protocol.statistics == "imagenet":
         classifier = classifiers.renormalised(classifier, IMAGENET_MEAN, IMAGENET_STD)
-    return replace(run, classifier=classifier, protocol=protocol)
+    return replace(run, classifier=classifier, protocol=protocol, networks="trained")
 
 
 # ---------------------------------------------------------------------------------------------- adversarial images
@@ -262,7 +267,7 @@ def attack(
 
 def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
     """The paper's autoencoder, trained to turn FGSM and PGD images back into the originals; and its history."""
-    if _taken(run, "ae"):
+    if is_taken(run, "ae"):
         return _shipped(run, "ae", ae_module.build, lambda model, file: model.load_weights(str(file)))
     profile = run.profile
     config = {
@@ -296,7 +301,13 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
         )
         training.save_with_history(model, history, path)
 
-    return _trained("autoencoder", config, build, train)
+    return _trained("autoencoder", config, build, train, partial(_attack_training_images, run))
+
+
+def _attack_training_images(run: Run) -> None:
+    """What a process that waits for a network can do towards it: processes share the attack (artifacts)."""
+    for kind in ("fgsm", "pgd"):
+        inputs(run, "train", kind)
 
 
 def _reconstruction_error(run: Run, model: keras.Model):
@@ -380,7 +391,7 @@ def _after_phase(
     """The classifier after the first so many phases, each an artifact of its own; and its history."""
     if not phase:
         return run.classifier, []
-    if papers and _taken(run, part := _part_after(run, phase)):
+    if papers and is_taken(run, part := _part_after(run, phase)):
         return _shipped(run, part, partial(classifiers.copied, run.classifier), classifiers.load_weights)
     before, history = _after_phase(run, phases, phase - 1, papers)
     ae, _ = autoencoder(run)
@@ -430,8 +441,8 @@ def _validation_accuracy(run: Run, model: keras.Model):
 
 
 class _BestOnTest:
-    """Watches the accuracy on the test images of each source, and keeps the weights whenever one is the best so far:
-    what the paper's released code does, and nobody should."""
+    """Watches the accuracy on the test images of each source, and keeps the weights whenever one is the best so far in
+    this phase: what the paper's released code does, and nobody should."""
 
     def __init__(self, run: Run, model: keras.Model, folder: Path):
         self._run, self._model, self._file = run, model, folder / "kept.npz"
@@ -459,11 +470,15 @@ _LOADED: dict[tuple[Path, str], tuple[keras.Model, list[dict]]] = {}
 
 
 def _trained(
-    kind: str, config: dict, build: Callable[[], keras.Model], train: Callable[[Path], None]
+    kind: str,
+    config: dict,
+    build: Callable[[], keras.Model],
+    train: Callable[[Path], None],
+    meanwhile: Callable[[], None] | None = None,
 ) -> tuple[keras.Model, list[dict]]:
     key = artifacts.folder_of(kind, config)
     if key not in _LOADED:
-        file, model = artifacts.make(kind, config, ".npz", train), build()
+        file, model = artifacts.make(kind, config, ".npz", train, meanwhile), build()
         _LOADED[key] = model, training.load_with_history(model, file)
     return _LOADED[key]
 
@@ -674,7 +689,7 @@ def correct(run: Run, classifier: keras.Model, split: str, name: str) -> np.ndar
     images, labels = source(run, split, name), run.split(split).labels
     config = {**_assessed(run, classifier), "source": name, "split": split, "n": len(labels)}
     if name.startswith("ae("):
-        config["autoencoder"] = classifiers.weights_classifiers.weights_sha256(autoencoder(run)[0])
+        config["autoencoder"] = classifiers.weights_sha256(autoencoder(run)[0])
     return _cached_correct(config, lambda: evaluation.is_correct(classifier, images, labels))
 
 
@@ -731,7 +746,7 @@ def ship(run: Run, parts: Sequence[str] = PARTS) -> None:
         parts: which (parts_of); what is not trained yet is trained, and what comes from weights/ stays as it is.
     """
     config = {"profile": run.profile.name, "seed": run.seed, "eps": run.eps, "protocol": run.protocol.changes()}
-    for part in (part for part in parts if not _taken(run, part)):
+    for part in (part for part in parts if not is_taken(run, part)):
         model, history = parts_of(run)[part]()
         file = classifiers.shipped(run.data.name, f"{run.model}_{part}")
         classifiers.save_weights(model if part == "ae" else classifiers.network_of(model), file)

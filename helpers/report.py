@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -151,7 +152,7 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
         parameters: of the notebooks: dataset, model, profile, seed, weights, eps.
         only: numbers or names of notebooks (find): no others are run, and these take the networks that the course
             ships wherever they can, in a full run, too (pipeline.start, ``auto``).
-        shipped: take the networks that the course ships in a whole full run, too, and train nothing.
+        shipped: take the autoencoder and the fine-tuned classifier that the course ships in a whole full run, too.
         folder: where the report goes: index.html, which is all of it in one file; the same as report.pdf, where there
             is a Chromium to print it; results.json, run.json, notebooks/ (executed) and figures/ for further work.
 
@@ -166,13 +167,13 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
     notebooks = [find(name) for name in only] or chapters()
     for notebook in notebooks:
         check_parameters(notebook, parameters)
-    by_wish = parameters["profile"] == "full" and os.environ.get("COURSE_NETWORKS") == "shipped"
-    shipped = not only and (shipped or by_wish)
-    if shipped:
-        _check_shipped(parameters)
-    if only:
-        os.environ["COURSE_NETWORKS"] = "shipped"
+    by_wish = parameters["profile"] == "full" and os.environ.get("COURSE_NETWORKS") == "shipped" and not only
+    shipped = shipped or by_wish
     data = datasets.load(parameters["dataset"])
+    if shipped:
+        _check_shipped(parameters, data.name)
+    if only or shipped:
+        os.environ["COURSE_NETWORKS"] = "shipped"
     if data.notice:
         say(f"\n*** {data.notice}\n")
         os.environ["COURSE_OFFLINE"] = "1"  # one answer for all notebooks, and no notebook waits for the network again
@@ -184,20 +185,22 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
         return _build(parameters, folder, notebooks, data, bool(only), "shipped" if shipped else "trained")
 
 
-def _check_shipped(parameters: dict) -> None:
+def _check_shipped(parameters: dict, dataset: str) -> None:
     """Refuse a run from shipped networks where it would train all the same."""
     if parameters["profile"] != "full":
         raise CourseError(
             f"the course ships the networks of full runs; a {parameters['profile']} run trains its own: leave "
             "--networks out, or make it a full run"
         )
-    from . import pipeline  # late: it imports TensorFlow
-
-    os.environ["COURSE_NETWORKS"] = "shipped"
-    if pipeline.start(**parameters).networks != "shipped":
+    # Elsewhere: TensorFlow would keep a GPU's memory for as long as this process lives, and the notebooks need it.
+    code = "import json, sys; from helpers import pipeline; print(pipeline.start(**json.loads(sys.argv[1])).networks)"
+    environment = {**os.environ, "COURSE_NETWORKS": "shipped"}
+    command = [sys.executable, "-c", code, json.dumps(parameters)]
+    asked = subprocess.run(command, cwd=settings.ROOT, env=environment, capture_output=True, text=True)
+    if asked.stdout.split()[-1:] != ["shipped"]:
         raise CourseError(
-            f"the course ships no networks of {parameters['model']} for these parameters; train them first "
-            "(make networks), or leave --networks out"
+            f"the course ships no networks of {parameters['model']} on {dataset} for these parameters; train them "
+            "first (make networks), or leave --networks out and COURSE_NETWORKS unset"
         )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from helpers import artifacts, attacks, classifiers, evaluation, folding, pipeline, registry, settings, training
+from helpers.__main__ import main
 from helpers.settings import CourseError
 
 TINY = replace(
@@ -89,6 +91,13 @@ def test_every_point_of_a_curve_is_its_own_measurement(tiny):
     assert curve["pgd", 8 / 255] < curve["noise", 8 / 255] <= clean
     one, ten = (r["correct"] for r in pipeline.accuracy_against_steps(run, [1, 10]))
     assert ten <= one and ten < clean
+
+
+def test_answers_on_what_the_autoencoder_makes(run):
+    labels = run.split("test").labels
+    found = pipeline.correct(run, run.classifier, "test", "ae(pgd)")
+    restored = evaluation.predict(pipeline.autoencoder(run)[0], pipeline.inputs(run, "test", "pgd"))
+    assert found.tolist() == evaluation.is_correct(run.classifier, restored, labels).tolist()
 
 
 def test_another_seed_or_eps_is_another_artifact(run):
@@ -208,7 +217,7 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
     run = pipeline.start("patches10", "resnet20", "smoke", weights="none", networks="auto")
     assert run.networks == "trained"  # the course ships no such networks
     card = {"initial_sha256": classifiers.weights_sha256(run.classifier), "eps": run.eps, "seed": run.seed}
-    card["protocol"] = {}
+    card |= {"protocol": {}, "profile": "full", "trained_on": TINY.n_train}
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     (tmp_path / "patches10").mkdir()
     for part in pipeline.PARTS:
@@ -218,7 +227,9 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
     for other in ({"seed": run.seed + 1}, {"eps": run.eps / 2}, {"profile": full}, {"model": "sepreresnet56"}):
         assert not pipeline._ships_for(replace(run, **other))
     monkeypatch.setenv("COURSE_NETWORKS", "shipped")  # a report of some notebooks takes what a full run has shipped
-    assert pipeline._ships_for(replace(run, profile=full)) and not pipeline._ships_for(replace(run, seed=run.seed + 1))
+    assert pipeline._ships_for(replace(run, profile=full))
+    assert not pipeline._ships_for(replace(run, profile=replace(full, n_train=16)))
+    assert not pipeline._ships_for(replace(run, seed=run.seed + 1))
 
 
 def test_a_full_run_goes_on_on_another_machine(tmp_path, monkeypatch):
@@ -258,6 +269,29 @@ def test_a_full_run_goes_on_on_another_machine(tmp_path, monkeypatch):
         np.testing.assert_array_equal(pipeline.examples(third, name, 4), few)
     attacked = [json.loads(f.read_text())["config"]["n"] for f in (tmp_path / "third" / "attacks").glob("*.json")]
     assert attacked == [4]
+
+
+def test_networks_are_shipped_once_and_replaced_only_on_demand(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
+    for name in ("resnet20.h5", "resnet20.json"):
+        (tmp_path / "patches10").mkdir(exist_ok=True)
+        shutil.copy(settings.WEIGHTS / "patches10" / name, tmp_path / "patches10")
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
+    monkeypatch.setenv("COURSE_NETWORKS", "")  # the command sets it
+    command, file = ["networks", "--dataset", "patches10"], tmp_path / "patches10" / "resnet20_ae.json"
+    assert main(command) == 0
+    first, printed = file.read_bytes(), capsys.readouterr().out
+    assert "resnet20_ae: epoch 2" in printed and "resnet20_fine_tuned: epoch 1" in printed
+    assert main(command) == 0
+    assert "has the autoencoder and the fine-tuned classifier" in capsys.readouterr().out
+    for other in (["--seed", "1"], ["--dataset", "auto", "--seed", "1"]):
+        monkeypatch.setenv("COURSE_OFFLINE", "1")
+        monkeypatch.setenv("CIFAR10_DIR", "")
+        assert main([*command, *other]) == 2
+        assert "of another run" in capsys.readouterr().err and file.read_bytes() == first
+    file.write_text(json.dumps({**json.loads(first), "profile": "quick"}))
+    assert main(command) == 2 and main([*command, "--replace"]) == 0
+    assert json.loads(file.read_text())["profile"] == "full"
 
 
 def test_a_classifier_tuned_behind_another_autoencoder_is_not_taken(tmp_path, monkeypatch):
