@@ -41,6 +41,9 @@ BAD = {
     "profile": (["report", "--profile", "huge"], "unknown profile 'huge'; choose one of smoke, quick, full"),
     "data set": (["report", "--dataset", "mnist"], "unknown data set 'mnist'; choose one of cifar10, patches10, auto"),
     "model": (["report", "--model", "vgg16"], "unknown model 'vgg16'; choose one of resnet20, sepreresnet56"),
+    "networks": (["report", "--networks", "mine"], "unknown networks 'mine'; choose trained or shipped"),
+    "networks of a quick run": (["report", "--networks", "shipped"], "a quick run trains its own: leave --networks"),
+    "model of networks": (["networks", "--model", "vgg16"], "unknown model 'vgg16'; choose one of resnet20"),
     "eps 8": (["report", "--eps", "8"], "eps is 8, but images are in [0, 1]: write 8/255"),
     "eps -1/255": (["report", "--eps=-1/255"], "it must be a number in [0, 1], such as 8/255"),
     "eps text": (["report", "--eps", "small"], "eps is 'small', which is not a number"),
@@ -134,7 +137,7 @@ def test_a_failed_notebook_is_a_status(notebooks, tmp_path, monkeypatch, whole, 
     expected = {
         "profile": "quick", "dataset": "auto", "model": "sepreresnet56", "seed": 3, "weights": "none", "eps": 4 / 255,
     }  # fmt: skip
-    assert given == [(expected, tmp_path / "out", [])]
+    assert given == [(expected, tmp_path / "out", [], False)]
     main(["report", "--only", "06", "07"])
     assert given[1][1:] == (settings.ROOT / "report" / "only", ["06", "07"])
 
