@@ -332,10 +332,9 @@ def test_other_weights_are_another_version(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     (tmp_path / "patches10").mkdir()
     file, found = tmp_path / "patches10" / "resnet20.h5", []
-    grid = sweep.checked("a test", {"dataset": "patches10", "model": "resnet20"})
     for content in (b"one", b"two", b"one"):
         file.write_bytes(content)
         sweep.version.cache_clear()
-        found.append(sweep.version(grid))
+        found.append(sweep.version(sweep.checked("a test", {"dataset": "patches10", "model": "resnet20"})))
     sweep.version.cache_clear()
     assert found[0] == found[2] != found[1]
