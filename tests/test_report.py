@@ -128,7 +128,7 @@ def test_shipped_networks_are_for_full_runs_that_have_them(tmp_path, monkeypatch
     monkeypatch.setenv("COURSE_NETWORKS", "")
     with pytest.raises(CourseError, match="a smoke run trains its own: leave --networks out"):
         report.build(PARAMETERS, tmp_path / "out", shipped=True)
-    with pytest.raises(CourseError, match="ships no networks of resnet20 for these parameters; train them first"):
+    with pytest.raises(CourseError, match="ships no networks of resnet20 on patches10 for these parameters; train"):
         report.build({**PARAMETERS, "profile": "full"}, tmp_path / "out", shipped=True)
     assert not (tmp_path / "out").exists()
 
