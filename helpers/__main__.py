@@ -73,9 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_parameters(report)
     report.add_argument("--out", type=Path, help="folder of the report; else report/, with --only report/only")
     report.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="run these alone, such as 06 07")
-    report.add_argument(
-        "--networks", default="trained", help="trained; or shipped: a full run with those in weights/"
-    )
+    report.add_argument("--networks", default="trained", help="trained; or shipped: a full run with those in weights/")
     report.set_defaults(do=_report)
 
     run = commands.add_parser("run", help="run one notebook, by number or name")

@@ -169,6 +169,11 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
         check_parameters(notebook, parameters)
     by_wish = parameters["profile"] == "full" and os.environ.get("COURSE_NETWORKS") == "shipped" and not only
     shipped = shipped or by_wish
+    if shipped and parameters["profile"] != "full":
+        raise CourseError(
+            f"the course ships the networks of full runs; a {parameters['profile']} run trains its own: leave "
+            "--networks out, or make it a full run"
+        )
     data = datasets.load(parameters["dataset"])
     if shipped:
         _check_shipped(parameters, data.name)
@@ -187,11 +192,6 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
 
 def _check_shipped(parameters: dict, dataset: str) -> None:
     """Refuse a run from shipped networks where it would train all the same."""
-    if parameters["profile"] != "full":
-        raise CourseError(
-            f"the course ships the networks of full runs; a {parameters['profile']} run trains its own: leave "
-            "--networks out, or make it a full run"
-        )
     # Elsewhere: TensorFlow would keep a GPU's memory for as long as this process lives, and the notebooks need it.
     code = "import json, sys; from helpers import pipeline; print(pipeline.start(**json.loads(sys.argv[1])).networks)"
     environment = {**os.environ, "COURSE_NETWORKS": "shipped"}

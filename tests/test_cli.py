@@ -139,7 +139,7 @@ def test_a_failed_notebook_is_a_status(notebooks, tmp_path, monkeypatch, whole, 
     }  # fmt: skip
     assert given == [(expected, tmp_path / "out", [], False)]
     main(["report", "--only", "06", "07"])
-    assert given[1][1:] == (settings.ROOT / "report" / "only", ["06", "07"])
+    assert given[1][1:] == (settings.ROOT / "report" / "only", ["06", "07"], False)
 
 
 def test_weights_prints_the_scores(monkeypatch, capsys):
