@@ -41,7 +41,7 @@ def no_work_after(monkeypatch):
     def forbid():
         original = artifacts.make
         monkeypatch.setattr(
-            artifacts, "make", lambda k, c, s, _: original(k, c, s, lambda _: pytest.fail(f"{k} was computed again"))
+            artifacts, "make", lambda k, c, s, *_: original(k, c, s, lambda _: pytest.fail(f"{k} was computed again"))
         )
 
     return forbid
