@@ -85,7 +85,7 @@ def _only_reads(make):
     def forbidden(_):
         raise AssertionError("computed")
 
-    return lambda kind, config, suffix, _: make(kind, config, suffix, forbidden)
+    return lambda kind, config, suffix, *_: make(kind, config, suffix, forbidden)
 
 
 def test_unknown_names_are_refused(case):
