@@ -275,7 +275,7 @@ def _networks(options: argparse.Namespace) -> None:
     if run.networks == "shipped":
         print(f"weights/{run.data.name} has the autoencoder and the fine-tuned classifier of this run")
         return
-    there = [part for part in pipeline.parts_of(run) if (pipeline.card_file(run, part)).is_file()]
+    there = [part for part in pipeline.parts_of(run) if pipeline.card_file(run, part).is_file()]
     if not options.replace and (other := [part for part in there if not pipeline.is_taken(run, part)]):
         raise CourseError(
             f"weights/{run.data.name} has {', '.join(f'{run.model}_{part}' for part in other)} of another run (seed, "

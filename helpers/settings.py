@@ -50,7 +50,7 @@ class Profile:
         tune_epochs: passes over the six sources when fine-tuning.
         tune_epochs_first, tune_epochs_final: the same for networks with a second phase (registry), and how many
             further passes these make on clean images and autoencoder outputs only. The paper says "several" of the
-            former and nothing of the latter; the full run's numbers are what two cores do in an evening.
+            former and gives no number for the latter; the full run's numbers were chosen for the time they take.
     """
 
     name: str

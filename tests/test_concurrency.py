@@ -263,7 +263,7 @@ def sharers(folder, number, pause):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-        )  # fmt: skip
+        )
         for _ in range(number)
     ]
     Worker.started += started
@@ -276,7 +276,7 @@ def sharers(folder, number, pause):
 
 
 @pytest.mark.parametrize("number", [2, 3])
-def test_processes_share_the_parts_of_an_array(tmp_path, monkeypatch, number):
+def test_processes_share_the_parts_of_an_array(tmp_path, number):
     """Each part is made once, and every process makes some."""
     for process in sharers(tmp_path, number, 0.2):
         assert process.communicate(timeout=60)[0] == "done\n"
