@@ -3,7 +3,8 @@
 figures/results.json has the records of every recorded run; figures/<model>/ its figures, run.json (when, where, how
 long) and answers.npz (which test images were classified correctly, cell by cell); weights/ its networks; notebooks/
 the outputs of RECORDED_NOTEBOOKS's run; the README its table. A report of some notebooks (report.build, ``only``) is
-added to what is recorded of its network, and brings no networks.
+added to what is recorded of its network, and brings no networks; so that a network's run can be recorded notebook by
+notebook, the first report of it need have no more than BEGINS_WITH.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from .settings import CourseError, write_atomically
 RECORDED_NOTEBOOKS = "resnet20"
 """The network whose run the committed notebooks show."""
 
+BEGINS_WITH = "05_results"
+"""The notebook that measures the paper's table, without which nothing of a network is recorded."""
+
 TOLERATED = 0.01
 """Share of images whose answer may differ from the recorded one: attacks follow signs, which rounding may flip where
 another processor or library computes."""
@@ -38,8 +42,8 @@ def record(folder: Path) -> None:
 
     Raises:
         CourseError: there is no report, one of its notebooks failed, or it is not of this tree's code, notebooks and
-            networks; it is of some notebooks, and nothing with its parameters is recorded; it is of other weights than
-            the course's.
+            networks; it is of some notebooks, and can neither be added to what is recorded of its network nor begin it;
+            it is of other weights than the course's.
     """
     if not (folder / "run.json").is_file():
         raise CourseError(f"there is no report in {folder.name}/; make one first (make report)")
@@ -57,11 +61,13 @@ def record(folder: Path) -> None:
         )
     model = found["parameters"]["model"]
     into, before = settings.FIGURES / model, tables.recorded_results()
-    if info.get("only"):
+    begins = model not in before["runs"] and BEGINS_WITH in info.get("only", [])
+    if info.get("only") and not begins:
         if not _same_run(before["runs"].get(model), found):
             raise CourseError(
-                f"the report in {folder.name}/ is of {', '.join(info['only'])} alone, and no whole run of {model} with "
-                "its parameters is recorded; record one first (make report or make full, make record)"
+                f"the report in {folder.name}/ is of {', '.join(info['only'])} alone, and no run of {model} with its "
+                "parameters is recorded; record a whole one first (make report or make full, make record), or, if "
+                f"nothing of {model} is recorded, begin with {BEGINS_WITH} (--only {BEGINS_WITH[:2]})"
             )
         info, results = with_part(json.loads((into / "run.json").read_text()), info), with_records(before, found)
         answers = None
@@ -110,11 +116,12 @@ def with_records(results: dict, found: dict) -> dict:
 
 
 def with_part(info: dict, part: dict) -> dict:
-    """What run.json says of a whole run, with what it says of a later one of some notebooks."""
+    """What run.json says of a run, with what it says of a later one of some notebooks."""
     notebooks = {run["notebook"]: run for run in (*info["notebooks"], *part["notebooks"])}
     parts = [p for p in info.get("parts", []) if p["only"] != part["only"]]
     about = {key: part[key] for key in ("only", "started", "minutes", "resumed", "weights", "environment")}
-    return {**info, "notebooks": [notebooks[name] for name in sorted(notebooks)], "parts": [*parts, about]}
+    begun = {"only": sorted({*info["only"], *part["only"]})} if info.get("only") else {}
+    return {**info, **begun, "notebooks": [notebooks[name] for name in sorted(notebooks)], "parts": [*parts, about]}
 
 
 def _same_run(recorded: dict | None, found: dict) -> bool:

@@ -175,8 +175,12 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
             "--networks out, or make it a full run"
         )
     data = datasets.load(parameters["dataset"])
-    if shipped:
-        _check_shipped(parameters, data.name)
+    networks = _networks(parameters) if parameters["profile"] == "full" and (shipped or only) else "trained"
+    if shipped and networks != "shipped":
+        raise CourseError(
+            f"the course ships no networks of {parameters['model']} on {data.name} for these parameters; train them "
+            "first (make networks), or leave --networks out and COURSE_NETWORKS unset"
+        )
     if only or shipped:
         os.environ["COURSE_NETWORKS"] = "shipped"
     if data.notice:
@@ -187,21 +191,17 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
     (folder / RUNNING).touch()
     busy = f"another report is being written into {folder.name}/; wait for it, or name another folder: --out"
     with artifacts.sole(folder / RUNNING, busy):
-        return _build(parameters, folder, notebooks, data, bool(only), "shipped" if shipped else "trained")
+        return _build(parameters, folder, notebooks, data, bool(only), networks)
 
 
-def _check_shipped(parameters: dict, dataset: str) -> None:
-    """Refuse a run from shipped networks where it would train all the same."""
+def _networks(parameters: dict) -> str:
+    """Whether a full run of these parameters can take all its networks from the course: ``shipped`` or ``trained``."""
     # Elsewhere: TensorFlow would keep a GPU's memory for as long as this process lives, and the notebooks need it.
     code = "import json, sys; from helpers import pipeline; print(pipeline.start(**json.loads(sys.argv[1])).networks)"
     environment = {**os.environ, "COURSE_NETWORKS": "shipped"}
     command = [sys.executable, "-c", code, json.dumps(parameters)]
     asked = subprocess.run(command, cwd=settings.ROOT, env=environment, capture_output=True, text=True)
-    if asked.stdout.split()[-1:] != ["shipped"]:
-        raise CourseError(
-            f"the course ships no networks of {parameters['model']} on {dataset} for these parameters; train them "
-            "first (make networks), or leave --networks out and COURSE_NETWORKS unset"
-        )
+    return "shipped" if asked.stdout.split()[-1:] == ["shipped"] else "trained"
 
 
 def _check_folder(folder: Path) -> None:
@@ -262,7 +262,7 @@ def write(
         runs: of each notebook (execute).
         used: the files that they used (provenance.files_used).
         only: their names, where they are not all of the course's.
-        networks: ``shipped`` if a whole run took them from the course (build).
+        networks: ``shipped`` if a full run took all of them from the course, else ``trained``.
     """
     records, figures, parts = [], [], []
     names, path = [run["notebook"] for run in runs], str(parameters["weights"])

@@ -1,5 +1,6 @@
 """What make record keeps and make verify checks: with a run of the smallest size, recorded into a folder of its own."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -305,12 +306,35 @@ def test_a_report_of_some_notebooks_is_added(part, copy):
     assert len(json.loads((copy / "figures" / "resnet20" / "run.json").read_text())["parts"]) == 1
 
 
-def test_a_report_of_some_notebooks_needs_a_whole_one_of_its_kind(part):
+def test_a_report_of_some_notebooks_needs_a_run_of_its_kind(part):
     folder, *_ = part
     found = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps(found | {"parameters": found["parameters"] | {"seed": 1}}))
-    with pytest.raises(CourseError, match="is of 07_b alone, and no whole run of resnet20 with its parameters"):
+    with pytest.raises(CourseError, match="is of 07_b alone, and no run of resnet20 with its parameters"):
         recording.record(folder)
+
+
+def test_a_network_is_recorded_notebook_by_notebook_beginning_with_the_table(part, tree, copy):
+    later, _, _, own = part
+    figures, first = copy / "figures", copy / "first"
+    recorded = {name: (figures / "resnet20" / name).read_bytes() for name in ("answers.npz", "one.png")}
+    shutil.rmtree(figures)
+    with pytest.raises(CourseError, match="if nothing of resnet20 is recorded, begin with 05_results"):
+        recording.record(later)
+    assert not figures.exists()
+    shutil.copytree(tree / "report", first)
+    begun = {"only": [recording.BEGINS_WITH], "notebooks": [{"notebook": recording.BEGINS_WITH, "error": None}]}
+    (first / "run.json").write_text(json.dumps(begun))
+    recording.record(first)
+    assert all(f.holds for f in recording.verify("resnet20", images=8))
+    recording.record(later)
+    assert own in tables.recorded_results()["records"]
+    about = json.loads((figures / "resnet20" / "run.json").read_text())
+    assert about["only"] == ["05_results", "07_b"] == [run["notebook"] for run in about["notebooks"]]
+    assert recorded["one.png"] == (figures / "resnet20" / "one.png").read_bytes()
+    with np.load(figures / "resnet20" / "answers.npz") as now, np.load(io.BytesIO(recorded["answers.npz"])) as before:
+        assert sorted(now.files) == sorted(before.files)
+        assert all(np.array_equal(now[name], before[name]) for name in now.files)
 
 
 def test_a_number_without_recorded_answers_is_held_to_its_count(copy):
