@@ -217,8 +217,9 @@ def audit_table(audit: dict) -> pd.DataFrame:
 
 def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
     """In words: the paper's number for a cell (input, stage, defense), the course's, and whether the two agree or a
-    departure explains the difference: whether the 95% interval holds the paper's number. Of a network that the paper
-    does not report, that it does not."""
+    departure explains the difference: whether the 95% interval holds the paper's number. If none does, which ones move
+    the cell past that number, so that less of them would. Of a network that the paper does not report, that it does
+    not."""
     model = audit["parameters"]["model"]
     where = f"{MODELS[model].title}, {INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
     if model not in PAPER:
@@ -240,7 +241,10 @@ def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
     told += f"; the nearest to the paper: {title} {percent(best)}, n = {best['n']:,}"
     if holds(best):
         return f"{told}, which may explain it."
-    return f"{told}, still {abs(100 * best['accuracy'] - paper):.1f} points away: no departure explains it."
+    told += f", still {abs(100 * best['accuracy'] - paper):.1f} points away: no departure explains it"
+    side = 1 if 100 * course[1]["accuracy"] < paper else -1
+    beyond = [f"{title} {percent(r)}" for title, r in others if side * (100 * r["accuracy"] - paper) > 0]
+    return f"{told}, but the paper's number is passed by {', '.join(beyond)}." if beyond else f"{told}."
 
 
 def beside_seeds(audit: dict) -> str:

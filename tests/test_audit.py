@@ -232,6 +232,10 @@ def test_what_explains_the_papers_number(monkeypatch):
     assert "the nearest to the paper: two 31.0 [" in near and near.endswith("n = 1,000, which may explain it.")
     far = told(10.0, ("one", "departure", 20.0))
     assert far.endswith("still 10.0 points away: no departure explains it.")
+    past = told(10.0, ("one", "departure", 20.0), ("two", "departure", 41.0), ("three", "departure", 5.0))
+    assert "no departure explains it, but the paper's number is passed by two 41.0 [" in past and "three" not in past
+    below = told(50.0, ("one", "departure", 40.0), ("two", "departure", 15.0), ("three", "departure", 60.0))
+    assert "passed by two 15.0 [" in below and "three" not in below
 
 
 def test_what_moves_further_than_a_seed():
