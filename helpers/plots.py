@@ -477,7 +477,8 @@ def audit_figure(audit: dict, title: str) -> Figure:
     """
     first, *rows = audit["rows"]
     points = np.array([[d["points"] for d in row["differences"]] for row in rows])
-    figure, axis = plt.subplots(figsize=(1.9 + 0.62 * points.shape[1], 1.6 + 0.36 * len(rows)))
+    width = max(1.9 + 0.62 * points.shape[1], 7.8)  # the titles are long beside few cells, too
+    figure, axis = plt.subplots(figsize=(width, 1.6 + 0.36 * len(rows)))
     limit = max(5.0, np.abs(points).max())
     sns.heatmap(
         points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5, cbar=False

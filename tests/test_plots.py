@@ -142,6 +142,18 @@ def test_wrong_answers_stand_out_in_a_gallery(images):
     assert second.title.get_color() != first.title.get_color()
 
 
+@pytest.mark.parametrize("cells", [3, 12])
+def test_an_audit_of_few_cells_can_be_read_as_one_of_many(cells):
+    rows = [{**row, "records": row["records"][:cells], "differences": row.get("differences", [])[:cells]}
+            for row in AUDIT["rows"]]  # fmt: skip
+    figure = plots.audit_figure({"rows": rows}, "What each departure does to the table, in points of accuracy")
+    figure.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts[:cells]), key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert figure.axes[0].title.get_window_extent().x1 <= figure.bbox.x1
+    plt.close(figure)
+
+
 def test_a_training_curve_has_its_marks_and_its_level():
     history = [{"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25}]
     figure = plots.training_curve(history, {"loss": "loss"}, "loss", "t", marks={2.5: "second"}, level=(0.4, "before"))
