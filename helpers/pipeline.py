@@ -169,8 +169,8 @@ def _ships(run: Run, part: str) -> bool:
             ours |= {"profile": "full", "trained_on": run.profile.n_train}
             if part != "ae" and "phases" in card:
                 ours["phases"] = json.loads(json.dumps(phases_of(run)))
-        if part != "ae" and "autoencoder_sha256" in card:
-            ours["autoencoder_sha256"] = json.loads(card_file(run, "ae").read_text())["weights_sha256"]
+        if part != "ae" and "autoencoder_weights_sha256" in card:
+            ours["autoencoder_weights_sha256"] = json.loads(card_file(run, "ae").read_text())["weights_sha256"]
     except FileNotFoundError:
         return False
     return all(card[key] == value for key, value in ours.items()) and abs(card["eps"] - run.eps) < 1e-9
@@ -735,7 +735,7 @@ def _tuning(run: Run) -> dict:
     return {
         "phases": phases_of(run),
         "precision": settings.training_precision(),
-        "autoencoder_sha256": classifiers.weights_sha256(autoencoder(run)[0]),
+        "autoencoder_weights_sha256": classifiers.weights_sha256(autoencoder(run)[0]),
     }
 
 
