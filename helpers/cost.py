@@ -70,9 +70,7 @@ def steps_of(job: Training | Measurement, attacked: set | None = None) -> list[S
         found += [("attack", n, times) for n in sizes for times in (1, 10)]
         found.append(("autoencoder", profile.n_train, 2 * profile.ae_epochs))
         found += [("reconstruct", n, 3) for n in sizes]
-        passes = 6 * profile.tune_epochs
-        if MODELS[job.model].second_phase:
-            passes = 6 * profile.tune_epochs_first + 4 * profile.tune_epochs_final
+        passes = sum((6 if all_six else 4) * epochs for all_six, epochs in MODELS[job.model].phases(profile))
         found.append(("fine-tune", profile.n_train, passes))
     else:
         n, attacked = job.n or profile.n_sweep, set() if attacked is None else attacked

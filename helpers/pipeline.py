@@ -352,10 +352,9 @@ def phases_of(run: Run) -> list[tuple[Sequence[str], int]]:
     phase for, sees all six for several, then clean images and the autoencoder's outputs only.
     """
     everything = [*SOURCES, *(f"ae({kind})" for kind in SOURCES)]
-    if not registry.MODELS[run.model].second_phase:
-        return [(everything, run.profile.tune_epochs)]
     later = ["regular", *everything[3:]]
-    return [(everything, run.profile.tune_epochs_first), (later, run.profile.tune_epochs_final)]
+    schedule = registry.MODELS[run.model].phases(run.profile)
+    return [(everything if all_six else later, epochs) for all_six, epochs in schedule]
 
 
 def source(run: Run, split: str, name: str) -> np.ndarray:

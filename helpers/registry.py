@@ -14,6 +14,7 @@ from .settings import CourseError
 
 if TYPE_CHECKING:
     from .backend import keras
+    from .settings import Profile
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Network:
         second_round: by data set, how ``make weights`` goes on from the averaged weights; none where none is named.
         second_phase: fine-tuned first on all six sources, then on clean images and the autoencoder's outputs only, as
             the paper does SEPreResNet-56; else on all six.
+        most_tune_epochs: fine-tuned for no more passes over the six sources than this, whatever the profile says; for
+            networks that would take days. Of those without a second phase.
         table: the number of the paper's table that reports it; None if there is none.
         begins_with: what ``make weights`` begins with where it is installed; None if there is nothing but random
             weights.
@@ -78,6 +81,7 @@ class Network:
     peak_rate: float = 0.1
     second_round: Mapping[str, Round] = field(default_factory=dict)
     second_phase: bool = False
+    most_tune_epochs: int | None = None
     table: int | None = None
     begins_with: Beginning | None = None
 
@@ -90,6 +94,13 @@ class Network:
     def source(self) -> str:
         """Where the network comes from, as its card says."""
         return f"tf2cv {self.tf2cv}" if self.tf2cv else f"helpers.networks.{self.builder.__name__}"
+
+    def phases(self, profile: Profile) -> list[tuple[bool, int]]:
+        """The schedule of fine-tuning: for each phase, whether it sees all six sources (else clean images and the
+        autoencoder's outputs), and for how many epochs."""
+        if self.second_phase:
+            return [(True, profile.tune_epochs_first), (False, profile.tune_epochs_final)]
+        return [(True, min(profile.tune_epochs, self.most_tune_epochs or profile.tune_epochs))]
 
     @property
     def place(self) -> str:
@@ -120,6 +131,7 @@ MODELS = {
         networks.efficientnet_b0,
         {"cifar10": 30, "patches10": 12},
         averaging_epochs=10,
+        most_tune_epochs=1,  # on two cores the full run's 300,000 images a pass take an hour or more
         begins_with=Beginning(
             imagenet.provenance,
             imagenet.begin,

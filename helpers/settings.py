@@ -47,7 +47,7 @@ class Profile:
         n_ladder: test images on which attackers who know more and more are compared (ladder.climb).
         n_certified, n_samples: test images that are certified (baselines.certified), and noisy copies of each.
         ae_epochs, ae_batch, ae_rates: the autoencoder's schedule; Adam's rate falls from the first to the second.
-        tune_epochs: passes over the six sources when fine-tuning.
+        tune_epochs: passes over the six sources when fine-tuning; a network may make fewer (registry).
         tune_epochs_first, tune_epochs_final: the same for networks with a second phase (registry), and how many
             further passes these make on clean images and autoencoder outputs only. The paper says "several" of the
             former and gives no number for the latter; the full run's numbers were chosen for the time they take.

@@ -277,3 +277,11 @@ def test_efficientnet_goes_through_the_papers_steps(monkeypatch):
     assert {(r["input"], r["stage"], r["defense"]) for r in records} == set(tables.CELLS)
     assert {r["model"] for r in records} == {"efficientnet_b0"}
     assert len(pipeline.fine_tuned(run)[1]) == TINY.tune_epochs  # in one phase
+
+
+def test_a_large_network_is_fine_tuned_for_fewer_epochs_than_the_profile_says():
+    full = settings.PROFILES["full"]
+    assert MODELS["resnet20"].phases(full) == [(True, 3)]
+    assert MODELS["efficientnet_b0"].phases(full) == [(True, 1)]
+    assert MODELS["efficientnet_b0"].phases(replace(full, tune_epochs=0)) == [(True, 0)]
+    assert MODELS["sepreresnet56"].phases(full) == [(True, 2), (False, 1)]
