@@ -70,8 +70,8 @@ exercises: $(VENV)/installed ## write the student notebooks (notebooks/exercises
 record: $(VENV)/installed ## copy the finished report's notebooks, figures and results into the tree
 	$(RUN) record
 
-verify: $(VENV)/installed ## check that the shipped weights still do what is recorded of them
-	$(RUN) verify
+verify: $(VENV)/installed ## check that the shipped weights still do what is recorded of them, of MODEL or of all
+	$(RUN) verify $(if $(filter file,$(origin MODEL)),,--model "$(MODEL)")
 
 clean: ## remove artifacts/ and report/ (not .venv, not weights/)
 	rm -rf artifacts report

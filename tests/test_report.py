@@ -1,6 +1,7 @@
 """The report: what it says, what it says when a notebook fails, and that it needs no network."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -556,3 +557,15 @@ def test_an_unknown_parameter_of_make_is_refused():
     assert wrong.returncode == 2 and "there is no parameter EPZ; there are PYTHON PROFILE" in wrong.stderr
     right = make("report", "MODEL=sepreresnet56", "EPS=4/255", "WEIGHTS=my file.h5")
     assert right.returncode == 0 and '--eps "4/255"' in right.stdout and '"my file.h5"' in right.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_make_verify_asks_for_every_network_unless_one_is_named():
+    environment = {name: value for name, value in os.environ.items() if name != "MODEL"}
+
+    def verify(*words):
+        words = ["make", "-n", "verify", *words]
+        return subprocess.run(words, cwd=settings.ROOT, capture_output=True, text=True, env=environment).stdout
+
+    assert "helpers verify" in verify() and "--model" not in verify()
+    assert 'helpers verify --model "sepreresnet56"' in verify("MODEL=sepreresnet56")
