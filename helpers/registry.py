@@ -67,8 +67,8 @@ class Network:
         second_round: by data set, how ``make weights`` goes on from the averaged weights; none where none is named.
         second_phase: fine-tuned first on all six sources, then on clean images and the autoencoder's outputs only, as
             the paper does SEPreResNet-56; else on all six.
-        most_tune_epochs: fine-tuned for no more passes over the six sources than this, whatever the profile says; for
-            networks that would take days. Of those without a second phase.
+        most_tune_epochs: of those without a second phase: fine-tuned for no more passes over the six sources than this,
+            whatever the profile says; for a network so large that the profile's would take too long.
         table: the number of the paper's table that reports it; None if there is none.
         begins_with: what ``make weights`` begins with where it is installed; None if there is nothing but random
             weights.
@@ -131,7 +131,7 @@ MODELS = {
         networks.efficientnet_b0,
         {"cifar10": 30, "patches10": 12},
         averaging_epochs=10,
-        most_tune_epochs=1,  # on two cores the full run's 300,000 images a pass take an hour or more
+        most_tune_epochs=1,  # the paper's three would be 900,000 images in a full run
         begins_with=Beginning(
             imagenet.provenance,
             imagenet.begin,

@@ -218,8 +218,7 @@ def audit_table(audit: dict) -> pd.DataFrame:
 def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
     """In words: the paper's number for a cell (input, stage, defense), the course's, and whether the two agree or a
     departure explains the difference: whether the 95% interval holds the paper's number. If none does, which ones move
-    the cell past that number. Of a network that the paper does not report, that it does
-    not."""
+    the cell past that number. Of a network that the paper does not report, that it does not."""
     model = audit["parameters"]["model"]
     where = f"{MODELS[model].title}, {INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
     if model not in PAPER:
