@@ -145,7 +145,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_job(job, name)
 
     cost = commands.add_parser("cost", help="measure what the steps of a sweep cost, write figures/cost.json")
-    cost.add_argument("--dataset", default="patches10", help="cifar10 or patches10, whose images have the same size")
+    cost.add_argument(
+        "--dataset", help="cifar10 or patches10, whose images have the same size; else one with weights of the networks"
+    )
     cost.add_argument("--model", action="append", help="a network; may be repeated; else resnet20")
     cost.add_argument("--cores", type=int, default=os.cpu_count())
     cost.add_argument("--threads", type=int, default=1, help="cores of a job")
@@ -258,7 +260,9 @@ def _weights(options: argparse.Namespace) -> None:
     if options.epochs is not None and options.epochs < 1:
         raise CourseError(f"--epochs is {options.epochs}; training takes at least 1")
     asked = {"seed": _seed(options.seed)} | ({"epochs": options.epochs} if options.epochs else {})
-    _check_replaces(settings.WEIGHTS / options.dataset / f"{options.model}.json", asked, options.replace)
+    begins = base.beginning(options.model)
+    beginning = {"begins_with": begins} if begins else {}
+    _check_replaces(settings.WEIGHTS / options.dataset / f"{options.model}.json", asked | beginning, options.replace)
     card = base.train_base(options.dataset, options.model, asked["seed"], options.epochs)
     for split, score in card["scores"].items():
         print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
@@ -293,7 +297,8 @@ def _check_replaces(card: Path, asked: dict, replace: bool) -> None:
     if replace or not card.is_file():
         return
     shipped = json.loads(card.read_text())
-    if other := [f"{name} {shipped[name]}" for name, value in asked.items() if shipped.get(name, value) != value]:
+    differing = (name for name, value in asked.items() if shipped.get(name, value) != value)
+    if other := [f"{name.replace('_', ' ')} {shipped[name]}" for name in differing]:
         raise CourseError(
             f"{card.stem} is shipped, made with {', '.join(other)}, and recorded results rest on it; add --replace to "
             "put another one into its place"
@@ -413,9 +418,10 @@ def _cost(options: argparse.Namespace) -> None:
             raise CourseError(f"{name} is {value}; it must be at least 1")
     from . import cost, sweep
 
-    if options.dataset not in sweep.DATASETS:
-        raise CourseError(f"unknown data set {options.dataset!r}; choose one of {', '.join(sweep.DATASETS)}")
-    cost.write(cost.measure(options.dataset, models, options.cores, options.threads), options.out)
+    dataset = options.dataset or cost.dataset_of(models)
+    if dataset not in sweep.DATASETS:
+        raise CourseError(f"unknown data set {dataset!r}; choose one of {', '.join(sweep.DATASETS)}")
+    cost.write(cost.measure(dataset, models, options.cores, options.threads), options.out)
     print(os.path.relpath(options.out))
 
 

@@ -13,6 +13,15 @@ from . import artifacts, classifiers, datasets, evaluation, networks, provenance
 from .backend import keras, tf
 from .datasets import Data
 
+RANDOM = "random weights"
+
+
+def beginning(model: str) -> str:
+    """What train_base begins with here, as the card says it: empty for a network that knows nothing but random
+    weights."""
+    known = registry.MODELS[model].begins_with
+    return (known.provenance() or RANDOM) if known else ""
+
 
 def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> dict:
     """Train a base classifier on the training split and ship it: weights and card into weights/<dataset>/.
@@ -32,12 +41,11 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     registry.check_model(model)
     tf.config.experimental.enable_op_determinism()
     data, precision = datasets.load(dataset), settings.training_precision()
-    entry = registry.MODELS[model]
-    beginning = entry.begins_with
-    found = beginning.provenance() if beginning else None
+    entry, begins = registry.MODELS[model], beginning(model)
+    found = entry.begins_with if begins not in ("", RANDOM) else None
     length, peak_rate, changes = entry.epochs[data.name], entry.peak_rate, {"epochs": entry.averaging_epochs}
     if found:
-        length, peak_rate, changes = beginning.epochs, beginning.peak_rate, beginning.averaging
+        length, peak_rate, changes = found.epochs, found.peak_rate, found.averaging
     config = {
         "data": data.sha256,
         "model": model,
@@ -48,15 +56,15 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
         "code": artifacts.code_version(training, classifiers, networks),
     }
     averaging = {**training.AVERAGING_RECIPE, **changes}
-    if beginning:
-        config["begins_with"] = found or "random weights"
-        shorter = "" if found else f"; {beginning.epochs} epochs would do after: {beginning.install}"
-        settings.note(f"{entry.title} begins with {config['begins_with']}, {config['epochs']} epochs{shorter}")
+    if begins:
+        config["begins_with"] = begins
+        shorter = "" if found else f"; {entry.begins_with.epochs} epochs would do after: {entry.begins_with.install}"
+        settings.note(f"{entry.title} begins with {begins}, {config['epochs']} epochs{shorter}")
 
     keras.utils.set_random_seed(seed)
     classifier = classifiers.build(model, data.mean, data.std)
     if found:
-        beginning.fill(classifiers.network_of(classifier))
+        found.fill(classifiers.network_of(classifier))
     trainer = _Trainer(data, classifier, precision)
     history = trainer.round(config, averaging, seed)
     second = {}

@@ -313,6 +313,23 @@ def overhead(ended: Sequence[Ended]) -> tuple[float, float]:
     return before, low
 
 
+def dataset_of(models: Sequence[str]) -> str:
+    """The data set that has weights of all these networks, patches10 before CIFAR-10, which it may take a download to
+    have; patches10 where none has."""
+    having = (d for d in ("patches10", "cifar10") if all((settings.WEIGHTS / d / f"{m}.h5").is_file() for m in models))
+    return next(having, "patches10")
+
+
 def write(found: dict, file: Path) -> None:
-    """Write measured costs."""
+    """Write measured costs. Those that the file has of other networks stay, if they were measured alike: by jobs of as
+    many cores, as many of them at once, on the same kind of machine."""
+    if file.is_file():
+        before, names = recorded(file), {step["model"] for step in found["steps"]}
+        if _alike(before) == _alike(found):
+            found = {**found, "steps": [s for s in before["steps"] if s["model"] not in names] + found["steps"]}
     settings.write_atomically(file, json.dumps(found, indent=1).encode())
+
+
+def _alike(record: dict) -> tuple:
+    about = record["environment"]
+    return record["cores"], record["threads"], about.get("machine"), about.get("training_precision")

@@ -299,7 +299,7 @@ def network(run: Run, name: str) -> tuple[keras.Model, keras.Model | None, dict]
     if about["initial_sha256"] != classifiers.weights_sha256(run.classifier):
         raise CourseError(
             f"weights/{run.data.name}/{file.name} began with another initial classifier than this one; make it anew: "
-            f"python -m helpers robust {name}"
+            f"{command(run, name)}"
         )
     classifier = classifiers.copied(run.classifier)
     classifiers.load_weights(classifier, file)
@@ -310,6 +310,11 @@ def network(run: Run, name: str) -> tuple[keras.Model, keras.Model | None, dict]
         raise CourseError(f"weights/{run.data.name}/{front.name} is missing or damaged (git checkout weights)")
     autoencoder.load_weights(str(front))
     return ae_module.defended(autoencoder, classifier), autoencoder, about
+
+
+def command(run: Run, name: str) -> str:
+    """What trains and ships it for the run's network and data."""
+    return f"python -m helpers robust {name} --dataset {run.data.name} --model {run.model}"
 
 
 def card(run: Run, name: str) -> dict:
@@ -323,7 +328,7 @@ def card(run: Run, name: str) -> dict:
     recipe_of(name)
     file = classifiers.shipped(run.data.name, f"{run.model}_{name}").with_suffix(".json")
     if not file.is_file():
-        raise CourseError(f"weights/{run.data.name}/{file.name} is not there; make it: python -m helpers robust {name}")
+        raise CourseError(f"weights/{run.data.name}/{file.name} is not there; make it: {command(run, name)}")
     return json.loads(file.read_text())
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 
-from . import baselines, evaluation, hardened, pipeline, report, search, settings, tables
+from . import baselines, evaluation, hardened, pipeline, registry, report, search, settings, tables
 from .architectures import ARCHITECTURES
 from .settings import CourseError, write_atomically
 
@@ -98,9 +98,14 @@ def merged(results: dict, found: dict) -> dict:
     runs = {**results["runs"], model: {"parameters": found["parameters"], "data": found["data"]}}
     others = [r for r in results["records"] if r["model"] != model]
     return {
-        "runs": {name: runs[name] for name in sorted(runs)},
-        "records": sorted(others + found["records"], key=lambda r: r["model"]),
+        "runs": {name: runs[name] for name in sorted(runs, key=_rank)},
+        "records": sorted(others + found["records"], key=lambda r: _rank(r["model"])),
     }
+
+
+def _rank(model: str) -> int:
+    """Its place among the course's networks: the paper's come first."""
+    return list(registry.MODELS).index(model)
 
 
 def with_records(results: dict, found: dict) -> dict:
@@ -112,7 +117,7 @@ def with_records(results: dict, found: dict) -> dict:
 
     new = {measured(r) for r in found["records"]}
     kept = [r for r in results["records"] if measured(r) not in new]
-    return {**results, "records": sorted(kept + found["records"], key=lambda r: r["model"])}
+    return {**results, "records": sorted(kept + found["records"], key=lambda r: _rank(r["model"]))}
 
 
 def with_part(info: dict, part: dict) -> dict:

@@ -68,7 +68,8 @@ class Network:
         second_phase: fine-tuned first on all six sources, then on clean images and the autoencoder's outputs only, as
             the paper does SEPreResNet-56; else on all six.
         most_tune_epochs: of those without a second phase: fine-tuned for no more passes over the six sources than this,
-            whatever the profile says; for a network so large that the profile's would take too long.
+            whatever the profile says (in a quick run, too, so that it shows what the full run does); for a network so
+            large that the profile's would take too long.
         table: the number of the paper's table that reports it; None if there is none.
         begins_with: what ``make weights`` begins with where it is installed; None if there is nothing but random
             weights.
@@ -105,7 +106,7 @@ class Network:
     @property
     def place(self) -> str:
         """Where the paper reports it, in words."""
-        return f"Table {self.table} of the paper" if self.table else "In the form of the paper's tables, not in it"
+        return f"Table {self.table} of the paper" if self.table else "Not in the paper, in the form of its tables"
 
 
 MODELS = {

@@ -6,10 +6,11 @@ said to be missing, and nothing is said of it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from statistics import median
 
-from . import baselines, plots, tables
+from . import baselines, plots, settings, tables
 from .evaluation import difference
 from .registry import MODELS
 from .tables import INPUT_TITLES, PAPER, ROBUSTBENCH, SYSTEMS, percent, title_of
@@ -250,6 +251,7 @@ def _doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[st
     said.append("An attacker who may only ask for answers, or trains a substitute, is not in these two tables.")
     if paper and parameters["weights"] != "tf2cv":
         said.append("The paper starts from tf2cv's trained networks, this run from others, so sizes need not agree.")
+    said += _of_its_training(parameters, dataset)
     if parameters["weights"] == "none":
         said.append("The initial classifier was not trained at all: these numbers test the machinery and nothing else.")
     if paper and (audit := tables.recorded_audit(model)):
@@ -260,6 +262,19 @@ def _doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[st
             f"For scale: RobustBench lists {name}, trained on attacked images, with {clean}% on unchanged images and "
             f"{attacked}% under AutoAttack at this budget."
         )
+    return said
+
+
+def _of_its_training(parameters: dict, dataset: str) -> list[str]:
+    """What sets a network apart from the course's others: what it began with, and how long it is fine-tuned."""
+    network, said = MODELS[parameters["model"]], []
+    card = settings.WEIGHTS / dataset / f"{parameters['model']}.json"
+    if network.begins_with and parameters["weights"] == "course" and card.is_file():
+        begins = json.loads(card.read_text())["begins_with"].partition(" (")[0]
+        said.append(f"The initial classifier's own training began with {begins}.")
+    if network.most_tune_epochs:
+        times = "one pass" if network.most_tune_epochs == 1 else f"at most {network.most_tune_epochs} passes"
+        said.append(f"For the time that it takes, it is fine-tuned for {times} over the six sources; others for more.")
     return said
 
 

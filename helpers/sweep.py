@@ -116,7 +116,7 @@ def checked(where: str, asked: dict, name: str = "") -> Grid:
         named = ", ".join(repr(str(key)) for key in unknown)
         raise CourseError(f"{where}: a grid has no key {named}; it has {', '.join(KEYS)}")
     grid = Grid(name=name, **{key: _checked(where, key, value) for key, value in asked.items()})
-    if grid.weights == "course":
+    if grid.weights in ("course", "tf2cv"):
         _check_weights(where, grid)
     return grid
 
@@ -192,7 +192,10 @@ _VALUES = {
 
 def _check_weights(file: str, grid: Grid) -> None:
     for model in grid.model:
-        if not (settings.WEIGHTS / grid.dataset / f"{model}.h5").is_file():
+        if grid.weights == "tf2cv":
+            if not registry.MODELS[model].tf2cv:
+                raise CourseError(f"{file}: tf2cv has no weights of {model} for these images; take weights: course")
+        elif not (settings.WEIGHTS / grid.dataset / f"{model}.h5").is_file():
             raise CourseError(
                 f"{file}: the course ships no weights of {model} for {grid.dataset}; train them once with "
                 f"'make weights DATASET={grid.dataset} MODEL={model}', or leave it out"

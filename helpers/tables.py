@@ -273,8 +273,8 @@ def readme_table(results: dict) -> str:
     """The tables of the README in the form of the paper's, as Markdown, from the recorded results
     (recorded_results)."""
     lines = [
-        "Accuracy in percent with its Wilson 95% interval, beside the paper's. *Static*: attacked images were made "
-        "once, against the initial classifier.",
+        "Accuracy in percent with its Wilson 95% interval, beside the paper's where it has one. *Static*: attacked "
+        "images were made once, against the initial classifier.",
         "*Grey-box*: they were made for the very classifier of the row, without its autoencoder. *Adaptive*: the "
         "attack goes through autoencoder and classifier together, so only where there is one.",
     ]
@@ -295,16 +295,18 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
     n, few = counts(static), counts(*aware)
     table, paper = MODELS[model].table, PAPER.get(model, {})
     about = f"the paper's Table {table}" if table else "not in the paper"
+    titles = ["input", "classifier", "defense", *(["paper"] if paper else [])]
+    columns = [*titles, "recorded, static", "grey-box", "adaptive"]
     lines = [
         f"**{MODELS[model].title}** ({about}): recorded {parameters['profile']} run, "
         f"seed {parameters['seed']}, n = {n} test images{f' (grey-box and adaptive: {few})' if few else ''}.",
         "",
-        "| input | classifier | defense | paper | recorded, static | grey-box | adaptive |",
-        "|---|---|---|---|---|---|---|",
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
     ]
     for cell in CELLS:
-        theirs = f"{paper[cell]:.2f}" if paper else ""
-        titles = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]], theirs)
+        theirs = [f"{paper[cell]:.2f}"] if paper else []
+        titles = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]], *theirs)
         known = [percent(found[cell]) if cell in found and cell[0] != "regular" else "" for found in aware]
         lines.append(f"| {' | '.join(titles)} | {percent(static.get(cell))} | {' | '.join(known)} |")
     return lines

@@ -133,6 +133,12 @@ def sepreresnet56():
     return _tf2cv_network("sepreresnet56")
 
 
+@pytest.fixture(scope="session")
+def efficientnet_b0():
+    """The same of EfficientNet-B0, which is built of tf2cv's blocks."""
+    return _tf2cv_network("efficientnet_b0")
+
+
 def _tf2cv_network(name: str) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = classifiers.build(name, datasets.CIFAR_MEAN, datasets.CIFAR_STD)

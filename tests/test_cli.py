@@ -156,12 +156,14 @@ def test_weights_prints_the_scores(monkeypatch, capsys):
     [
         (["weights", "--epochs", "1"], "resnet20 is shipped, made with epochs"),
         (["weights", "--seed", "1"], "resnet20 is shipped, made with seed 0"),
+        (["weights", "--model", "efficientnet_b0"], "is shipped, made with begins with EfficientNet-Lite0"),
         (["robust", "madry", "--seed", "1"], "resnet20_madry is shipped, made with seed 0"),
         (["search", "all", "--seed", "1"], "resnet20_d1_c2 is shipped, made with seed 0"),
     ],
 )
 def test_a_try_does_not_take_the_place_of_shipped_weights(monkeypatch, capsys, arguments, with_what):
     monkeypatch.setattr(base, "train_base", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr(base, "beginning", lambda model: base.RANDOM if model == "efficientnet_b0" else "")
     monkeypatch.setattr(pipeline, "start", lambda *_, **__: pytest.fail("it was begun"))
     message = error_of(capsys, *arguments)
     assert with_what in message and "add --replace" in message

@@ -134,6 +134,29 @@ def test_what_was_not_measured_is_said():
         cost.estimate(Grid("g", threads=4), 8, record(steps))
 
 
+def test_costs_of_other_networks_stay_where_they_were_measured_alike(tmp_path):
+    def of(model, seconds, machine="this"):
+        steps = priced(Grid("g", model=(model,)), lambda s: seconds)
+        return record(steps) | {"environment": {"machine": machine}}
+
+    def recorded(seconds_of):
+        return {(step["model"], step["seconds"]) for step in cost.recorded(file)["steps"]} == seconds_of
+
+    file = tmp_path / "cost.json"
+    cost.write(of("resnet20", 1.0), file)
+    cost.write(of("efficientnet_b0", 2.0), file)
+    assert recorded({("resnet20", 1.0), ("efficientnet_b0", 2.0)})
+    cost.write(of("resnet20", 3.0), file)
+    assert recorded({("resnet20", 3.0), ("efficientnet_b0", 2.0)})
+    cost.write(of("resnet20", 4.0, "another"), file)  # times of two machines make no estimate
+    assert recorded({("resnet20", 4.0)})
+
+
+def test_costs_are_measured_where_the_networks_have_weights():
+    assert cost.dataset_of(["resnet20"]) == "patches10"
+    assert cost.dataset_of(["resnet20", "efficientnet_b0"]) == "cifar10"
+
+
 def test_the_command_predicts_and_runs_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cost, "RECORD", tmp_path / "cost.json")
     monkeypatch.setattr(sweep, "run", lambda *_: pytest.fail("it was run"))

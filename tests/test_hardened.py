@@ -57,7 +57,7 @@ def test_networks_that_are_not_there_are_named(tree):
         hardened.recorded(tree, "trades")
     with pytest.raises(CourseError, match="resnet20_madry"):
         hardened.network(tree, "madry")
-    with pytest.raises(CourseError, match="python -m helpers robust madry"):
+    with pytest.raises(CourseError, match="python -m helpers robust madry --dataset patches10 --model resnet20$"):
         hardened.card(tree, "madry")
 
 

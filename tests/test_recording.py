@@ -258,10 +258,13 @@ def test_what_was_recorded_of_other_networks_stays():
         return {"parameters": {"model": model}, "data": {}, "records": [{"model": model, "correct": correct}]}
 
     nothing = {"runs": {}, "records": []}
-    both = recording.merged(recording.merged(nothing, results("sepreresnet56", 1)), results("resnet20", 2))
-    assert list(both["runs"]) == ["resnet20", "sepreresnet56"]
-    again = recording.merged(both, results("resnet20", 3))
-    assert [(r["model"], r["correct"]) for r in again["records"]] == [("resnet20", 3), ("sepreresnet56", 1)]
+    three = nothing
+    for model, correct in {"efficientnet_b0": 0, "sepreresnet56": 1, "resnet20": 2}.items():
+        three = recording.merged(three, results(model, correct))
+    assert list(three["runs"]) == ["resnet20", "sepreresnet56", "efficientnet_b0"]  # the README's order
+    again = recording.merged(three, results("resnet20", 3))
+    found = [(r["model"], r["correct"]) for r in again["records"]]
+    assert found == [("resnet20", 3), ("sepreresnet56", 1), ("efficientnet_b0", 0)]
 
 
 def test_a_network_that_is_not_recorded_is_named(tree, capsys):

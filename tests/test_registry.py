@@ -196,14 +196,16 @@ def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(adde
     results = {"runs": {"small": {"parameters": {"profile": "full", "seed": 0, "eps": 8 / 255}}}, "records": records}
     text = tables.readme_table(results)
     assert "**Small** (not in the paper): recorded full run" in text
-    assert text.count("| 70.0 [") == 12 and "None" not in text and text.count("|  | 70.0 [") == 12
+    assert text.count("| 70.0 [") == 12 and "None" not in text and "| paper |" not in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1, text
     other_n = {**records[0], "input": "noise", "steps": 0, "n": 7}  # of another notebook, in no cell of the table
     assert "n = 10 test images" in tables.readme_table({**results, "records": [other_n, *records]})
     figure = plots.results_figure(records, "small", "A title", comparable=True)
     assert not any("paper" in text.get_text() for text in figure.findobj(plots.plt.Text))
     audit = {"parameters": {"model": "small"}, "rows": []}
     assert "has no number to compare with" in tables.nearest_to_paper(audit, ("pgd", "initial", "none"))
-    assert added.place == "In the form of the paper's tables, not in it"
+    assert added.place == "Not in the paper, in the form of its tables"
 
 
 def test_what_a_second_phase_costs(added):
@@ -218,6 +220,11 @@ def test_lists_of_networks_are_complete(file):
     text = (settings.ROOT / file).read_text()
     separator = ", " if file.startswith("sweeps") else "|"
     assert separator.join(MODELS) in text
+
+
+def test_every_notebook_names_every_network():
+    for notebook in sorted((settings.ROOT / "notebooks").rglob("*.ipynb")):
+        assert f"model = \\\"resnet20\\\"  # or {', '.join([*MODELS][1:])}\\n" in notebook.read_text(), notebook.name
 
 
 def test_the_command_line_names_every_network(capsys):

@@ -501,6 +501,16 @@ def test_networks_trained_on_attacks_are_all_named():
     assert "trained together 30.0% [" in last and "initial" not in last
 
 
+def test_what_a_network_began_with_is_said_with_its_numbers():
+    def doubts(model, **changes):
+        return " ".join(summary_of(record_of(DEFENDED, 70, model=model), model=model, **changes).doubts)
+
+    said = doubts("efficientnet_b0")
+    assert "training began with EfficientNet-Lite0, ImageNet." in said and "for one pass over the six sources" in said
+    assert "ImageNet" not in doubts("efficientnet_b0", weights="none")
+    assert "began with" not in doubts("resnet20") and "one pass" not in doubts("resnet20")
+
+
 @pytest.mark.parametrize("changes", [{"eps": 4 / 255}, {"dataset": "patches10"}])
 def test_other_budgets_and_data_are_not_set_beside_the_paper(changes):
     eps = changes.get("eps", 8 / 255)

@@ -127,6 +127,19 @@ def test_the_grids_of_the_course_are_good(file, monkeypatch):
     assert sweep.measurements(sweep.read(file))
 
 
+def test_a_grid_without_the_weights_it_asks_for_is_refused(tmp_path):
+    file = tmp_path / "g.yml"
+    for weights, model, why in (
+        ("tf2cv", "efficientnet_b0", "tf2cv has no weights of efficientnet_b0"),
+        ("course", "sepreresnet56", "ships no weights of sepreresnet56 for patches10"),
+    ):
+        file.write_text(f"dataset: patches10\nweights: {weights}\nmodel: [resnet20, {model}]\n")
+        with pytest.raises(CourseError, match=why):
+            sweep.read(file)
+    file.write_text("dataset: patches10\nweights: none\nmodel: efficientnet_b0\n")
+    assert sweep.read(file).model == ("efficientnet_b0",)
+
+
 def test_the_grid_of_seeds_is_large_enough_to_compare():
     grid = sweep.read(settings.ROOT / "sweeps" / "seeds.yml")
     assert (grid.model, grid.profile) == (("resnet20",), "quick")

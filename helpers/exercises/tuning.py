@@ -170,7 +170,7 @@ def check_fair_epochs(predicted: object, fair_epochs: Callable) -> str:
         )
         hint = hint_for(found, hints, f"an epoch has {each:,} full batches", 0.2)
         raise Wrong(f"{told}: {found:,.0f} epochs make {made:,.0f} steps; {hint}")
-    return f"for the quick run it is 19 epochs instead of 3 (you predicted {guess:g}); now the rows can be compared"
+    return f"for ResNet-20's quick run it is 19 epochs instead of 3 (you predicted {guess:g}); now rows can be compared"
 
 
 # -------------------------------------------------------------------------------------------------------- open problem
