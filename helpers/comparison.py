@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from . import evaluation, pipeline
+from .architectures import codebook_of
+from .backend import keras, tf
 from .pipeline import SOURCES, Answers, Run
 from .search import RECIPE, Recipe, on_recipe
 from .settings import CourseError
@@ -20,6 +22,9 @@ from .training import to_float
 
 BARE = "none"
 """The name of having no autoencoder, among those of autoencoders."""
+
+QUESTIONS = {"mean": "mean of three", "regular": "clean", "fgsm": "FGSM", "pgd": "PGD"}
+"""What one may choose by, as tables name it: the mean of the three static accuracies, and each alone."""
 
 
 # -------------------------------------------------------------------------------------------------- no autoencoder
@@ -63,6 +68,40 @@ def static_score(card: dict) -> float:
     return float(np.mean([card["validation"][kind]["accuracy"] for kind in SOURCES]))
 
 
+def score(card: dict, kind: str = "mean") -> float:
+    """A card's validation accuracy in [0, 1]; ``kind`` is a key of QUESTIONS."""
+    return static_score(card) if kind == "mean" else card["validation"][kind]["accuracy"]
+
+
+def attacked_error(card: dict) -> float:
+    """The mean squared error between what is made of attacked validation images and the originals, on average over FGSM
+    and PGD."""
+    return float(np.mean([card["mse"][kind] for kind in ("fgsm", "pgd")]))
+
+
+def validation_difference(before: dict, after: dict, kind: str = "mean") -> tuple[float, float, float]:
+    """How much card ``after`` has more than card ``before`` on validation images, with a 95% interval.
+
+    Cards hold how many images were right, not which. So the interval is that of different images (Newcombe's), and for
+    the mean, that of three answers which go together: the mean of the limits. For the same images it is too wide.
+
+    Args:
+        kind: a key of QUESTIONS.
+
+    Returns:
+        The difference, its lower and its upper limit, in [-1, 1].
+    """
+    kinds = SOURCES if kind == "mean" else (kind,)
+    found = [evaluation.difference(before["validation"][k], after["validation"][k]) for k in kinds]
+    middle, low, high = np.mean(found, axis=0)
+    return float(middle), float(low), float(high)
+
+
+def in_points(difference: tuple[float, float, float]) -> str:
+    """A difference and its interval, in [-1, 1], as text in points."""
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(round(100 * x, 1) + 0.0 for x in difference))  # + 0.0: no -0.0
+
+
 def static_mean(answers: dict[str, Answers]) -> np.ndarray:
     """The same for each test image: the share of its three forms that are classified correctly, [n] in [0, 1]."""
     return np.mean([answers[kind].correct for kind in SOURCES], axis=0)
@@ -83,13 +122,14 @@ def mean_difference(before: dict[str, Answers], after: dict[str, Answers]) -> tu
 
 
 def table(cards: dict[str, dict]) -> pd.DataFrame:
-    """What is known of the candidates without test images, smallest first: accuracies in percent, with intervals."""
+    """What is known of the candidates without test images, smallest first: attacked_error, and accuracies in percent,
+    with intervals."""
     rows = {}
     for card in sorted(cards.values(), key=lambda card: (card["latent"], card["depth"], card["name"])):
         rows[card["title"]] = {
             "numbers": f"{card['latent']:,}",
             "parameters": f"{card['parameters']:,}",
-            "MSE on PGD images": f"{card['mse']['pgd']:.5f}",
+            "MSE on attacked images": f"{attacked_error(card):.5f}",
             **_accuracies({kind: card["validation"][kind] for kind in (*SOURCES, "adaptive")}),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("autoencoder")
@@ -117,21 +157,67 @@ def _accuracies(scores: dict[str, dict]) -> dict[str, str]:
 # --------------------------------------------------------------------------------------------------------- comparing
 
 
-def frontier(points: dict[str, tuple[float, float]]) -> list[str]:
-    """The names that no other beats: none has as small a size and a higher accuracy, or a smaller one and the same.
+def waist_of(model: keras.Model) -> tf.Tensor | None:
+    """The waist of an autoencoder of Table 1's family: what goes into its first layer that enlarges. None for one of
+    another: with a codebook, something passed around the waist, nothing to learn, or nothing made smaller."""
+    one_path = all(hasattr(layer, "input") and not isinstance(layer.input, list) for layer in model.layers)
+    if not one_path or not model.trainable_weights or codebook_of(model) is not None:
+        return None
+    images = [layer for layer in model.layers if len(layer.input.shape) == len(layer.output.shape) == 4]
+    return next((layer.input for layer in images if layer.output.shape[1] > layer.input.shape[1]), None)
+
+
+def live_channels(model: keras.Model, images: np.ndarray) -> tuple[int, int]:
+    """How many of the waist's channels are other than 0 anywhere in any of the images, and how many it has. A channel
+    that never is hands nothing on.
+
+    Args:
+        model: of Table 1's family (waist_of).
+        images: float32 [n, 32, 32, 3] in [0, 1], or storage form.
+    """
+    values = evaluation.predict(keras.Model(model.input, waist_of(model)), images)
+    return int((values != 0).any((0, 1, 2)).sum()), values.shape[-1]
+
+
+def beaten_by(points: dict[str, tuple[float, float]], name: str) -> list[str]:
+    """The names that beat one: as small a size and a higher accuracy, or a smaller one and the same.
 
     Args:
         points: by name, (size, accuracy); small sizes and high accuracies are good.
-
-    Returns:
-        From the smallest size to the largest.
     """
+    size, accuracy = points[name]
+    return [n for n, (s, a) in points.items() if s <= size and a >= accuracy and (s, a) != (size, accuracy)]
 
-    def beaten(name: str) -> bool:
-        size, accuracy = points[name]
-        return any(s <= size and a >= accuracy and (s, a) != (size, accuracy) for s, a in points.values())
 
-    return sorted((name for name in points if not beaten(name)), key=lambda name: points[name])
+def frontier(points: dict[str, tuple[float, float]]) -> list[str]:
+    """The names that no other beats (beaten_by), from the smallest size to the largest."""
+    return sorted((name for name in points if not beaten_by(points, name)), key=lambda name: points[name])
+
+
+def frontier_table(
+    cards: dict[str, dict], answers: dict[str, dict[str, Answers]], name: str, family: Sequence[str]
+) -> pd.DataFrame:
+    """Whether ``name`` is on the frontier of validation images, asked by each of QUESTIONS: among all, and among those
+    of its family alone. Where it is not, a row for each that beats it, with what that has more on validation images and
+    on test images, in points with the 95% interval.
+
+    Args:
+        answers: by architecture, search.assessed's.
+        family: the names that count as ``name``'s family, itself among them.
+    """
+    latents, rows = {other: card["latent"] for other, card in cards.items()}, []
+    for kind, question in QUESTIONS.items():
+        rivals = beaten_by({other: (latents[other], score(card, kind)) for other, card in cards.items()}, name)
+        verdicts = ["beaten" if some else "on it" for some in (rivals, set(rivals) & set(family))]
+        on_test = versus(answers, name, latents, kind)
+        for other in rivals:
+            more = validation_difference(cards[name], cards[other], kind), on_test[other]
+            rows.append([question, *verdicts, cards[other]["title"], *map(in_points, more)])
+        if not rivals:
+            rows.append([question, *verdicts, "–", "–", "–"])
+    asked = f"{cards[name]['title']}, by"
+    titles = [asked, "among all", "in its family", "beaten by", "more on validation images", "more on test images"]
+    return pd.DataFrame(rows, columns=titles).set_index(asked)
 
 
 def versus(
@@ -161,13 +247,11 @@ def versus(
 def versus_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]], name: str) -> pd.DataFrame:
     """What all that are no larger than ``name`` have more than it on test images, in points with the 95% interval."""
     latents = {other: card["latent"] for other, card in cards.items()}
-    columns = {"mean": "mean of three", "regular": "clean", "fgsm": "FGSM", "pgd": "PGD"}
     found = {
         title: {
-            cards[other]["title"]: "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(round(100 * x, 1) + 0.0 for x in points))
-            for other, points in versus(answers, name, latents, kind).items()  # and + 0.0 makes -0.0 a 0.0
+            cards[other]["title"]: in_points(points) for other, points in versus(answers, name, latents, kind).items()
         }
-        for kind, title in columns.items()
+        for kind, title in QUESTIONS.items()
     }
     return pd.DataFrame(found).rename_axis(f"more than {cards[name]['title']}")
 

@@ -6,6 +6,7 @@ import base64
 import io
 import textwrap
 from collections.abc import Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -379,7 +380,7 @@ def tradeoff_figure(
 
 def latent_figure(
     points: dict[str, tuple[int, int]], series: dict[str, dict[str, dict]], marked: str, title: str,
-    named: Sequence[str] = (), bare: dict[str, dict] | None = None,
+    others: Sequence[str] = (), bare: dict[str, dict] | None = None,
 ) -> Figure:  # fmt: skip
     """Accuracy behind each autoencoder against the numbers that its encoder hands on.
 
@@ -388,11 +389,12 @@ def latent_figure(
             other where their sizes are the same.
         series: by line's name, by autoencoder's title, a record: a colour each, with the 95% interval.
         marked: the title of the one that the others are compared with: ringed.
-        named: titles to write below their highest points: those that are of another kind than the rest.
+        others: titles of those that are of another family than the rest: they have markers of their own, not a depth's.
         bare: by line's name, the record without any autoencoder: a dashed line each.
     """
     figure, axis = plt.subplots(figsize=(8.6, 4.8))
-    markers = dict(zip(sorted({depth for _, depth in points.values()}), "^osDv", strict=False))
+    depths = dict(zip(sorted({points[t][1] for t in points if t not in others}), "^osDv", strict=False))
+    own = dict(zip(others, cycle("P*X"), strict=False))
     alike = {size: sorted(t for t in points if points[t][0] == size) for size, _ in points.values()}
     for ties in alike.values():
         ties.sort(key=lambda title: points[title][1])
@@ -402,69 +404,82 @@ def latent_figure(
             ties = alike[size]
             value, error = _with_error([record])
             shifted = size * 1.1 ** (ties.index(autoencoder) - (len(ties) - 1) / 2)
-            axis.errorbar(shifted, value, yerr=error, fmt=markers[depth], color=color, capsize=2, markersize=6)
+            marker, width = (own[autoencoder], 9) if autoencoder in own else (depths[depth], 6)
+            axis.errorbar(shifted, value, yerr=error, fmt=marker, color=color, capsize=2, markersize=width)
             if autoencoder == marked:
                 axis.plot(shifted, value, "o", markersize=15, mfc="none", mec="#555555", clip_on=False)
         axis.plot([], [], color=color, linewidth=5, label=name)
         if bare and name in bare:
             axis.axhline(100 * bare[name]["accuracy"], color=color, linestyle="--", linewidth=1, zorder=1)
-    for depth, marker in markers.items():
-        label = f"{depth} strided layer{'s' * (depth != 1)}" if depth else "nothing encoded"
-        axis.plot([], [], marker, color="#555555", label=label)
+    for depth, marker in depths.items():
+        axis.plot([], [], marker, color="#555555", label=f"{depth} strided layer{'s' * (depth != 1)}")
+    for autoencoder, marker in own.items():
+        axis.plot([], [], marker, color="#555555", markersize=9, label=autoencoder)
     axis.plot([], [], "o", markersize=11, mfc="none", mec="#555555", label=marked)
     if bare:
         axis.plot([], [], color="#555555", linestyle="--", linewidth=1, label="no autoencoder")
-    for autoencoder in named:
-        highest = max(100 * records[autoencoder]["accuracy"] for records in series.values())
-        axis.annotate(
-            autoencoder, (points[autoencoder][0], highest), (0, -8), textcoords="offset points", ha="center",
-            va="top", fontsize=9, color="#444444", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-        )  # fmt: skip
     _guessing(axis)
     sizes = sorted({size for size, _ in points.values()})
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, ha="right", fontsize=9)
     axis.minorticks_off()
-    axis.set(xlabel="numbers handed to the decoder (an image has 3,072)", ylabel="accuracy (%)")
+    xlabel = "numbers handed to the decoder (an image has 3,072); equal sizes stand side by side"
+    axis.set(xlabel=xlabel, ylabel="accuracy on test images (%)")
     axis.set(ylim=(-4, 104), yticks=range(0, 101, 20), title=title)
     figure.legend(loc="outside right center", fontsize=9)
     return figure
 
 
-def error_figure(errors: dict[str, float], series: dict[str, dict[str, dict]], unchanged: float, title: str) -> Figure:
-    """Accuracy behind each autoencoder against what it leaves of the perturbation.
+def error_figure(
+    errors: dict[str, float], series: dict[str, dict[str, dict]], unchanged: float, title: str,
+    named: dict[str, str] | None = None,
+) -> Figure:  # fmt: skip
+    """Accuracy on test images behind each autoencoder against what it leaves of the perturbation.
 
     Args:
-        errors: by autoencoder, the mean squared error between what it makes of attacked images and the originals.
+        errors: by autoencoder, the mean squared error between what it makes of attacked validation images and the
+            originals (comparison.attacked_error).
         series: by line's name, by autoencoder, a record: a colour and a marker each, with the 95% interval.
         unchanged: the error of the attacked images themselves: a dashed line.
+        named: by autoencoder, a text to write above its points, with a thin line down to them.
     """
-    figure, axis = plt.subplots(figsize=(8.6, 4.2))
+    figure, axis = plt.subplots(figsize=(8.6, 4.6))
     looks = zip((PALETTE[0], PALETTE[1], PALETTE[3]), "osD", strict=True)
     for (name, records), (color, marker) in zip(series.items(), looks, strict=False):
         value, error = _with_error(list(records.values()))
         x = [errors[autoencoder] for autoencoder in records]
         axis.errorbar(x, value, yerr=error, fmt=marker, color=color, capsize=2, markersize=6, label=name)
     axis.axvline(unchanged, color="#555555", linestyle="--", linewidth=1, label="the attacked image itself")
+    for row, autoencoder in enumerate(
+        sorted(named or {}, key=errors.get, reverse=True)
+    ):  # so that no line meets a text
+        x, y = errors[autoencoder], 108 + 8 * row
+        axis.plot([x, x], [0, y], color="#999999", linewidth=0.8, zorder=0)
+        axis.annotate(named[autoencoder], (x, y), (3, 0), textcoords="offset points", va="center", fontsize=9)
     _guessing(axis)
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set(xlabel="mean squared error on attacked images (smaller is better)", ylabel="accuracy (%)", ylim=(-4, 101))
-    axis.set_title(title)
+    xlabel = "mean squared error on attacked validation images (FGSM and PGD); smaller is better"
+    axis.set(xlabel=xlabel, ylabel="accuracy on test images (%)", ylim=(-4, 104 + 8 * len(named or {})))
+    axis.set(yticks=range(0, 101, 20), title=title)
     figure.legend(loc="outside right center", fontsize=9)
     return figure
 
 
-def codes_figure(counts: np.ndarray, title: str) -> Figure:
-    """How often each code of a codebook is used, from the most used to the least, in percent."""
+def codes_figure(counts: np.ndarray, title: str, images: str) -> Figure:
+    """How often each code of a codebook is used, from the most used to the least, in percent.
+
+    Args:
+        images: on which images, in words.
+    """
     figure, axis = plt.subplots(figsize=(7.6, 2.8))
     shares = 100 * np.sort(counts)[::-1] / counts.sum()
     axis.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=PALETTE[0], linewidth=0)
     axis.axhline(100 / len(shares), color="#666666", linestyle=":", linewidth=1, label="if all were used equally")
-    axis.set(xlim=(0.5, len(shares) + 0.5), xlabel="code, from the most used to the least", ylabel="share (%)")
-    axis.set_title(title)
+    axis.set(xlim=(0.5, len(shares) + 0.5), xlabel=f"code, from the most used to the least; {images}")
+    axis.set(ylabel="share (%)", title=title)
     axis.set_ylim(bottom=0)
     axis.legend()
     return figure

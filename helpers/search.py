@@ -65,10 +65,10 @@ RECIPE = Recipe()
 """Of the networks that the course ships: 240,000 images seen each."""
 
 LIVE = Recipe(images=256, epochs=3, validated=64, attacked=32)
-"""Of the few that a notebook trains where none are shipped; enough to see that everything runs, and no more."""
+"""Of the few that a notebook trains where not enough are shipped: enough to see that everything runs, and no more."""
 
 FEW = ("d2_c2", "paper", "vq_vae", "blur")
-"""The architectures of a smoke run, and where none are shipped."""
+"""The architectures of a smoke run, and where not enough are shipped."""
 
 ADAPTIVE = {
     "pgd": "PGD through autoencoder and classifier",
@@ -216,18 +216,35 @@ def card(run: Run, name: str) -> dict:
 
 
 def available(run: Run) -> list[str]:
-    """The architectures that are there without training: shipped for this run's initial classifier and budget, and
-    those that learn nothing."""
-    names, initial = [], classifiers.weights_sha256(run.classifier)
-    for name, architecture in ARCHITECTURES.items():
-        about_it = file_of(run, name).with_suffix(".json")
-        if not architecture.trained:
-            names.append(name)
-        elif about_it.is_file():
-            found = json.loads(about_it.read_text())
-            if found["initial_sha256"] == initial and abs(found["eps"] - run.eps) < 1e-9:
-                names.append(name)
-    return names
+    """The architectures that are there without training: those shipped for this run's initial classifier, seed and
+    budget that were trained by RECIPE, and those that learn nothing."""
+    ours = {
+        "initial_sha256": classifiers.weights_sha256(run.classifier),
+        "seed": run.seed,
+        "recipe": json.loads(json.dumps(asdict(RECIPE))),  # as a card has it: lists for tuples
+    }
+
+    def is_ours(card: Path) -> bool:
+        if not card.is_file():
+            return False
+        found = json.loads(card.read_text())
+        return all(found[key] == value for key, value in ours.items()) and abs(found["eps"] - run.eps) < 1e-9
+
+    return [
+        name
+        for name, architecture in ARCHITECTURES.items()
+        if not architecture.trained or is_ours(file_of(run, name).with_suffix(".json"))
+    ]
+
+
+def is_shipped(run: Run) -> bool:
+    """Whether the course ships enough to compare: all of FEW that learn. One or two of a search that was interrupted
+    would leave nothing to compare them with."""
+    return {name for name in _few() if ARCHITECTURES[name].trained} <= set(available(run))
+
+
+def _few() -> list[str]:
+    return [name for name in FEW if name in ARCHITECTURES]
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,15 +261,14 @@ class Candidate:
 
 
 def candidates(run: Run) -> dict[str, Candidate]:
-    """What notebook 03 compares, by name: all that are shipped for this run; in a smoke run those of FEW. Where none
-    are shipped, those of FEW are trained here, by LIVE.
+    """What notebook 03 compares, by name: all that are shipped for this run; in a smoke run those of FEW. Where not
+    enough are shipped (is_shipped), all of FEW are trained here, by LIVE: what RECIPE trained is not mixed in.
 
     What has nothing to train is measured here, on as many validation images as the others were, or in a smoke run on
     LIVE's.
     """
-    there = available(run)
-    shipped = any(ARCHITECTURES[name].trained for name in there)
-    names = there if shipped else [name for name in FEW if name in ARCHITECTURES]
+    shipped = is_shipped(run)
+    names = available(run) if shipped else _few()
     if run.profile.name == "smoke":
         names = [name for name in names if name in FEW]
     recipe, found = RECIPE if shipped and run.profile.name != "smoke" else LIVE, {}

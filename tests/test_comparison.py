@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from helpers import comparison, evaluation, pipeline, training
+from helpers.architectures import ARCHITECTURES, convolutional
+from helpers.backend import keras
 from helpers.pipeline import Answers
 from helpers.search import Recipe
 from helpers.settings import CourseError
@@ -32,7 +34,7 @@ def card(title, latent, scores, mse=0.001):
         "latent": latent,
         "depth": 2,
         "parameters": 1234,
-        "mse": {"pgd": mse},
+        "mse": {"fgsm": 3 * mse, "pgd": mse},
         "validation": {
             kind: evaluation.proportion(np.arange(1000) < 10 * score)
             for kind, score in zip(("regular", "fgsm", "pgd", "adaptive"), scores, strict=True)
@@ -96,6 +98,28 @@ def test_the_mean_of_three_has_the_interval_of_paired_images():
     np.testing.assert_allclose(back, [-middle, -high, -low])
 
 
+def test_a_lead_on_validation_images_has_the_interval_of_different_images():
+    before, after = card("a", 8, (80, 60, 10, 90)), card("b", 8, (80, 66, 16, 0))
+    middle, low, high = comparison.validation_difference(before, after)
+    assert middle == pytest.approx(comparison.static_score(after) - comparison.static_score(before)) == 0.04
+    alone = [comparison.validation_difference(before, after, kind) for kind in ("regular", "fgsm", "pgd")]
+    assert alone[1] == evaluation.difference(before["validation"]["fgsm"], after["validation"]["fgsm"])
+    np.testing.assert_allclose((low, high), np.mean(alone, axis=0)[1:])
+    back = comparison.validation_difference(after, before)
+    np.testing.assert_allclose(back, (-middle, -high, -low))
+    # What would be seen if each of a, b had 1,000 images of its own, and each image's three answers went together.
+    rng = np.random.default_rng(0)
+    draws = rng.random((2, 4000, 1000))
+    shares = [np.mean([(draw < p).mean(1) for p in ps], 0)
+              for draw, ps in zip(draws, ((0.8, 0.6, 0.1), (0.8, 0.66, 0.16)), strict=True)]  # fmt: skip
+    covered = np.abs(shares[1] - shares[0] - 0.04) < (high - low) / 2
+    assert 0.95 <= covered.mean() <= 0.999
+
+
+def test_differences_are_printed_in_points():
+    assert comparison.in_points((0.0123, -0.0004, 0.025)) == "+1.2 [+0.0, +2.5]"  # never -0.0
+
+
 def test_one_image_has_no_interval():
     one = answers(1, 1, 1, n=1)
     with pytest.raises(CourseError, match="1 images are too few for an interval"):
@@ -110,7 +134,7 @@ def test_tables_are_in_the_order_that_they_say():
     }
     table = comparison.table(cards)
     assert table.index.tolist() == ["narrow", "middle", "wide"]
-    assert table.loc["middle", "MSE on PGD images"] == "0.00033" and table.loc["wide", "numbers"] == "512"
+    assert table.loc["middle", "MSE on attacked images"] == "0.00066" and table.loc["wide", "numbers"] == "512"
     assert table.loc["wide", "clean"].startswith("90.0 [")
     found = {
         "wide": answers(360, 200, 200),
@@ -138,6 +162,9 @@ def test_the_frontier():
     }
     assert comparison.frontier(points) == ["small", "middle", "twin", "best"]
     assert comparison.frontier({"alone": (3, 0.0)}) == ["alone"]
+    assert comparison.beaten_by(points, "worse") == ["small", "middle", "twin"]
+    assert comparison.beaten_by(points, "big") == ["middle", "twin", "best"]
+    assert comparison.beaten_by(points, "twin") == []
 
 
 def test_the_frontier_is_what_comparing_all_pairs_finds():
@@ -173,6 +200,74 @@ def test_the_table_of_comparisons_has_a_column_for_each_question():
     assert table.index.tolist() == ["small"] and table.index.name == "more than Table 1"
     starts = [text.split(" [")[0] for text in table.loc["small"]]
     assert starts == ["+0.0", "+25.0", "-25.0", "+0.0"]
+
+
+def test_who_beats_it_on_the_frontier_and_by_how_much():
+    """Chosen by validation images, with what test images say of it beside it."""
+    cards = {
+        "paper": card("Table 1", 512, (67, 53, 58, 0)),
+        "codes": card("VQ-VAE", 256, (87, 46, 52, 0)),
+        "shallow": card("16 x 16 x 2", 512, (64, 54, 52, 0)),
+        "large": card("large", 4096, (90, 90, 90, 0)),
+    }
+    compared = {
+        "paper": answers(260, 200, 220),
+        "codes": answers(340, 180, 200),
+        "shallow": answers(240, 180, 200),
+        "large": answers(360, 360, 360),
+    }
+    table = comparison.frontier_table(cards, compared, "paper", ["paper", "shallow", "large"])
+    assert table.index.name == "Table 1, by" and list(table.index) == ["mean of three", "clean", "FGSM", "PGD"]
+    assert table["among all"].tolist() == ["beaten", "beaten", "beaten", "on it"]
+    assert table["in its family"].tolist() == ["on it", "on it", "beaten", "on it"]
+    assert table["beaten by"].tolist() == ["VQ-VAE", "VQ-VAE", "16 x 16 x 2", "–"]
+    starts = [text.split(" [")[0] for text in table["more on validation images"]]
+    assert starts == ["+2.3", "+20.0", "+1.0", "–"]
+    assert table.loc["mean of three", "more on test images"].startswith("+3.3 [")  # (80 - 20 - 20) / 3 of 400
+    assert table.loc["FGSM", "more on test images"].startswith("-5.0 [")  # beaten by chance, and not on test images
+    cards["codes"] = card("VQ-VAE", 256, (87, 54, 52, 0))
+    table = comparison.frontier_table(cards, compared, "paper", ["paper"])
+    assert table.loc[["FGSM"], "beaten by"].tolist() == ["VQ-VAE", "16 x 16 x 2"]
+    assert set(table["in its family"]) == {"on it"}
+    alone = comparison.frontier_table({"paper": cards["paper"]}, {"paper": compared["paper"]}, "paper", ["paper"])
+    assert set(alone["among all"]) == {"on it"} and set(alone["beaten by"]) == {"–"}
+
+
+def test_table_1s_family_is_what_its_layers_make_it():
+    """By no name: an entry of any other is in it if it goes down and up, and by one path."""
+    others = {"vq_vae", "unet", "blur"}
+    for name, one in ARCHITECTURES.items():
+        model = one.build()
+        waist = comparison.waist_of(model)
+        assert (waist is None) == (name in others), name
+        if waist is not None:
+            assert np.prod(waist.shape[1:]) == one.latent
+    layers, images = keras.layers, keras.Input((32, 32, 3))
+    flat = keras.Sequential([images, layers.Conv2D(3, 3, padding="same")])
+    assert comparison.waist_of(flat) is None
+    twice = layers.Conv2D(3, 3, padding="same")
+    assert comparison.waist_of(keras.Model(images, twice(twice(images)))) is None
+    down = layers.Conv2D(4, 3, strides=4, padding="same")(images)
+    dense = layers.Reshape((8, 8, 2))(layers.Dense(128)(layers.Flatten()(down)))
+    up = keras.Model(images, layers.Conv2D(3, 3, padding="same")(layers.UpSampling2D(4)(dense)))
+    assert tuple(comparison.waist_of(up).shape) == (None, 8, 8, 2)
+
+
+def test_channels_that_are_never_used_are_counted(images):
+    keras.utils.set_random_seed(0)
+    model = convolutional(2, 8)
+    waist = model.get_layer("encode2")
+    kernel, bias = np.abs(waist.get_weights()[0]), np.full(8, 0.1)  # what comes in is not negative
+    waist.set_weights([kernel, bias])
+    assert comparison.live_channels(model, images[:8]) == (8, 8)
+    kernel[..., [1, 4]], bias[[1, 4]] = -kernel[..., [1, 4]], -0.1
+    waist.set_weights([kernel, bias])
+    assert comparison.live_channels(model, images[:8]) == (6, 8)
+    before = model(images[:8]).numpy()
+    changed = model.get_layer("decode1").get_weights()
+    changed[0][..., [1, 4]] += 1  # only they see these weights
+    model.get_layer("decode1").set_weights(changed)
+    np.testing.assert_array_equal(model(images[:8]).numpy(), before)
 
 
 def test_what_rises_and_falls_again_has_a_peak():

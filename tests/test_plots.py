@@ -75,8 +75,9 @@ FIGURES = {
         {"no attack": {"a": record(92), "b": record(21)}, "static PGD": {"a": record(9), "b": record(20)}},
         0.0006,
         "A title",
+        {"a": "the smallest error", "b": "Table 1"},
     ),
-    "codes_figure": lambda: plots.codes_figure(np.arange(512), "A title"),
+    "codes_figure": lambda: plots.codes_figure(np.arange(512), "A title", "500 test images, not attacked"),
     "audit_figure": lambda: plots.audit_figure(AUDIT, "A title"),
     "heat_maps": lambda: plots.heat_maps({"static": MAP, "adaptive": MAP / 9}, "A title"),
     "seeds_figure": lambda: plots.seeds_figure(
@@ -161,3 +162,29 @@ def test_a_training_curve_has_its_marks_and_its_level():
     assert [text.get_text() for text in axis.texts] == ["second"]
     assert {0.4} in [set(line.get_ydata()) for line in axis.lines]
     assert "before" in [line.get_label() for line in axis.lines]
+
+
+def test_an_autoencoder_of_another_family_is_not_drawn_as_one_of_the_first():
+    points = {"Table 1": (512, 2), "deep": (512, 3), "VQ-VAE": (256, 1), "U-Net": (14336, 2)}
+    records = {title: record(50) for title in points}
+    figure = plots.latent_figure(points, {"no attack": records}, "Table 1", "t", ("VQ-VAE", "U-Net"))
+    (legend,) = figure.legends
+    handles = zip(legend.legend_handles, legend.get_texts(), strict=True)
+    markers = {text.get_text(): handle.get_marker() for handle, text in handles if isinstance(handle, Line2D)}
+    assert "1 strided layer" not in markers, "no member of the family has one"
+    shown = [markers[label] for label in ("2 strided layers", "3 strided layers", "VQ-VAE", "U-Net")]
+    assert len(set(shown)) == 4
+    assert "side by side" in figure.axes[0].get_xlabel()
+    plt.close(figure)
+
+
+def test_the_error_figure_names_whom_it_is_told_to():
+    errors = {"a": 0.0003, "b": 0.002, "c": 0.008}
+    series = {"no attack": {name: record(50) for name in errors}}
+    figure = plots.error_figure(errors, series, 0.0006, "t", {"a": "U-Net", "b": "Table 1"})
+    (axis,) = figure.axes
+    places = {text.get_text(): text.xy for text in axis.texts if text.get_text() != "guessing"}
+    assert {name: x for name, (x, _) in places.items()} == {"U-Net": 0.0003, "Table 1": 0.002}
+    assert places["U-Net"][1] != places["Table 1"][1], "in rows of their own"
+    assert "validation images (FGSM and PGD)" in axis.get_xlabel() and "test images" in axis.get_ylabel()
+    plt.close(figure)

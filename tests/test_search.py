@@ -79,13 +79,24 @@ def test_what_is_not_there_is_named_with_the_command_that_makes_it(run):
     assert search.network(run, "blur").count_params() == 0
 
 
-def test_a_network_for_another_classifier_is_refused(run):
+def test_a_network_for_another_classifier_is_refused(run, monkeypatch):
+    monkeypatch.setattr(search, "RECIPE", SHORT)
     search.make(run, "d3_c8", SHORT)
     assert search.available(run) == ["d3_c8", "blur"]
     other = replace(run, classifier=classifiers.build("resnet20", run.data.mean, run.data.std))
     with pytest.raises(CourseError, match="another initial classifier than this one; make it anew: python"):
         search.network(other, "d3_c8")
     assert search.available(other) == ["blur"] == search.available(replace(run, eps=4 / 255))
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"recipe": search.asdict(replace(SHORT, epochs=2))}], ids=str)
+def test_a_network_of_another_seed_or_recipe_is_left_out(run, monkeypatch, change):
+    monkeypatch.setattr(search, "RECIPE", SHORT)
+    search.make(run, "d3_c8", SHORT)
+    card = search.file_of(run, "d3_c8").with_suffix(".json")
+    assert search.available(run) == ["d3_c8", "blur"]
+    card.write_text(json.dumps({**json.loads(card.read_text()), **change}))
+    assert search.available(run) == ["blur"]
 
 
 def test_attacked_images_are_shared_and_validation_images_are_not_trained_on(run, monkeypatch):
@@ -149,6 +160,7 @@ def test_one_entry_adds_an_autoencoder(run, monkeypatch):
     def build():
         return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 1, activation="sigmoid")])
 
+    monkeypatch.setattr(search, "RECIPE", SHORT)
     monkeypatch.setitem(ARCHITECTURES, "colours", Architecture("colours alone", build, 3072, 0))
     card = search.make(run, "colours", SHORT)
     assert card["parameters"] == 12 and "colours" in search.available(run)
@@ -158,15 +170,22 @@ def test_one_entry_adds_an_autoencoder(run, monkeypatch):
 
 def test_candidates_are_the_shipped_or_a_few_trained_here(run, monkeypatch):
     monkeypatch.setattr(search, "LIVE", SHORT)
-    monkeypatch.setattr(search, "FEW", ("d3_c8", "blur"))
-    live = search.candidates(run)
-    assert list(live) == ["d3_c8", "blur"] and len(live["d3_c8"].card["history"]) == 1
-    search.make(run, "d2_c2", SHORT)
-    assert list(search.candidates(run)) == ["blur"]  # a smoke run takes no more than FEW
+    monkeypatch.setattr(search, "RECIPE", replace(SHORT, epochs=2))
+    monkeypatch.setattr(search, "FEW", ("d3_c8", "paper", "blur"))
     quick = replace(run, profile=replace(run.profile, name="quick"))
-    monkeypatch.setattr(search, "RECIPE", SHORT)
-    found = search.candidates(quick)
-    assert list(found) == ["d2_c2", "blur"] and found["d2_c2"].card == search.card(run, "d2_c2")
+
+    def epochs(asked):
+        return {name: len(one.card.get("history", ())) for name, one in search.candidates(asked).items()}
+
+    few = {"d3_c8": 1, "paper": 1, "blur": 0}
+    assert epochs(run) == few
+    for name in ("d2_c2", "paper"):  # one or two are nothing to compare, be they of FEW or not
+        search.make(run, name, search.RECIPE)
+        assert epochs(run) == epochs(quick) == few and not search.is_shipped(run)
+    search.make(run, "d3_c8", search.RECIPE)
+    assert epochs(run) == {"paper": 2, "d3_c8": 2, "blur": 0} and search.is_shipped(run)  # a smoke run takes FEW's
+    assert epochs(quick) == {"d2_c2": 2, "paper": 2, "d3_c8": 2, "blur": 0}
+    assert search.candidates(quick)["d2_c2"].card == search.card(run, "d2_c2")
 
 
 def test_a_try_is_measured_on_few_images(run):
