@@ -294,7 +294,7 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
 
     n, few = counts(static), counts(*aware)
     table, paper = MODELS[model].table, PAPER.get(model, {})
-    about = f"the paper's Table {table}" if table else "not in the paper"
+    about = f"the paper's Table {table}" if table else "in none of the paper's tables"
     titles = ["input", "classifier", "defense", *(["paper"] if paper else [])]
     columns = [*titles, "recorded, static", "grey-box", "adaptive"]
     lines = [

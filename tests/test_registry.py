@@ -195,7 +195,7 @@ def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(adde
     assert set(frame["this run [95% interval]"]) == {tables.percent(records[0])}
     results = {"runs": {"small": {"parameters": {"profile": "full", "seed": 0, "eps": 8 / 255}}}, "records": records}
     text = tables.readme_table(results)
-    assert "**Small** (not in the paper): recorded full run" in text
+    assert "**Small** (in none of the paper's tables): recorded full run" in text
     assert text.count("| 70.0 [") == 12 and "None" not in text and "| paper |" not in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1, text
@@ -205,7 +205,7 @@ def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(adde
     assert not any("paper" in text.get_text() for text in figure.findobj(plots.plt.Text))
     audit = {"parameters": {"model": "small"}, "rows": []}
     assert "has no number to compare with" in tables.nearest_to_paper(audit, ("pgd", "initial", "none"))
-    assert added.place == "Not in the paper, in the form of its tables"
+    assert added.place == "In none of the paper's tables, but in their form"
 
 
 def test_what_a_second_phase_costs(added):
