@@ -71,7 +71,7 @@ def gallery(
     Args:
         rows: by row title, float images [n, h, w, 3] in [0, 1].
         titles: by row title, n short texts to print above the images.
-        wrong: by row title, which of these are wrong answers: printed bold and red.
+        wrong: by row title, which of these are wrong answers: printed bold and orange.
     """
     count, height = len(next(iter(rows.values()))), (size + 0.05) * len(rows) + 0.23 * len(titles or {})
     width = size * count + 1.1
@@ -423,7 +423,7 @@ def latent_figure(
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, ha="right", fontsize=9)
     axis.minorticks_off()
-    xlabel = "numbers handed to the decoder (an image has 3,072); equal sizes stand side by side"
+    xlabel = "numbers handed to the decoder (an image has 3,072);\nequal sizes stand side by side"
     axis.set(xlabel=xlabel, ylabel="accuracy on test images (%)")
     axis.set(ylim=(-4, 104), yticks=range(0, 101, 20), title=title)
     figure.legend(loc="outside right center", fontsize=9)
@@ -461,7 +461,7 @@ def error_figure(
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
-    xlabel = "mean squared error on attacked validation images (FGSM and PGD); smaller is better"
+    xlabel = "mean squared error on attacked validation images (FGSM and PGD);\nsmaller is better"
     axis.set(xlabel=xlabel, ylabel="accuracy on test images (%)", ylim=(-4, 104 + 8 * len(named or {})))
     axis.set(yticks=range(0, 101, 20), title=title)
     figure.legend(loc="outside right center", fontsize=9)
