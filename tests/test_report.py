@@ -534,7 +534,8 @@ def cifar10_without_images():
 def test_a_network_without_a_table_in_the_paper(monkeypatch):
     monkeypatch.delitem(tables.PAPER, "resnet20")
     text = rendered([record_of(BARE, 10), record_of(DEFENDED, 60)])
-    assert "do not exist" in text and "79.36" not in text and "It reports that" not in text and ">60.0 [" in text
+    assert "The paper has no numbers of this network." in text and ">60.0 [" in text
+    assert "79.36" not in text and "It reports that" not in text and "The paper against this run" not in text
 
 
 def test_the_profile_is_said_loudly_unless_it_is_full():
