@@ -38,7 +38,7 @@ full: $(VENV)/installed ## the same at the paper's scale; goes on where it was s
 	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)"
 
 test: $(VENV)/installed-test $(VENV_SWEEP)/installed ## run the tests
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lab: $(VENV)/installed ## open the notebooks in JupyterLab
 	$(RUN) lab

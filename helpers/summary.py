@@ -274,7 +274,7 @@ def _of_its_training(parameters: dict, dataset: str) -> list[str]:
         said.append(f"The initial classifier's own training began with {begins}.")
     if network.most_tune_epochs:
         times = "one pass" if network.most_tune_epochs == 1 else f"at most {network.most_tune_epochs} passes"
-        said.append(f"For the time that it takes, it is fine-tuned for {times} over the six sources; others for more.")
+        said.append(f"For the time that it takes, it is fine-tuned for {times} over the six sources.")
     return said
 
 

@@ -18,30 +18,6 @@ from helpers.settings import CourseError
 os.environ["COURSE_OFFLINE"] = "1"
 
 
-def _keep_to_own_cores() -> None:
-    """Give each worker of pytest-xdist, and what it starts, its share of the cores.
-
-    Else every worker runs TensorFlow with as many threads as there are cores, and they wait for each other.
-    """
-    workers, worker = (os.environ.get(f"PYTEST_XDIST_WORKER{name}") for name in ("_COUNT", ""))
-    if worker and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        if share := cores[int(worker.removeprefix("gw")) :: int(workers)]:
-            os.sched_setaffinity(0, share)
-
-
-_keep_to_own_cores()  # before TensorFlow starts its threads, which is with its first operation
-
-LONGEST = ("test_notebooks.py", "test_exercises.py")
-"""The files that take minutes. Workers that begin with them share the short ones evenly afterwards; one that comes to
-them last leaves the other idle."""
-
-
-def pytest_collection_modifyitems(items):
-    """Put LONGEST first; without --no-loadscope-reorder, pytest-xdist would begin with the file of the most tests."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def artifacts_folder():
     """An artifact store of the tests' own, for this process and for those that it starts."""
