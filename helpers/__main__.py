@@ -100,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     networks.add_argument("--replace", action="store_true", help=REPLACE)
     networks.set_defaults(do=_networks)
 
+    seeds = commands.add_parser("seeds", help="train the paper's autoencoder with another seed, ship it in weights/")
+    seeds.add_argument("seed", nargs="+", help="whole numbers")
+    seeds.add_argument("--dataset", default="cifar10")
+    seeds.add_argument("--model", default="resnet20", help=NETWORKS)
+    seeds.add_argument("--profile", default="full", help=f"one of {', '.join(settings.PROFILES)}")
+    seeds.set_defaults(do=_seeds)
+
     robust = commands.add_parser("robust", help="train a hardened network and ship it in weights/")
     robust.add_argument(
         "recipe", help="single_step, madry, joint, noise_25, noise_50, denoiser_25, few_images or collapsing"
@@ -290,6 +297,20 @@ def _networks(options: argparse.Namespace) -> None:
         pipeline.ship(run, [part])
         last = {name: f"{value:.4g}" for name, value in made()[1][-1].items()}
         print(f"{options.model}_{part}:", ", ".join(f"{name} {value}" for name, value in last.items()), flush=True)
+
+
+def _seeds(options: argparse.Namespace) -> None:
+    registry.check_model(options.model)
+    seeds = [_seed(text) for text in options.seed]
+    from . import ae_seeds, pipeline
+
+    run = pipeline.start(options.dataset, options.model, options.profile)
+    for seed in seeds:
+        card = ae_seeds.make(run, seed)
+        print(
+            f"seed {seed}: validation loss {card['validation']['loss']:.5f}, {card['active_channels']} active channels",
+            flush=True,
+        )
 
 
 def _check_replaces(card: Path, asked: dict, replace: bool) -> None:
