@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers import classifiers, datasets, settings
-from helpers.backend import keras, tf
+from helpers.backend import keras
 from helpers.settings import CourseError
 
 os.environ["COURSE_OFFLINE"] = "1"
@@ -121,30 +120,3 @@ def _tf2cv_network(name: str) -> keras.Model:
     if (file := classifiers.shipped("cifar10", name)).is_file():
         classifiers.load_weights(model, file)
     return model
-
-
-@contextmanager
-def eagerly():
-    """Run tf.functions step by step, so that no graph is optimised and every rounding is the same as elsewhere."""
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
-
-
-def tiny_network(seed: int = 0) -> keras.Model:
-    """A classifier of 8x8 images that trains in milliseconds; it has a BatchNorm."""
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 3)),
-            layers.Conv2D(4, 3, strides=4),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Flatten(),
-            layers.Dense(10),
-        ],
-        name="tiny",
-    )

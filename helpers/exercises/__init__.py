@@ -77,7 +77,7 @@ from .results import (
 from .searching import (
     DIAGNOSES_OF_CODES,
     check_architecture,
-    check_frontier,
+    check_pareto_front,
     check_quantiser,
     check_sizes,
     check_usage,
@@ -103,7 +103,7 @@ __all__ = [
     "WRONG", "assessed", "candidates", "check_architecture", "check_attack_dice", "check_attack_the_sure",
     "check_attack_through", "check_balance", "check_blur", "check_build", "check_card", "check_claims",
     "check_contradictions", "check_counts", "check_curve", "check_decide", "check_defense",
-    "check_denoising_loss", "check_evaluation", "check_fair_epochs", "check_fgsm", "check_frontier",
+    "check_denoising_loss", "check_evaluation", "check_fair_epochs", "check_fgsm", "check_pareto_front",
     "check_grey_levels", "check_grid", "check_histories", "check_interval", "check_min_max",
     "check_mixed_batch", "check_needed", "check_norms", "check_paired", "check_parameters", "check_phases",
     "check_project", "check_quantiser", "check_reach", "check_repair", "check_rounded", "check_rungs",

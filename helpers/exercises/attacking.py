@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import attacks, losses
+from .. import attacks
+from ..attacks import losses
 from ..backend import keras, tf
 from . import toys
 from .verdict import Wrong, as_array, as_attacked, as_number, as_tensors, ask, check, untouched

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .. import attacks, ladder, sanity
+from .. import attacks
 from ..backend import keras, tf
+from ..evaluation import checklist
+from ..studies import threat_ladder
 from . import toys
 from .results import toy_defense
 from .verdict import Wrong, as_array, as_attacked, as_number, as_tensors, ask, check, untouched
@@ -43,12 +45,12 @@ def check_rungs(rungs: object, order: object) -> str:
     for letter, truth in STANDS_ON.items():
         said = str(rungs[letter]).strip().lower().replace("-", "_").replace(" ", "_").replace("gray", "grey")
         if said not in STANDS_ON.values():
-            names = ", ".join(name for name in ladder.RUNGS if name in STANDS_ON.values())
+            names = ", ".join(name for name in threat_ladder.RUNGS if name in STANDS_ON.values())
             raise Wrong(f"attacker {letter} stands on {rungs[letter]!r}; choose from {names}")
         if said != truth:
             raise Wrong(
                 f"attacker {letter} {ATTACKERS[letter]}; the rung {said!r} needs somebody who knows: "
-                f"{ladder.RUNGS[said].knows}"
+                f"{threat_ladder.RUNGS[said].knows}"
             )
     return _ordered(order)
 
@@ -401,7 +403,7 @@ def masked_classifier(images: tf.Tensor) -> tf.Tensor:
 
 def _short_of_budget(model: attacks.Model, images: np.ndarray, labels: np.ndarray, eps: float) -> np.ndarray:
     """PGD with eps in the wrong unit."""
-    return sanity.paper_pgd(model, images, labels, eps / 255)
+    return checklist.paper_pgd(model, images, labels, eps / 255)
 
 
 @cache
@@ -412,10 +414,10 @@ def checklists() -> dict[str, pd.DataFrame]:
     elsewhere = attacks.pgd(toys.linear(), images, own, EPS)
     masked = np.asarray(masked_classifier(tf.constant(images))).argmax(1).astype(np.int32)
     made = {
-        "weak": partial(sanity.sanity, plain, images, own, EPS, attack=_short_of_budget),
-        "masked": partial(sanity.sanity, masked_classifier, images, masked, EPS),
-        "sound": partial(sanity.sanity, plain, images, own, EPS),
-        "transfer": partial(sanity.sanity, plain, images, own, EPS, attacked=elsewhere),
+        "weak": partial(checklist.sanity, plain, images, own, EPS, attack=_short_of_budget),
+        "masked": partial(checklist.sanity, masked_classifier, images, masked, EPS),
+        "sound": partial(checklist.sanity, plain, images, own, EPS),
+        "transfer": partial(checklist.sanity, plain, images, own, EPS, attacked=elsewhere),
     }
     return {name: made[diagnosis]() for name, diagnosis in PATIENTS.items()}
 
@@ -431,7 +433,7 @@ def check_tables(diagnoses: object, evidence: object, at_most: object) -> str:
     for name, truth in PATIENTS.items():
         if name not in diagnoses:
             raise Wrong(f"table {name} is missing in diagnoses")
-        said, failed = str(diagnoses[name]).strip().lower(), list(sanity.faults(tables[name])["check"])
+        said, failed = str(diagnoses[name]).strip().lower(), list(checklist.failed_checks(tables[name])["check"])
         if said not in DIAGNOSES:
             raise Wrong(f"table {name} is {diagnoses[name]!r}; choose from {', '.join(DIAGNOSES)}")
         if said != truth:
@@ -467,7 +469,7 @@ def _against(said: str, truth: str, failed: list[str]) -> str:
 def _check_row(name: str, truth: str, row: str, table: pd.DataFrame) -> None:
     if row not in list(table["check"]):
         raise Wrong(f"table {name} has no row {row!r}; write it as the table does, such as 'worst case'")
-    failed = list(sanity.faults(table)["check"])
+    failed = list(checklist.failed_checks(table)["check"])
     if row not in failed:
         raise Wrong(f"row {row!r} of table {name} did not fail")
     if row in ROWS[truth]:

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .. import autoencoder as ae_module
 from ..backend import keras, tf
+from ..defenses import autoencoder
 from . import toys
 from .verdict import Wrong, as_array, as_number, ask, check, hint_for, untouched
 
@@ -36,7 +36,7 @@ def check_parameters(parameters: Callable) -> str:
             f"a {kernel}x{kernel} convolution from {inputs} to {outputs} channels has {truth:,} parameters, not "
             f"{found:,.6g}; {hint}"
         )
-    total = sum(int(layer.count_params()) for layer in ae_module.build().layers)
+    total = sum(int(layer.count_params()) for layer in autoencoder.build_autoencoder().layers)
     return f"right for every layer; those of Table 1 sum to {total:,}"
 
 
@@ -187,7 +187,7 @@ def _cross_entropy(truth: tf.Tensor, values: tf.Tensor) -> float:
 
 @cache
 def _toy_autoencoder() -> keras.Model:
-    model = ae_module.build()
+    model = autoencoder.build_autoencoder()
     rng = np.random.default_rng(4)
     model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
     return model

@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import beta, binomtest, norm
 
-from .. import attacks, evaluation, smoothing
+from .. import attacks, evaluation
 from ..backend import keras, tf
+from ..defenses import smoothing
 from . import toys
 from .verdict import NotDone, Wrong, as_array, as_number, ask, check, hint_for
 

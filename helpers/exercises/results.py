@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 
 from .. import attacks
-from .. import autoencoder as ae_module
 from ..backend import keras, tf
+from ..defenses import autoencoder as ae_module
 from ..settings import CourseError
 from . import toys
 from .verdict import Wrong, as_array, as_attacked, as_number, as_tensors, ask, check, hint_for, untouched

@@ -14,10 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
-from .. import architectures, comparison, search
-from ..architectures import ARCHITECTURES, PIXELS, Architecture
 from ..backend import keras, tf
+from ..defenses import architectures
+from ..defenses.architectures import ARCHITECTURES, PIXELS, Architecture
 from ..pipeline import Run
+from ..studies import comparison, search
 from . import toys
 from .denoising import smooth_images
 from .verdict import Wrong, as_array, as_number, ask, check, hint_for
@@ -123,12 +124,12 @@ FRONTIER_MISTAKES: tuple[tuple[Callable[[dict], set], str], ...] = (
 )  # fmt: skip
 
 
-@check("03.2", "write frontier(points) and luck(k, n, p, rng)")
-def check_frontier(frontier: Callable, luck: Callable) -> str:
+@check("03.2", "write pareto_front(points) and luck(k, n, p, rng)")
+def check_pareto_front(pareto_front: Callable, luck: Callable) -> str:
     """Accepts a function from names and (size, accuracy) to the names that no other beats, and one that returns by how
     much the best of k equally good candidates looks better than it is, on n images each, to within a few percent."""
     for points in ({"only": (64, 0.5)}, rivals(), {"z": (3, 0.9), "y": (2, 0.9), "x": (2, 0.8), "w": (1, 0.1)}):
-        answer = ask(frontier, points, call="frontier(points)")
+        answer = ask(pareto_front, points, call="pareto_front(points)")
         if isinstance(answer, str) or not isinstance(answer, (list, tuple, set, frozenset, dict, type({}.keys()))):
             raise Wrong(f"the names are asked for, in a list or a set; yours is a {type(answer).__name__}")
         found = list(answer)
@@ -143,7 +144,7 @@ def check_frontier(frontier: Callable, luck: Callable) -> str:
 
 
 def _check_kept(points: dict[str, tuple[float, float]], found: set[str]) -> None:
-    truth = set(comparison.frontier(points))
+    truth = set(comparison.pareto_front(points))
     if found == truth:
         return
     if not found:

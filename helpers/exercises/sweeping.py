@@ -141,7 +141,7 @@ def check_grid(grid: str) -> str:
     one, on the same images, over three seeds or more, in LARGEST_GRID jobs at most."""
     import yaml
 
-    from .. import sweep
+    from ..sweeps import grid as sweep
 
     if not isinstance(grid, str):
         raise Wrong(f"the grid's text is asked for, as it would stand in a file; yours is a {type(grid).__name__}")

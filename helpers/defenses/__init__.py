@@ -1,0 +1,5 @@
+"""Preprocessors that stand before a classifier, and randomized smoothing."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

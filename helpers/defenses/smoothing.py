@@ -1,0 +1,136 @@
+"""Randomised smoothing (Cohen, Rosenfeld & Kolter 2019, "Certified adversarial robustness via randomized smoothing").
+
+The smoothed classifier answers what the base classifier answers most often under Gaussian noise. Around an image whose
+leading class has probability at least p, it gives the same answer for every change of Euclidean length below
+sigma * Phi^-1(p): a certificate, true of every attack, that holds with the chosen confidence.
+
+The base classifier must know the noise: trained on it (noisy_classifier_step), or behind a denoiser that was (Salman et
+al. 2020, "Denoised smoothing").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from ..attacks import Model, check_batch, check_count, check_seed, logits_of
+from ..backend import tf
+from ..settings import CourseError, progress
+
+BATCH = 128
+
+ABSTAIN = -1
+"""The prediction where the samples do not tell which class leads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certificates:
+    """What is certified of each image.
+
+    Attributes:
+        predictions: int [n], the smoothed classifier's class, or ABSTAIN.
+        radii: float [n], the Euclidean radius within which it is constant; 0 where it abstains.
+    """
+
+    predictions: np.ndarray
+    radii: np.ndarray
+
+    def certified(self, labels: np.ndarray, radius: float) -> np.ndarray:
+        """Booleans [n]: classified correctly, and certified at this radius (paper, section 4)."""
+        return (self.predictions == labels) & (self.radii >= radius)
+
+
+def certify(
+    model: Model,
+    images: np.ndarray,
+    sigma: float,
+    *,
+    select: int = 100,
+    samples: int = 1000,
+    alpha: float = 0.001,
+    seed: int = 0,
+    batch_size: int = 500,
+    classes: int = 10,
+) -> Certificates:
+    """Certify the smoothed classifier (Cohen et al. 2019, section 3.2.2, CERTIFY).
+
+    ``select`` draws choose the class; another ``samples`` bound its probability from below (Clopper-Pearson). Where the
+    bound is not above a half it abstains.
+
+    Args:
+        model: a callable from float32 images [n, h, w, c] to logits; not smoothed.
+        images: float32 [n, h, w, c] in [0, 1].
+        sigma: the noise's standard deviation, in units of [0, 1]. Noisy images are not clipped.
+        alpha: the probability, for each image, that its certificate is wrong.
+        seed: an image's noise depends on it and on the image's position alone.
+        batch_size: noisy images classified at a time.
+
+    Raises:
+        CourseError: an argument is not of that form.
+    """
+    check_batch(images, np.zeros(len(images), int))
+    for count, name in ((select, "select"), (samples, "samples"), (batch_size, "batch_size")):
+        check_count(count, name, "at least 1 is needed")
+    check_seed(seed)
+    check_sigma(sigma)
+    if not isinstance(alpha, Real) or not 0 < alpha < 1:
+        raise CourseError(f"alpha is {alpha!r}; it is a probability between 0 and 1, such as 0.001")
+    predictions, radii = np.full(len(images), ABSTAIN), np.zeros(len(images))
+    with progress(len(images), "certifying") as bar:
+        for k, image in enumerate(np.asarray(images, np.float32)):
+            first = noisy_counts(model, image, sigma, select, (seed, 2 * k), batch_size, classes)
+            leading = int(first.argmax())
+            counts = noisy_counts(model, image, sigma, samples, (seed, 2 * k + 1), batch_size, classes)
+            lower = lower_bound(int(counts[leading]), samples, alpha)
+            if lower > 0.5:
+                predictions[k], radii[k] = leading, sigma * norm.ppf(lower)
+            bar.update()
+    return Certificates(predictions, radii)
+
+
+def noisy_counts(
+    model: Model, image: np.ndarray, sigma: float, samples: int, seed: tuple[int, int], batch_size: int, classes: int
+) -> np.ndarray:
+    """How often each class is the answer under Gaussian noise: int [classes]."""
+    counts, size = np.zeros(classes, int), min(batch_size, samples)
+    for number, first in enumerate(range(0, samples, size)):
+        draw = tf.random.experimental.stateless_fold_in(tf.constant(seed, tf.int64), number)
+        answers = _answers_under_noise(model, tf.constant(image), sigma, draw, size).numpy()
+        counts += np.bincount(answers[: samples - first], minlength=classes)
+    return counts
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _answers_under_noise(model, image, sigma, seed, size):
+    noise = tf.random.stateless_normal((size, *image.shape), seed)
+    return tf.argmax(logits_of(model, image + sigma * noise), 1)
+
+
+def lower_bound(hits: int, samples: int, alpha: float) -> float:
+    """The one-sided Clopper-Pearson lower bound of a probability (scipy's exact interval)."""
+    return float(binomtest(hits, samples, alternative="greater").proportion_ci(1 - alpha, method="exact").low)
+
+
+def largest_radius(sigma: float, samples: int, alpha: float = 0.001) -> float:
+    """What can be certified at most, where every sample agrees: so much more needs more samples or noise."""
+    return float(sigma * norm.ppf(lower_bound(samples, samples, alpha)))
+
+
+def linf_within(radius: float | np.ndarray, dimensions: int = 32 * 32 * 3) -> float | np.ndarray:
+    """The eps of the largest linf ball inside an l2 ball: a change of eps in every value is eps * sqrt(dimensions)
+    long."""
+    return radius / np.sqrt(dimensions)
+
+
+def l2_around(eps: float, dimensions: int = 32 * 32 * 3) -> float:
+    """The radius of the smallest l2 ball that holds an linf ball: what must be certified to certify eps."""
+    return eps * float(np.sqrt(dimensions))
+
+
+def check_sigma(sigma: float) -> None:
+    """Refuse what is no standard deviation of noise on images in [0, 1]."""
+    if not isinstance(sigma, Real) or not 0 < sigma <= 2:
+        raise CourseError(f"sigma is {sigma!r}; it is the noise's deviation on images in [0, 1], such as 0.25")

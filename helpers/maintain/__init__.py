@@ -1,0 +1,1 @@
+"""Record, verify, benchmark and generate: for whoever maintains the course."""

@@ -1,0 +1,88 @@
+"""Published numbers: the paper's tables, RobustBench's entries and published certificates.
+
+These are the only numbers of the course that no run of it produced.
+"""
+
+from __future__ import annotations
+
+from .. import settings
+from ..evaluation.titles import SYSTEMS, THREAT_TITLES
+
+PAPER = {
+    "resnet20": {
+        ("regular", "initial", "none"): 93.84,
+        ("regular", "initial", "ae"): 79.09,
+        ("regular", "fine_tuned", "none"): 88.98,
+        ("regular", "fine_tuned", "ae"): 82.56,
+        ("fgsm", "initial", "none"): 24.37,
+        ("fgsm", "initial", "ae"): 66.78,
+        ("fgsm", "fine_tuned", "none"): 59.47,
+        ("fgsm", "fine_tuned", "ae"): 75.38,
+        ("pgd", "initial", "none"): 0.13,
+        ("pgd", "initial", "ae"): 72.84,
+        ("pgd", "fine_tuned", "none"): 61.50,
+        ("pgd", "fine_tuned", "ae"): 79.36,
+    },
+    "sepreresnet56": {
+        ("regular", "initial", "none"): 95.32,
+        ("regular", "initial", "ae"): 81.21,
+        ("regular", "fine_tuned", "none"): 92.13,
+        ("regular", "fine_tuned", "ae"): 88.16,
+        ("fgsm", "initial", "none"): 46.52,
+        ("fgsm", "initial", "ae"): 73.67,
+        ("fgsm", "fine_tuned", "none"): 77.19,
+        ("fgsm", "fine_tuned", "ae"): 84.30,
+        ("pgd", "initial", "none"): 4.50,
+        ("pgd", "initial", "ae"): 76.14,
+        ("pgd", "fine_tuned", "none"): 76.89,
+        ("pgd", "fine_tuned", "ae"): 85.95,
+    },
+}
+"""Accuracy in percent of the paper's Tables 2 and 3, by (input, stage, defense). These and the published numbers below
+are the only ones of the course that no run of it produced."""
+
+ROBUSTBENCH = {
+    "Jang et al. 2019, ResNet-20": (78.91, 34.95),
+    "Wong et al. 2020, PreActResNet-18": (83.34, 43.21),
+    "Gowal et al. 2021, PreActResNet-18": (87.35, 58.50),
+    "Bartoldson et al. 2024, WRN-94-16": (93.68, 73.71),
+}
+"""Clean accuracy and accuracy under AutoAttack, in percent, CIFAR-10, linf, 8/255, as robustbench.github.io lists them;
+the first is the entry of this course's size."""
+
+PUBLISHED_CERTIFICATES = {
+    "Cohen et al. 2019, ResNet-110, sigma 0.25": {0.0: 74.8, 0.25: 60.0, 0.5: 42.8, 1.0: 0.0},
+    "Cohen et al. 2019, ResNet-110, sigma 0.5": {0.0: 65.2, 0.25: 54.6, 0.5: 41.4, 1.0: 23.4},
+    "Salman et al. 2020, denoised, best sigma": {0.25: 56.0, 0.5: 41.0, 1.0: 19.0},
+    "Salman et al. 2020, no denoiser": {0.25: 7.0, 0.5: 3.0, 1.0: 0.0},
+}
+"""Certified accuracy in percent by l2 radius on CIFAR-10, from those papers."""
+
+
+def comparable(dataset: str, eps: float) -> bool:
+    """Whether the paper's numbers may stand beside a run's: its data set, and its budget."""
+    return dataset == "cifar10" and abs(eps - settings.EPS) < 1e-9
+
+
+def of_the_paper(records: list[dict], eps: float) -> list[dict]:
+    """Of a run's records those that its tables are made of: the paper's systems, inputs and steps, at the run's budget.
+    The others belong to curves and to the notebooks behind 05."""
+    steps = {"regular": 0, "noise": 0, "fgsm": 1, "pgd": 10}
+    return [
+        r
+        for r in records
+        if r["eps"] in (0, eps) and steps.get(r["input"]) == r["steps"] and r["threat"] in THREAT_TITLES
+        if (r["stage"], r["defense"]) in SYSTEMS
+    ]
+
+
+def run_label(dataset: str, profile: str, eps: float, weights: str) -> str:
+    """What a figure of a run says of itself; empty for a full run on CIFAR-10 as the paper has it."""
+    marks = [] if profile == "full" else [f"{profile} run"]
+    if dataset != "cifar10":
+        marks.append(f"{dataset}, not CIFAR-10")
+    if abs(eps - settings.EPS) > 1e-9:
+        marks.append(f"eps {255 * eps:.3g}/255")
+    if weights != "course":
+        marks.append("tf2cv's weights" if weights == "tf2cv" else "other weights than the course's")
+    return "; ".join(marks)

@@ -1,0 +1,193 @@
+"""The paper's numbers, and tables that set a run beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from .. import settings
+from ..classifiers.registry import MODELS
+from ..evaluation.titles import CELLS, DEFENSE_TITLES, INPUT_TITLES, STAGE_TITLES, THREAT_TITLES, cells, percent
+from ..pipeline.published import PAPER, of_the_paper
+
+README_MARKERS = ("<!-- results -->", "<!-- /results -->")
+
+def recorded_results() -> dict:
+    """What figures/results.json holds: ``runs``, the parameters and data of each network's run, and ``records``."""
+    file = settings.FIGURES / "results.json"
+    return json.loads(file.read_text()) if file.is_file() else {"runs": {}, "records": []}
+
+
+def recorded(model: str, dataset: str = "cifar10") -> list[dict]:
+    """The static records of the recorded full run; none until one is recorded."""
+    return [
+        r
+        for r in of_the_paper(recorded_results()["records"], settings.EPS)
+        if (r["model"], r["dataset"], r["profile"], r["threat"]) == (model, dataset, "full", "static")
+    ]
+
+
+def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.DataFrame:
+    """The paper's Table 2 or 3, cell by cell: paper, this run, and the recorded full run; accuracy in percent.
+
+    A network that the paper does not report has no column of the paper's.
+
+    Args:
+        comparable: whether the paper's numbers and the recorded run's may stand beside this run's
+            (comparable, above); if not, they are left out.
+    """
+    ours, full, paper = cells(records), cells(recorded(model)), PAPER.get(model, {})
+    columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}
+    for cell in CELLS:
+        row = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]])
+        columns["paper"][row] = f"{paper[cell]:.2f}" if paper else ""
+        columns["this run [95% interval]"][row] = percent(ours.get(cell))
+        columns["recorded full run"][row] = percent(full[cell]) if cell in full else "not recorded yet"
+    frame = pd.DataFrame(columns).rename_axis(["input", "stage", "defense"])
+    if not comparable:
+        return frame[["this run [95% interval]"]]
+    return frame if paper else frame.drop(columns="paper")
+
+
+def threat_table(records: list[dict]) -> pd.DataFrame:
+    """Accuracy by stage, defense and input in the rows, and what the attacker knew in the columns."""
+    rows = {}
+    for r in records:
+        if r["input"] == "regular":
+            continue
+        row = (STAGE_TITLES[r["stage"]], DEFENSE_TITLES[r["defense"]], INPUT_TITLES[r["input"]])
+        rows.setdefault(row, {})[r["threat"]] = percent(r)
+    for (_, defense, _), row in rows.items():
+        if defense == DEFENSE_TITLES["none"] and "grey_box" in row:
+            row["adaptive"] = row["grey_box"]  # without a defense there is nothing more to know
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(THREAT_TITLES)).fillna("–")
+    frame.columns = [name.replace("_", "-") for name in frame.columns]
+    frame.index = pd.MultiIndex.from_tuples(frame.index, names=["stage", "defense", "input"])
+    return frame.sort_index(ascending=[False, False, True])
+
+
+def recorded_audit(model: str) -> dict | None:
+    """A network's part of figures/audit.json (audit.audit); None where there is none of CIFAR-10."""
+    file = settings.FIGURES / "audit.json"
+    found = json.loads(file.read_text()).get(model) if file.is_file() else None
+    return found if found and found["data"]["dataset"].startswith("CIFAR-10") else None
+
+
+def audit_table(audit: dict) -> pd.DataFrame:
+    """What each departure from the course's protocol, and each other seed, does to every cell: points and interval."""
+    rows = {}
+    for row in audit["rows"]:
+        for r, d in zip(row["records"], row["differences"], strict=True):
+            place = (row["title"], STAGE_TITLES[r["stage"]], DEFENSE_TITLES[r["defense"]])
+            change = f"{d['points']:+.1f} [{d['low']:+.1f}, {d['high']:+.1f}]"
+            text = percent(r) if row["kind"] == "course" else change
+            rows.setdefault(place, {})[INPUT_TITLES[r["input"]]] = text
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index = pd.MultiIndex.from_tuples(frame.index, names=["", "stage", "defense"])
+    return frame
+
+
+def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
+    """In words: the paper's number for a cell (input, stage, defense), the course's, and whether the two agree or a
+    departure explains the difference: whether the 95% interval holds the paper's number. If none does, which ones move
+    the cell past that number. Of a network that the paper does not report, that it does not."""
+    model = audit["parameters"]["model"]
+    where = f"{MODELS[model].title}, {INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
+    if model not in PAPER:
+        return f"{where}: the paper has no number to compare with."
+    paper = PAPER[model][cell]
+    course, *others = (
+        (row["title"], next(r for r in row["records"] if (r["input"], r["stage"], r["defense"]) == cell))
+        for row in audit["rows"]
+        if row["kind"] != "seed"
+    )
+
+    def holds(record: dict) -> bool:
+        return record["ci_low"] <= paper / 100 <= record["ci_high"]
+
+    told = f"{where}: the paper {paper:.2f}, the course {percent(course[1])}"
+    if holds(course[1]):
+        return f"{told}; they agree."
+    title, best = min(others, key=lambda other: abs(100 * other[1]["accuracy"] - paper))
+    told += f"; the nearest to the paper: {title} {percent(best)}, n = {best['n']:,}"
+    if holds(best):
+        return f"{told}, which may explain it."
+    told += f", still {abs(100 * best['accuracy'] - paper):.1f} points away: no departure explains it"
+    side = 1 if 100 * course[1]["accuracy"] < paper else -1
+    beyond = [f"{title} {percent(r)}" for title, r in others if side * (100 * r["accuracy"] - paper) > 0]
+    return f"{told}, but the paper's number is passed by {', '.join(beyond)}." if beyond else f"{told}."
+
+
+def beside_seeds(audit: dict) -> str:
+    """In words: which departures move cells further than another seed moved the same cell, beyond the 95% interval."""
+    seeds = [row["differences"] for row in audit["rows"] if row["kind"] == "seed"]
+    spread = [max(abs(d["points"]) for d in cell) for cell in zip(*seeds, strict=True)]
+    more, less = [], []
+    for row in audit["rows"]:
+        if row["kind"] == "departure":
+            moved = [
+                abs(d["points"])
+                for d, chance in zip(row["differences"], spread, strict=True)
+                if abs(d["points"]) > chance and not d["low"] <= 0 <= d["high"]
+            ]
+            if moved:
+                more.append(f"{row['title']} ({len(moved)} of {len(spread)} cells, by up to {max(moved):.1f} points)")
+            else:
+                less.append(row["title"])
+    return (
+        f"Another seed moves a cell by up to {max(spread):.1f} points. Departures that move cells further than a seed "
+        f"moved the same cell, and beyond their intervals: {', '.join(more) or 'none'}. Departures that move none: "
+        f"{', '.join(less) or 'none'}."
+    )
+
+
+def readme_table(results: dict) -> str:
+    """The tables of the README in the form of the paper's, as Markdown, from the recorded results
+    (recorded_results)."""
+    lines = [
+        "Accuracy in percent with its Wilson 95% interval, beside the paper's where it has one. *Static*: attacked "
+        "images were made once, against the initial classifier.",
+        "*Grey-box*: they were made for the very classifier of the row, without its autoencoder. *Adaptive*: the "
+        "attack goes through autoencoder and classifier together, so only where there is one.",
+    ]
+    if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
+        lines.append("Where a quick run is shown, the full run is not recorded yet: it shows the argument.")
+    for model, run in results["runs"].items():
+        lines += ["", *_readme_table_of(model, run["parameters"], results["records"])]
+    return "\n".join(lines)
+
+
+def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[str]:
+    ours = [r for r in of_the_paper(records, parameters["eps"]) if r["model"] == model]
+    static, aware = cells(ours), [cells(ours, threat) for threat in ("grey_box", "adaptive")]
+
+    def counts(*tables: dict[tuple, dict]) -> str:  # of this table alone: other notebooks have records of other n
+        return ", ".join(f"{n:,}" for n in sorted({table[c]["n"] for table in tables for c in CELLS if c in table}))
+
+    n, few = counts(static), counts(*aware)
+    table, paper = MODELS[model].table, PAPER.get(model, {})
+    about = f"the paper's Table {table}" if table else "in none of the paper's tables"
+    titles = ["input", "classifier", "defense", *(["paper"] if paper else [])]
+    columns = [*titles, "recorded, static", "grey-box", "adaptive"]
+    lines = [
+        f"**{MODELS[model].title}** ({about}): recorded {parameters['profile']} run, "
+        f"seed {parameters['seed']}, n = {n} test images{f' (grey-box and adaptive: {few})' if few else ''}.",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
+    ]
+    for cell in CELLS:
+        theirs = [f"{paper[cell]:.2f}"] if paper else []
+        titles = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]], *theirs)
+        known = [percent(found[cell]) if cell in found and cell[0] != "regular" else "" for found in aware]
+        lines.append(f"| {' | '.join(titles)} | {percent(static.get(cell))} | {' | '.join(known)} |")
+    return lines
+
+
+def write_between(file: Path, markers: tuple[str, str], text: str) -> None:
+    """Renew what a text file has between two markers."""
+    head, _, rest = file.read_text().partition(markers[0])
+    _, _, tail = rest.partition(markers[1])
+    settings.write_atomically(file, f"{head}{markers[0]}\n{text}\n{markers[1]}{tail}".encode())

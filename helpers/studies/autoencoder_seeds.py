@@ -1,0 +1,118 @@
+"""How far the paper's autoencoder varies with its seed, and which of several seeds is shipped.
+
+    run = pipeline.start("cifar10", "resnet20", "full")
+    card = make(run, 3)                          # trains it and puts it into weights/<dataset>/seeds/
+
+All seeds share the attacked images of the run; the seed chooses the first weights and the order of the images.
+Validation images are held out, and the rule was fixed before any training: the seed whose validation loss is the
+median is the one that is shipped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .. import artifacts, classifiers, evaluation, pipeline, settings, training
+from ..artifacts import provenance
+from ..backend import keras
+from ..datasets.storage import to_float
+from ..defenses import autoencoder
+from ..pipeline import Run
+
+KINDS = ("fgsm", "pgd")
+"""The attacked images that it is trained on (the paper, section 2)."""
+
+
+def make(run: Run, seed: int) -> dict:
+    """Train the autoencoder of this seed, measure it on validation images and ship it with its card.
+
+    Args:
+        run: the run whose attacked training images are used; those of its validation split are held out.
+        seed: of the first weights and of the order of the images.
+
+    Returns:
+        The card: ``validation`` has the mean squared error on clean and attacked validation images, and
+        ``active_channels`` how many channels of the bottleneck are ever above zero on them.
+    """
+    settings.check_seed(seed)
+    n, profile = min(len(run.data.train), run.profile.n_train), run.profile
+    config = {
+        **run.config(autoencoder, training),
+        "autoencoder_seed": seed,
+        "n": n,
+        "epochs": profile.ae_epochs,
+        "batch": profile.ae_batch,
+        "rates": profile.ae_rates,
+    }
+
+    def train(path: Path) -> None:
+        keras.utils.set_random_seed(seed)
+        model, clean = autoencoder.build_autoencoder(), pipeline.inputs(run, "train", "regular")[:n]
+        samples = training.Samples([pipeline.inputs(run, "train", kind)[:n] for kind in KINDS], clean)
+        history = training.train_autoencoder(
+            model,
+            samples,
+            epochs=profile.ae_epochs,
+            batch_size=profile.ae_batch,
+            rates=profile.ae_rates,
+            seed=seed,
+            folder=artifacts.checkpoints("autoencoder_seeds", config),
+        )
+        training.save_with_history(model, history, path)
+
+    model, file = autoencoder.build_autoencoder(), artifacts.make("autoencoder_seeds", config, ".npz", train)
+    history = training.load_with_history(model, file)
+    target = file_of(run, seed)
+    classifiers.save_weights(model, target)
+    card = {
+        "part": "autoencoder_seed",
+        "model": run.model,
+        "profile": profile.name,
+        "seed": run.seed,
+        "autoencoder_seed": seed,
+        "eps": run.eps,
+        "trained_on": n,
+        "data": run.data.provenance,
+        "initial_sha256": classifiers.weights_sha256(run.classifier),
+        "weights_sha256": classifiers.weights_sha256(model),
+        "file_sha256": provenance.sha256_of(target),
+        "commit": provenance.commit(),
+        **validated(run, model),
+        "history": history,
+    }
+    settings.write_atomically(target.with_suffix(".json"), json.dumps(card, indent=1).encode())
+    return card
+
+
+def file_of(run: Run, seed: int) -> Path:
+    """Where the autoencoder of a seed is shipped; its card lies beside it, ending in .json."""
+    return settings.WEIGHTS / run.data.name / "seeds" / f"{run.model}_ae_{seed}.h5"
+
+
+def validated(run: Run, model: keras.Model) -> dict:
+    """The mean squared error on validation images, and the channels of the bottleneck that are in use on them."""
+    clean = to_float(run.data.validation.pixels)
+    labels = run.data.validation.labels
+    target = pipeline.for_attack(run.classifier)
+    attacked = {kind: pipeline.attack(target, clean, labels, kind, run.eps, run.seed) for kind in KINDS}
+    errors = {
+        kind: float(np.mean((evaluation.predict(model, images) - clean) ** 2))
+        for kind, images in {"regular": clean, **attacked}.items()
+    }
+    loss = float(np.mean([errors[kind] for kind in KINDS]))
+    return {
+        "validation": {"n": len(clean), "loss": loss, "errors": errors},
+        "active_channels": active_channels(model, clean),
+    }
+
+
+def active_channels(model: keras.Model, images: np.ndarray) -> int:
+    """How many channels of the bottleneck (layer ``encode2``) are above zero for any of these images.
+
+    A channel whose ReLU is zero for every image is dead: it carries nothing, and no gradient brings it back.
+    """
+    bottleneck = keras.Model(model.input, model.get_layer("encode2").output)
+    return int(np.sum(evaluation.predict(bottleneck, images).max(axis=(0, 1, 2)) > 0))

@@ -1,0 +1,1 @@
+"""Grids of jobs: many budgets, steps and seeds, resumable, here or on a cluster."""

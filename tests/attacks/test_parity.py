@@ -1,0 +1,111 @@
+"""Our attacks against those of ART and CleverHans, on the same model, without a random start.
+
+In a graph TensorFlow may round differently from one program to another; where a gradient is all but zero its sign then
+flips, and PGD goes another way from there. So what must agree to the last bit is compared in eager mode, where the
+same arithmetic gives the same result, and the graph that the course uses is held to that except for a stray image (or,
+in l2, to within a fraction of eps).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentTensorFlowV2
+from art.estimators.classification import TensorFlowV2Classifier
+from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
+from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
+from support import eagerly
+
+from helpers import attacks
+from helpers.backend import tf
+from helpers.classifiers.registry import MODELS
+
+EPS, STEP = {"linf": 8 / 255, "l2": 0.5}, {"linf": 0.01, "l2": 0.1}
+ORDER = {"linf": np.inf, "l2": 2}
+STEPS, N = 10, 8
+
+
+def art_classifier(model):
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    return TensorFlowV2Classifier(model, 10, (32, 32, 3), loss_object=loss, clip_values=(0, 1))
+
+
+def art_fgsm(model, images, labels, targeted, norm):
+    attack = FastGradientMethod(art_classifier(model), norm=ORDER[norm], eps=EPS[norm], targeted=targeted, batch_size=N)
+    return attack.generate(images, labels)
+
+
+def art_pgd(model, images, labels, targeted, norm):
+    attack = ProjectedGradientDescentTensorFlowV2(
+        art_classifier(model), norm=ORDER[norm], eps=EPS[norm], eps_step=STEP[norm], max_iter=STEPS, targeted=targeted,
+        num_random_init=0, batch_size=N, verbose=False,
+    )  # fmt: skip
+    return attack.generate(images, labels)
+
+
+def cleverhans_fgsm(model, images, labels, targeted, norm):
+    return fast_gradient_method(
+        lambda x: model(x, training=False), images, EPS[norm], ORDER[norm], clip_min=0.0, clip_max=1.0, y=labels,
+        targeted=targeted,
+    ).numpy()  # fmt: skip
+
+
+def cleverhans_pgd(model, images, labels, targeted, norm):
+    return projected_gradient_descent(
+        lambda x: model(x, training=False), tf.constant(images), EPS[norm], STEP[norm], STEPS, ORDER[norm],
+        clip_min=0.0, clip_max=1.0, y=labels, targeted=targeted,
+    ).numpy()  # fmt: skip
+
+
+def our_fgsm(model, images, labels, targeted, norm):
+    return attacks.fgsm(model, images, labels, EPS[norm], norm=norm, targeted=targeted)
+
+
+def our_pgd(model, images, labels, targeted, norm):
+    return attacks.pgd(
+        model, images, labels, EPS[norm], step_size=STEP[norm], steps=STEPS, random_start=False, norm=norm,
+        targeted=targeted,
+    )  # fmt: skip
+
+
+def assert_alike(ours, theirs, norm, strays):
+    """The same up to what rounding makes of ten steps.
+
+    In linf a flipped sign sends an image elsewhere: all but so many images are the same within 1e-6. In l2 a rounding
+    stays one, if a magnified one: no image is further from its twin than a fiftieth of eps, and most by far less.
+    """
+    if norm == "linf":
+        assert (np.abs(ours - theirs).reshape(len(ours), -1).max(1) > 1e-6).sum() <= strays
+    else:
+        apart = np.linalg.norm((ours - theirs).reshape(len(ours), -1), axis=1) / EPS["l2"]
+        assert apart.max() < 0.02 and np.median(apart) < 0.001
+
+
+@pytest.mark.parametrize("norm", attacks.NORMS)
+@pytest.mark.parametrize(
+    ("network", "targeted"),
+    [(network, False) for network in ("cnn", *MODELS)] + [("cnn", True), ("resnet20", True)],
+    ids=lambda value: value if isinstance(value, str) else "targeted" if value else "untargeted",
+)
+def test_our_attacks_are_theirs(request, images, labels, network, norm, targeted):
+    """On every network of the course (conftest has a fixture for each); aimed at a class on two, since that has nothing
+    to do with the network."""
+    model = request.getfixturevalue(network)
+    labels = ((labels + targeted) % 10)[:N]
+    case = model, images[:N], labels, targeted, norm
+    strays = 2 if network in ("cnn", "resnet20") else 4  # three times as deep and more, they round more often
+    with eagerly():
+        fgsm, pgd = our_fgsm(*case), our_pgd(*case)
+        np.testing.assert_array_equal(fgsm, cleverhans_fgsm(*case))
+        np.testing.assert_allclose(pgd, cleverhans_pgd(*case), rtol=0, atol=1e-6)
+        arts_fgsm, arts_pgd = art_fgsm(*case), art_pgd(*case)
+    if norm == "linf":
+        np.testing.assert_array_equal(fgsm, arts_fgsm)
+        np.testing.assert_allclose(pgd, arts_pgd, rtol=0, atol=1e-6)
+    else:  # ART divides by lengths in other words, whose rounding ten steps may magnify
+        np.testing.assert_allclose(fgsm, arts_fgsm, rtol=0, atol=1e-6)
+        assert_alike(pgd, arts_pgd, norm, strays)
+    assert (pgd != fgsm).mean() > 0.1  # the comparison is not of an attack that does nothing
+    assert_alike(our_fgsm(*case), fgsm, norm, strays)
+    assert_alike(our_pgd(*case), pgd, norm, strays)
+    assert_alike(our_pgd(*case), cleverhans_pgd(*case), norm, strays)  # theirs as a graph, too

@@ -1,0 +1,95 @@
+"""The benchmark: every contender runs and does the same, and the numbers are what they are called."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from helpers import attacks, settings, training
+from helpers.cli.app import main
+from helpers.datasets import patches10
+from helpers.maintain import bench
+from helpers.settings import CourseError
+
+
+@pytest.fixture(scope="module")
+def results():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "_peak_mib_of", lambda *_: 1000)  # a process for each: one of them has a test of its own
+        return run_bench()
+
+
+def run_bench():
+    return bench.bench(patches10.load(), rounds=1, largest=16, batch=4, steps=1)
+
+
+def test_all_contenders_have_a_speed(results):
+    assert set(results["attacks"]) == set(bench.CONTENDERS) == set(results["peak_mib"])
+    for part in ("gradients", "attacks"):
+        assert all(0 < s["lowest"] <= s["median_per_second"] <= s["highest"] for s in results[part].values())
+    assert all(100 < peak < 6000 for peak in results["peak_mib"].values())
+    assert [p["steps"] for p in results["scaling"]["steps"]] == [1, 2, 5, 10, 20]
+    assert {"fine-tuning", "autoencoder"} == set(results["training"])
+    assert results["bfloat16"]["float32"]["n"] == 16
+
+
+def test_the_table_and_the_file_hold_them(results, tmp_path):
+    bench.write(results, tmp_path / "benchmarks.json")
+    stored = json.loads((tmp_path / "benchmarks.json").read_text())
+    text = bench.table(stored)
+    for word in ("tf2cv's graph", "CleverHans", "Foolbox", "ART", "made in mixed_bfloat16", "of the bare step", "MiB"):
+        assert word in text
+
+
+def test_the_contenders_attack_alike(resnet20, images, labels):
+    """Each library's result is the course's, but for stray images (tests/test_parity.py says why)."""
+    images, labels = images[:8], labels[:8].astype(np.int32)
+    ours = attacks.pgd(resnet20, images, labels, bench.EPS, step_size=bench.STEP_SIZE, random_start=False)
+    for name, make in bench.LIBRARIES.items():
+        theirs = np.asarray(make(resnet20, images, labels)())
+        agree = (np.abs(ours - theirs).reshape(8, -1).max(1) < 1e-6).mean()
+        assert agree >= 0.75, name
+
+
+def test_the_speed_is_the_median_of_the_rounds_without_the_warm_up():
+    pauses = iter([0.2, 0.01, 0.02, 0.04])
+    speeds = bench._alternate({"one": lambda: time.sleep(next(pauses))}, 1, 3)
+    assert len(speeds["one"]) == 3 and min(speeds["one"]) > 1 / 0.2
+    assert bench._summary(speeds["one"])["median_per_second"] == pytest.approx(1 / 0.02, rel=0.5)
+
+
+def test_peak_memory_is_that_of_a_process_of_its_own():
+    assert 300 < bench._peak_mib_of("the course", "patches10", "resnet20", 4) < 3000
+
+
+def test_a_loop_is_as_many_steps_as_it_is_said_to_be():
+    taken = []
+    step = lambda images, targets: taken.append(len(images)) or 0.0  # noqa: E731
+    few = training.Samples([np.zeros((10, 8, 8, 3), np.uint8)], np.zeros(10, np.int64))
+    bench._loop_against_step(step, few, 4, rounds=1, steps=7)  # an epoch has two
+    assert taken == [4] * 28
+
+
+def test_contenders_take_turns():
+    turns = []
+    bench._alternate({"a": lambda: turns.append("a"), "b": lambda: turns.append("b")}, 1, 2)
+    assert turns == ["a", "b"] * 3
+
+
+def test_a_missing_library_is_named():
+    with pytest.raises(CourseError, match="foolbox is not installed; 'make bench' installs"), bench._needed("foolbox"):
+        raise ImportError("no foolbox")
+
+
+def test_bad_counts_are_named(capsys):
+    assert main(["bench", "--rounds", "0"]) == 2
+    assert "--rounds is 0" in capsys.readouterr().err
+
+
+def test_the_readme_shows_the_recorded_benchmarks():
+    text = (settings.ROOT / "README.md").read_text()
+    shown = text.split(bench.README_MARKERS[0])[1].split(bench.README_MARKERS[1])[0]
+    recorded = json.loads((settings.FIGURES / "benchmarks.json").read_text())
+    assert shown.strip() == bench.markdown(recorded)
+    assert recorded["rounds"] >= 5

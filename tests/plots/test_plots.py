@@ -1,0 +1,192 @@
+"""The figures: one style, colours that the colour-blind tell apart, text that can be read on paper, the same bytes."""
+
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import seaborn as sns
+from matplotlib import rc_params_from_file
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from helpers import evaluation, plots, settings
+from helpers.pipeline import published
+from helpers.sweeps import cost
+
+PRINTED = (210 - 2 * 16) / 25.4
+"""Inches between the margins of the report's A4 pages (report.css)."""
+
+SMALLEST = 6.5
+"""Points, on paper. Journals ask for 5 to 7 at least."""
+
+
+def record(percent, **fields):
+    common = {"dataset": "cifar10", "profile": "smoke", "model": "resnet20", "stage": "initial", "defense": "none",
+              "input": "pgd", "threat": "static", "eps": 8 / 255, "steps": 10, "seed": 0}  # fmt: skip
+    return evaluation.record(np.arange(200) < 2 * percent, **{**common, **fields})
+
+
+TABLE = [record(v, input=i, stage=s, defense=d) for (i, s, d), v in published.PAPER["resnet20"].items()]
+AWARE = [record(r["accuracy"] * 10, threat=t, **{k: r[k] for k in ("stage", "defense", "input")})
+         for r in TABLE for t in ("grey_box", "adaptive")]  # fmt: skip
+HISTORY = [{"loss": 1 / k, "accuracy": 1 - 1 / k} for k in range(1, 12)]
+BUDGETS = [record(90 - 4 * k, eps=k / 255, input=i) for k in range(0, 17, 4) for i in ("noise", "fgsm", "pgd")]
+KINDS = ("seed", "departure", "departure")
+AUDIT = {"rows": [{"title": "the course", "records": TABLE}, *(
+    {"title": "a departure with a long title", "kind": kind, "records": TABLE,
+     "differences": [{"points": 10.0, "low": 5, "high": 15}] * 12} for kind in KINDS)]}  # fmt: skip
+IMAGES = np.random.default_rng(0).random((8, 32, 32, 3)).astype(np.float32)
+
+MAP = pd.DataFrame({5: [80.0, 60.0], 10: [70.0, 50.0]}, index=[2.0, 8.0])
+FIGURES = {
+    "gallery": lambda: plots.gallery({"original": IMAGES, "attacked": IMAGES}, {"original": ["automobile"] * 8}),
+    "accuracy_curve": lambda: plots.accuracy_curve(BUDGETS, "eps", "eps (1/255)", "A title", 255),
+    "training_curve": lambda: plots.training_curve(
+        HISTORY, {"loss": "training", "accuracy": "validation"}, "loss", "A title"
+    ),
+    "results_figure": lambda: plots.results_figure(TABLE, "resnet20", "A title"),
+    "paper_figure": lambda: plots.paper_figure(TABLE, "resnet20", "A title"),
+    "threats_figure": lambda: plots.threats_figure(TABLE + AWARE, "A title"),
+    "knowledge_figure": lambda: plots.knowledge_figure(TABLE, AWARE, "A title"),
+    "ladder_figure": lambda: plots.ladder_figure(
+        {"initial": {f"PGD on something {k}": record(9 * k) for k in range(9)}}, {"initial": record(90)}, "A title"
+    ),
+    "budgets_figure": lambda: plots.budgets_figure({"PGD through both": BUDGETS[::3], "noise": BUDGETS[1::3]}, "A"),
+    "certified_figure": lambda: plots.certified_figure(
+        {"sigma 0.25": BUDGETS[::3]}, published.PUBLISHED_CERTIFICATES, 8 / 255, "A title"
+    ),
+    "tradeoff_figure": lambda: plots.tradeoff_figure(
+        {"this": (record(90), record(5))}, published.ROBUSTBENCH, "A title"
+    ),
+    "latent_figure": lambda: plots.latent_figure(
+        {"8 x 8 x 2": (128, 2), "Table 1": (512, 2), "16 x 16 x 2": (512, 1), "blur": (3072, 0)},
+        {
+            name: {title: record(value) for title in ("8 x 8 x 2", "Table 1", "16 x 16 x 2", "blur")}
+            for name, value in (("no attack", 80), ("static PGD", 60), ("adaptive PGD", 1))
+        },
+        "Table 1",
+        "A title",
+        ("blur",),
+        {"no attack": record(92)},
+    ),
+    "error_figure": lambda: plots.error_figure(
+        {"a": 0.0003, "b": 0.008},
+        {"no attack": {"a": record(92), "b": record(21)}, "static PGD": {"a": record(9), "b": record(20)}},
+        0.0006,
+        "A title",
+        {"a": "the smallest error", "b": "Table 1"},
+    ),
+    "codes_figure": lambda: plots.codes_figure(np.arange(512), "A title", "500 test images, not attacked"),
+    "audit_figure": lambda: plots.audit_figure(AUDIT, "A title"),
+    "heat_maps": lambda: plots.heat_maps({"static": MAP, "adaptive": MAP / 9}, "A title"),
+    "seeds_figure": lambda: plots.seeds_figure(
+        {"a claim": [{"seed": k % 3, "points": 10.0 + k} for k in range(12)]}, "A title"
+    ),
+    "cost_figure": lambda: plots.cost_figure(cost.recorded()["steps"], "A title"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=FIGURES)
+def drawn(request):
+    """A figure, twice as PNG, and once more to look at."""
+    draw = FIGURES[request.param]
+    files = [plots.png(draw(), "smoke run") for _ in range(2)]
+    figure = draw()
+    figure.canvas.draw()
+    yield files, figure
+    plt.close(figure)
+
+
+def test_every_figure_is_looked_at():
+    drawers = {
+        name
+        for name, function in inspect.getmembers(plots, inspect.isfunction)
+        if function.__module__ == plots.__name__ and inspect.signature(function).return_annotation == "Figure"
+    }
+    assert drawers == set(FIGURES)
+
+
+def test_the_same_figure_has_the_same_bytes(drawn):
+    (first, second), _ = drawn
+    assert first == second
+    assert b"Software" not in first and b"tIME" not in first and b"Matplotlib" not in first
+
+
+def test_text_can_be_read_on_paper(drawn):
+    (file, _), figure = drawn
+    width = int.from_bytes(file[16:20], "big") / plt.rcParams["savefig.dpi"]
+    scale = min(1, PRINTED / width)
+    for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_text() and artist.get_visible()):
+        assert text.get_fontsize() * scale >= SMALLEST, f"{text.get_text()!r}: {text.get_fontsize() * scale:.1f} points"
+
+
+def test_lines_have_colours_that_the_colour_blind_tell_apart(drawn):
+    _, figure = drawn
+    palette = {to_hex(color) for color in sns.color_palette("colorblind")}
+    for line in figure.findobj(Line2D):
+        color = line.get_color()
+        red, green, blue = to_rgb(color)
+        assert to_hex(color) in palette or max(red, green, blue) - min(red, green, blue) < 0.02, color
+
+
+def test_the_style_file_is_in_force():
+    style = rc_params_from_file(settings.ROOT / "helpers" / "plots" / "course.mplstyle", use_default_template=False)
+    assert len(style) > 10 and all(plt.rcParams[name] == value for name, value in style.items())
+    assert set(style["axes.prop_cycle"].by_key()["color"]) <= {to_hex(c) for c in sns.color_palette("colorblind")}
+
+
+def test_wrong_answers_stand_out_in_a_gallery(images):
+    titles, wrong = {"row": ["cat", "dog"]}, {"row": [False, True]}
+    first, second = plots.gallery({"row": images[:2]}, titles, wrong).axes
+    assert (first.title.get_fontweight(), second.title.get_fontweight()) == ("normal", "bold")
+    assert second.title.get_color() != first.title.get_color()
+
+
+@pytest.mark.parametrize("cells", [3, 12])
+def test_an_audit_of_few_cells_can_be_read_as_one_of_many(cells):
+    rows = [{**row, "records": row["records"][:cells], "differences": row.get("differences", [])[:cells]}
+            for row in AUDIT["rows"]]  # fmt: skip
+    figure = plots.audit_figure({"rows": rows}, "What each departure does to the table, in points of accuracy")
+    figure.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts[:cells]), key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert figure.axes[0].title.get_window_extent().x1 <= figure.bbox.x1
+    plt.close(figure)
+
+
+def test_a_training_curve_has_its_marks_and_its_level():
+    history = [{"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25}]
+    figure = plots.training_curve(history, {"loss": "loss"}, "loss", "t", marks={2.5: "second"}, level=(0.4, "before"))
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["second"]
+    assert {0.4} in [set(line.get_ydata()) for line in axis.lines]
+    assert "before" in [line.get_label() for line in axis.lines]
+
+
+def test_an_autoencoder_of_another_family_is_not_drawn_as_one_of_the_first():
+    points = {"Table 1": (512, 2), "deep": (512, 3), "VQ-VAE": (256, 1), "U-Net": (14336, 2)}
+    records = {title: record(50) for title in points}
+    figure = plots.latent_figure(points, {"no attack": records}, "Table 1", "t", ("VQ-VAE", "U-Net"))
+    (legend,) = figure.legends
+    handles = zip(legend.legend_handles, legend.get_texts(), strict=True)
+    markers = {text.get_text(): handle.get_marker() for handle, text in handles if isinstance(handle, Line2D)}
+    assert "1 strided layer" not in markers, "no member of the family has one"
+    shown = [markers[label] for label in ("2 strided layers", "3 strided layers", "VQ-VAE", "U-Net")]
+    assert len(set(shown)) == 4
+    assert "side by side" in figure.axes[0].get_xlabel()
+    plt.close(figure)
+
+
+def test_the_error_figure_names_whom_it_is_told_to():
+    errors = {"a": 0.0003, "b": 0.002, "c": 0.008}
+    series = {"no attack": {name: record(50) for name in errors}}
+    figure = plots.error_figure(errors, series, 0.0006, "t", {"a": "U-Net", "b": "Table 1"})
+    (axis,) = figure.axes
+    places = {text.get_text(): text.xy for text in axis.texts if text.get_text() != "guessing"}
+    assert {name: x for name, (x, _) in places.items()} == {"U-Net": 0.0003, "Table 1": 0.002}
+    assert places["U-Net"][1] != places["Table 1"][1], "in rows of their own"
+    assert "validation images (FGSM and PGD)" in axis.get_xlabel() and "test images" in axis.get_ylabel()
+    plt.close(figure)

@@ -1,0 +1,288 @@
+"""How the autoencoders of the search are compared: on made-up answers, and on a few images of the stand-in data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers import evaluation, pipeline
+from helpers.backend import keras
+from helpers.datasets import storage
+from helpers.defenses.architectures import ARCHITECTURES, convolutional
+from helpers.pipeline import Answers
+from helpers.settings import CourseError
+from helpers.studies import comparison
+from helpers.studies.search import Recipe
+
+SHORT = Recipe(images=64, epochs=1, validated=12, attacked=6)
+FIELDS = {"dataset": "made up", "profile": "smoke", "model": "resnet20", "stage": "initial", "defense": "ae:x",
+          "threat": "static", "eps": 8 / 255, "steps": 10, "seed": 0}  # fmt: skip
+
+
+def answers(regular, fgsm, pgd, adaptive=0, n=400):
+    """Right on the first so many of n images, of each kind; through both on the first quarter of the images alone."""
+    counts = {"regular": regular, "fgsm": fgsm, "pgd": pgd}
+    found = {kind: Answers({**FIELDS, "input": kind}, np.arange(n) < correct) for kind, correct in counts.items()}
+    return {**found, "adaptive": Answers({**FIELDS, "input": "pgd"}, np.arange(n // 4) < adaptive)}
+
+
+def card(title, latent, scores, mse=0.001):
+    """Accuracies on 1,000 validation images in percent: regular, fgsm, pgd, adaptive."""
+    return {
+        "name": title,
+        "title": title,
+        "latent": latent,
+        "depth": 2,
+        "parameters": 1234,
+        "mse": {"fgsm": 3 * mse, "pgd": mse},
+        "validation": {
+            kind: evaluation.proportion(np.arange(1000) < 10 * score)
+            for kind, score in zip(("regular", "fgsm", "pgd", "adaptive"), scores, strict=True)
+        },
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ no autoencoder
+
+
+@pytest.fixture(scope="module")
+def run():
+    run = pipeline.start("patches10", "resnet20", "smoke")
+    return replace(run, profile=replace(run.profile, n_test=16, n_sweep=8))
+
+
+def test_without_an_autoencoder_the_classifier_itself_is_measured(run):
+    bare, split = comparison.bare_card(run, SHORT), run.data.validation.head(12)
+    clean, labels = split.take()
+    predicted = evaluation.predict(run.classifier, clean).argmax(1)
+    assert bare["validation"]["regular"]["correct"] == (predicted == labels).sum()
+    assert (bare["latent"], bare["parameters"], bare["mse"]["regular"]) == (32 * 32 * 3, 0, 0.0)
+    attacked = storage.to_float(
+        pipeline.inputs(replace(run, profile=replace(run.profile, n_validation=12)), "validation", "fgsm")
+    )
+    assert bare["mse"]["fgsm"] == pytest.approx(np.mean((attacked - clean) ** 2), rel=1e-3)
+    assert 0 < bare["mse"]["pgd"] < bare["mse"]["fgsm"] <= 1.01 * run.eps**2  # FGSM moves by eps or to the range's end
+    assert bare["validation"]["adaptive"]["n"] == 6 and bare["validation"]["pgd"]["n"] == 12
+    assert comparison.table({"none": bare}).index.tolist() == ["no autoencoder"]
+
+
+def test_an_attack_through_both_is_the_static_one_where_there_is_no_autoencoder(run):
+    found = comparison.bare_answers(run)
+    assert list(found) == ["regular", "fgsm", "pgd", "adaptive"]
+    np.testing.assert_array_equal(found["adaptive"].correct, found["pgd"].correct[:8])
+    record = found["adaptive"].record()
+    assert (record["threat"], record["input"], record["defense"], record["n"]) == ("adaptive", "pgd", "none", 8)
+    images = pipeline.inputs(run, "test", "fgsm")
+    right = evaluation.is_correct(run.classifier, images, run.split("test").labels)
+    np.testing.assert_array_equal(found["fgsm"].correct, right)
+
+
+# ------------------------------------------------------------------------------------------------------------ choosing
+
+
+def test_the_choice_is_by_the_mean_of_three_validation_accuracies():
+    assert comparison.static_score(card("a", 8, (80, 60, 10, 90))) == pytest.approx(0.5)
+
+
+def test_the_mean_of_three_has_the_interval_of_paired_images():
+    rng = np.random.default_rng(0)
+    kinds = ("regular", "fgsm", "pgd")
+    before, after = ({kind: Answers({}, rng.random(500) < p) for kind in kinds} for p in (0.5, 0.6))
+    middle, low, high = comparison.mean_difference(before, after)
+    change = np.mean([after[k].correct.astype(float) - before[k].correct for k in kinds], axis=0)
+    drawn = [change[rng.integers(0, 500, 500)].mean() for _ in range(4000)]  # the bootstrap's interval
+    assert middle == pytest.approx(change.mean())
+    np.testing.assert_allclose([low, high], np.percentile(drawn, [2.5, 97.5]), atol=0.004)
+    assert comparison.mean_difference(before, before) == (0.0, 0.0, 0.0)
+    back = comparison.mean_difference(after, before)
+    np.testing.assert_allclose(back, [-middle, -high, -low])
+
+
+def test_a_lead_on_validation_images_has_the_interval_of_different_images():
+    before, after = card("a", 8, (80, 60, 10, 90)), card("b", 8, (80, 66, 16, 0))
+    middle, low, high = comparison.validation_difference(before, after)
+    assert middle == pytest.approx(comparison.static_score(after) - comparison.static_score(before)) == 0.04
+    alone = [comparison.validation_difference(before, after, kind) for kind in ("regular", "fgsm", "pgd")]
+    assert alone[1] == evaluation.difference(before["validation"]["fgsm"], after["validation"]["fgsm"])
+    np.testing.assert_allclose((low, high), np.mean(alone, axis=0)[1:])
+    back = comparison.validation_difference(after, before)
+    np.testing.assert_allclose(back, (-middle, -high, -low))
+    # What would be seen if each of a, b had 1,000 images of its own, and each image's three answers went together.
+    rng = np.random.default_rng(0)
+    draws = rng.random((2, 4000, 1000))
+    shares = [np.mean([(draw < p).mean(1) for p in ps], 0)
+              for draw, ps in zip(draws, ((0.8, 0.6, 0.1), (0.8, 0.66, 0.16)), strict=True)]  # fmt: skip
+    covered = np.abs(shares[1] - shares[0] - 0.04) < (high - low) / 2
+    assert 0.95 <= covered.mean() <= 0.999
+
+
+def test_differences_are_printed_in_points():
+    assert comparison.in_points((0.0123, -0.0004, 0.025)) == "+1.2 [+0.0, +2.5]"  # never -0.0
+
+
+def test_one_image_has_no_interval():
+    one = answers(1, 1, 1, n=1)
+    with pytest.raises(CourseError, match="1 images are too few for an interval"):
+        comparison.mean_difference(one, one)
+
+
+def test_tables_are_in_the_order_that_they_say():
+    cards = {
+        "wide": card("wide", 512, (90, 30, 30, 0)),
+        "narrow": card("narrow", 128, (20, 20, 20, 0)),
+        "middle": card("middle", 256, (60, 60, 60, 0), mse=0.00033),
+    }
+    table = comparison.table(cards)
+    assert table.index.tolist() == ["narrow", "middle", "wide"]
+    assert table.loc["middle", "MSE on attacked images"] == "0.00066" and table.loc["wide", "numbers"] == "512"
+    assert table.loc["wide", "clean"].startswith("90.0 [")
+    found = {
+        "wide": answers(360, 200, 200),
+        "narrow": answers(80, 80, 80),
+        "middle": answers(240, 240, 240, adaptive=3),
+    }
+    table = comparison.test_table(cards, found)
+    assert table.index.tolist() == ["wide", "middle", "narrow"]
+    assert table["place before"].tolist() == ["2", "1", "3"]  # on validation images the second was first
+    assert table["mean of three"].tolist() == ["63.3", "60.0", "20.0"]
+    assert table.loc["middle", "PGD through both"].startswith("3.0 [") and table.loc["wide", "clean"][:4] == "90.0"
+
+
+# ----------------------------------------------------------------------------------------------------------- comparing
+
+
+def test_the_frontier():
+    points = {
+        "small": (1, 0.2),
+        "worse": (2, 0.2),
+        "middle": (2, 0.5),
+        "twin": (2, 0.5),
+        "big": (9, 0.5),
+        "best": (9, 0.9),
+    }
+    assert comparison.pareto_front(points) == ["small", "middle", "twin", "best"]
+    assert comparison.pareto_front({"alone": (3, 0.0)}) == ["alone"]
+    assert comparison.dominated_by(points, "worse") == ["small", "middle", "twin"]
+    assert comparison.dominated_by(points, "big") == ["middle", "twin", "best"]
+    assert comparison.dominated_by(points, "twin") == []
+
+
+def test_the_frontier_is_what_comparing_all_pairs_finds():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        points = {str(k): (int(rng.integers(5)), float(rng.integers(5))) for k in range(12)}
+        expected = {
+            n for n, (s, a) in points.items()
+            if all(not ((t < s and b >= a) or (t <= s and b > a)) for t, b in points.values())
+        }  # fmt: skip
+        found = comparison.pareto_front(points)
+        assert set(found) == expected and [points[n][0] for n in found] == sorted(points[n][0] for n in found)
+
+
+def test_one_is_compared_with_all_that_are_no_larger():
+    compared = {"paper": answers(300, 200, 200), "better": answers(300, 200, 260), "hardly": answers(300, 200, 201),
+                "larger": answers(400, 400, 400), "worse": answers(100, 200, 200)}  # fmt: skip
+    latents = {"paper": 512, "better": 512, "hardly": 128, "larger": 513, "worse": 128}
+    found = comparison.versus(compared, "paper", latents, "pgd")
+    assert list(found) == ["better", "hardly", "worse"]
+    assert found["better"][0] == pytest.approx(0.15) and found["better"][1] > 0
+    assert found["hardly"][1] < 0 < found["hardly"][2] and found["worse"][0] == 0
+    means = comparison.versus(compared, "paper", latents, "mean")
+    assert means["better"][0] == pytest.approx(0.05) and means["worse"][0] == pytest.approx(-1 / 6)
+    assert means["worse"][2] < 0
+
+
+def test_the_table_of_comparisons_has_a_column_for_each_question():
+    cards = {"paper": card("Table 1", 512, (0, 0, 0, 0)), "small": card("small", 128, (0, 0, 0, 0)),
+             "large": card("large", 4096, (0, 0, 0, 0))}  # fmt: skip
+    compared = {"paper": answers(200, 200, 200), "small": answers(300, 100, 200), "large": answers(400, 400, 400)}
+    table = comparison.versus_table(cards, compared, "paper")
+    assert table.index.tolist() == ["small"] and table.index.name == "more than Table 1"
+    starts = [text.split(" [")[0] for text in table.loc["small"]]
+    assert starts == ["+0.0", "+25.0", "-25.0", "+0.0"]
+
+
+def test_who_beats_it_on_the_frontier_and_by_how_much():
+    """Chosen by validation images, with what test images say of it beside it."""
+    cards = {
+        "paper": card("Table 1", 512, (67, 53, 58, 0)),
+        "codes": card("VQ-VAE", 256, (87, 46, 52, 0)),
+        "shallow": card("16 x 16 x 2", 512, (64, 54, 52, 0)),
+        "large": card("large", 4096, (90, 90, 90, 0)),
+    }
+    compared = {
+        "paper": answers(260, 200, 220),
+        "codes": answers(340, 180, 200),
+        "shallow": answers(240, 180, 200),
+        "large": answers(360, 360, 360),
+    }
+    table = comparison.pareto_table(cards, compared, "paper", ["paper", "shallow", "large"])
+    assert table.index.name == "Table 1, by" and list(table.index) == ["mean of three", "clean", "FGSM", "PGD"]
+    assert table["among all"].tolist() == ["beaten", "beaten", "beaten", "on it"]
+    assert table["in its family"].tolist() == ["on it", "on it", "beaten", "on it"]
+    assert table["beaten by"].tolist() == ["VQ-VAE", "VQ-VAE", "16 x 16 x 2", "–"]
+    starts = [text.split(" [")[0] for text in table["more on validation images"]]
+    assert starts == ["+2.3", "+20.0", "+1.0", "–"]
+    assert table.loc["mean of three", "more on test images"].startswith("+3.3 [")  # (80 - 20 - 20) / 3 of 400
+    assert table.loc["FGSM", "more on test images"].startswith("-5.0 [")  # beaten by chance, and not on test images
+    cards["codes"] = card("VQ-VAE", 256, (87, 54, 52, 0))
+    table = comparison.pareto_table(cards, compared, "paper", ["paper"])
+    assert table.loc[["FGSM"], "beaten by"].tolist() == ["VQ-VAE", "16 x 16 x 2"]
+    assert set(table["in its family"]) == {"on it"}
+    alone = comparison.pareto_table({"paper": cards["paper"]}, {"paper": compared["paper"]}, "paper", ["paper"])
+    assert set(alone["among all"]) == {"on it"} and set(alone["beaten by"]) == {"–"}
+
+
+def test_table_1s_family_is_what_its_layers_make_it():
+    """By no name: an entry of any other is in it if it goes down and up, and by one path."""
+    others = {"vq_vae", "unet", "blur"}
+    for name, one in ARCHITECTURES.items():
+        model = one.build()
+        waist = comparison.bottleneck_of(model)
+        assert (waist is None) == (name in others), name
+        if waist is not None:
+            assert np.prod(waist.shape[1:]) == one.latent
+    layers, images = keras.layers, keras.Input((32, 32, 3))
+    flat = keras.Sequential([images, layers.Conv2D(3, 3, padding="same")])
+    assert comparison.bottleneck_of(flat) is None
+    twice = layers.Conv2D(3, 3, padding="same")
+    assert comparison.bottleneck_of(keras.Model(images, twice(twice(images)))) is None
+    down = layers.Conv2D(4, 3, strides=4, padding="same")(images)
+    dense = layers.Reshape((8, 8, 2))(layers.Dense(128)(layers.Flatten()(down)))
+    up = keras.Model(images, layers.Conv2D(3, 3, padding="same")(layers.UpSampling2D(4)(dense)))
+    assert tuple(comparison.bottleneck_of(up).shape) == (None, 8, 8, 2)
+
+
+def test_channels_that_are_never_used_are_counted(images):
+    keras.utils.set_random_seed(0)
+    model = convolutional(2, 8)
+    waist = model.get_layer("encode2")
+    kernel, bias = np.abs(waist.get_weights()[0]), np.full(8, 0.1)  # what comes in is not negative
+    waist.set_weights([kernel, bias])
+    assert comparison.active_channels(model, images[:8]) == (8, 8)
+    kernel[..., [1, 4]], bias[[1, 4]] = -kernel[..., [1, 4]], -0.1
+    waist.set_weights([kernel, bias])
+    assert comparison.active_channels(model, images[:8]) == (6, 8)
+    before = model(images[:8]).numpy()
+    changed = model.get_layer("decode1").get_weights()
+    changed[0][..., [1, 4]] += 1  # only they see these weights
+    model.get_layer("decode1").set_weights(changed)
+    np.testing.assert_array_equal(model(images[:8]).numpy(), before)
+
+
+def test_what_rises_and_falls_again_has_a_peak():
+    def at(*percents):
+        return {str(k): evaluation.proportion(np.arange(1000) < 10 * p) for k, p in enumerate(percents)}
+
+    sizes = {"0": 1, "1": 1, "2": 5, "3": 9}
+    assert comparison.peak(sizes, at(20, 30, 60, 10)) == ("2", "1", "3", True)
+    assert comparison.peak(sizes, at(20, 30, 60, 59)) == ("2", "1", "3", False)
+    assert comparison.peak(sizes, at(20, 60, 30, 10)) == ("1", "1", "3", False)
+
+
+def test_how_many_pairs_can_be_told_apart():
+    few, some, many = (evaluation.proportion(np.arange(1000) < right) for right in (100, 110, 500))
+    assert comparison.told_apart([few, some, many]) == (2, 3)
+    assert comparison.told_apart([few]) == (0, 0)

@@ -1,0 +1,100 @@
+"""The ladder of knowledge, on a few images of the stand-in data set."""
+
+import numpy as np
+import pytest
+
+from helpers import artifacts, attacks, evaluation, pipeline
+from helpers.attacks import attack_ensemble
+from helpers.backend import keras
+from helpers.datasets import storage
+from helpers.defenses import autoencoder
+from helpers.settings import CourseError
+from helpers.studies import threat_ladder
+from helpers.studies.threat_ladder import RUNGS
+
+N, EPS = 8, 6 / 255
+
+
+@pytest.fixture(scope="module")
+def case():
+    """A run, and what ladder.measure says of its classifier behind an autoencoder that changes next to nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(attack_ensemble.EFFORTS, "quick", attack_ensemble.Effort(steps=3, restarts=1, classes=1, queries=5))
+        patch.setattr(threat_ladder, "MANY_STEPS", 20)
+        run = pipeline.start("patches10", "resnet20", "smoke")
+        keras.utils.set_random_seed(0)
+        defended = autoencoder.defended(_identity(), run.classifier)
+        yield run, defended, _measure(run, defended)
+
+
+def _identity():
+    layer = keras.layers.Conv2D(3, 1, use_bias=False, kernel_initializer=lambda *_, **__: np.eye(3)[None, None])
+    return keras.Sequential([keras.Input((32, 32, 3)), layer], name="autoencoder")
+
+
+def _measure(run, defended, rungs=tuple(RUNGS), eps=EPS):
+    return threat_ladder.measure(run, "initial", "ae", defended, run.classifier, eps, N, "quick", rungs)
+
+
+def test_every_rung_is_there_and_says_what_it_is(case):
+    run, _, found = case
+    assert list(found) == [name for name in RUNGS if name != "other_network"]  # patches10 has one network only
+    for name, answers in found.items():
+        record = answers.record()
+        assert (record["input"], record["threat"]) == (RUNGS[name].input, RUNGS[name].threat)
+        assert record["n"] == N and record["eps"] == EPS
+    steps = {name: answers.record()["steps"] for name, answers in found.items()}
+    assert steps == {
+        "noise": 0, "static": 10, "grey_box": 10, "square": 5, "pgd": 10, "pgd_100": 20, "apgd": 3, "worst_case": 6,
+    }  # fmt: skip
+
+
+def test_the_adaptive_rung_is_pgd_through_both(case):
+    run, defended, found = case
+    images, labels = run.data.test.head(N).take()
+    moved = attacks.pgd(pipeline.for_attack(defended), images, labels, EPS, step_size=0.01, steps=10, seed=run.seed)
+    moved = storage.to_uint16(moved)
+    np.testing.assert_array_equal(found["pgd"].correct, evaluation.is_correct(defended, moved, labels))
+    assert found["pgd"].correct.sum() < found["noise"].correct.sum()
+
+
+def test_the_worst_case_is_at_most_each_attack_alone_image_by_image(case):
+    _, _, found = case
+    for name in found:
+        assert threat_ladder.exceptions(found, "worst_case", name) == 0
+    assert found["noise"].correct.any()  # or there would be nothing to break
+
+
+def test_exceptions_are_counted(case):
+    _, _, found = case
+    fields = found["noise"].fields
+    few = {
+        "strong": pipeline.Answers(fields, np.array([True, True, False, False])),
+        "weak": pipeline.Answers(fields, np.array([True, False, True, False])),
+    }
+    assert threat_ladder.exceptions(few, "strong", "weak") == 1
+
+
+def test_what_was_measured_is_not_measured_again(case, monkeypatch):
+    run, defended, found = case
+    monkeypatch.setattr(artifacts, "make", _only_reads(artifacts.make))
+    again = _measure(run, defended)
+    for name, answers in found.items():
+        np.testing.assert_array_equal(answers.correct, again[name].correct)
+    with pytest.raises(AssertionError, match="computed"):
+        _measure(run, defended, ["noise"], EPS / 2)
+
+
+def _only_reads(make):
+    def forbidden(_):
+        raise AssertionError("computed")
+
+    return lambda kind, config, suffix, *_: make(kind, config, suffix, forbidden)
+
+
+def test_unknown_names_are_refused(case):
+    run, defended, _ = case
+    with pytest.raises(CourseError, match="unknown rungs telepathy; choose from noise"):
+        _measure(run, defended, ["telepathy"])
+    with pytest.raises(CourseError, match="unknown stage 'final'"):
+        threat_ladder.climb(run, "final", n=2)
