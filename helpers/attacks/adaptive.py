@@ -58,7 +58,9 @@ def straight_through(
     def defended(images: tf.Tensor) -> tf.Tensor:
         stand_in = backward(images)
         exact = tf.reshape(tf.stop_gradient(defense(images)), tf.shape(stand_in))
-        through = exact + (stand_in - tf.stop_gradient(stand_in))  # the bracket is 0, and has stand_in's gradient
+        through = exact + (
+            stand_in - tf.stop_gradient(stand_in)
+        )  # the bracket is 0, and has stand_in's gradient
         through.set_shape(stand_in.shape)
         return through if then is None else logits_of(then, through)
 

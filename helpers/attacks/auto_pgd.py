@@ -114,8 +114,12 @@ def apgd_targeted(
     _check_classes(clean, 4)
     wrong = clean.copy()
     wrong[np.arange(len(labels)), labels] = -np.inf
-    targets = np.argsort(-wrong, axis=1, kind="stable")[:, : min(classes, clean.shape[1] - 1)].astype(np.int32)
-    return _attack(model, images, labels, eps, clean, list(targets.T), "targeted", steps, seed, norm, batch_size)
+    targets = np.argsort(-wrong, axis=1, kind="stable")[:, : min(classes, clean.shape[1] - 1)].astype(
+        np.int32
+    )
+    return _attack(
+        model, images, labels, eps, clean, list(targets.T), "targeted", steps, seed, norm, batch_size
+    )
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -143,7 +147,11 @@ def _attack(
 ) -> np.ndarray:
     """One try after another; each is the classes [n] to move towards, or None. ``clean`` are the images' logits."""
     # As tensors: another Python number would trace the graph anew.
-    numbers = (tf.constant(eps, tf.float32), tf.constant(steps, tf.int32), tf.constant(checkpoints(steps), tf.int32))
+    numbers = (
+        tf.constant(eps, tf.float32),
+        tf.constant(steps, tf.int32),
+        tf.constant(checkpoints(steps), tf.int32),
+    )
     attacked, highest = images.copy(), np.full(len(images), -np.inf, np.float32)
     standing = np.flatnonzero(clean.argmax(1) == labels)
     for attempt, targets in enumerate(tries):
@@ -232,10 +240,22 @@ def _ascend(model, start, images, classes, eps, steps, checkpoints, norm, loss):
     value, gradient, broken = _evaluate(model, start, classes, loss)
     nought = tf.zeros_like(value)
     first = _Search(
-        k=0, point=start, previous=start, value=value, gradient=gradient, found=start, broken=broken,
-        best=start, best_value=value, best_gradient=gradient, step_size=nought + 2 * eps,
-        last_check=0, rises=nought, value_at_check=value, halved=tf.zeros_like(broken),
-    )  # fmt: skip
+        k=0,
+        point=start,
+        previous=start,
+        value=value,
+        gradient=gradient,
+        found=start,
+        broken=broken,
+        best=start,
+        best_value=value,
+        best_gradient=gradient,
+        step_size=nought + 2 * eps,
+        last_check=0,
+        rises=nought,
+        value_at_check=value,
+        halved=tf.zeros_like(broken),
+    )
     end = _Search(*tf.while_loop(goes_on, step, first))
     return _where(end.broken, end.found, end.best)
 
@@ -251,7 +271,9 @@ def _evaluate(model, points, classes, loss):
 
 def _value(loss, classes, logits):
     """The loss [n]; ``classes`` are the labels, and, for the targeted loss, the targets."""
-    return losses.dlr_towards(*classes, logits) if loss == "targeted" else losses.named(loss)(*classes, logits)
+    return (
+        losses.dlr_towards(*classes, logits) if loss == "targeted" else losses.named(loss)(*classes, logits)
+    )
 
 
 def _where(chosen: tf.Tensor, images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:

@@ -51,9 +51,18 @@ def fgsm(
         CourseError: images, labels, eps or the model's outputs are not of that form; the message says which.
     """
     return pgd(
-        model, images, labels, eps,
-        step_size=eps, steps=1, random_start=False, norm=norm, loss=loss, targeted=targeted, batch_size=batch_size,
-    )  # fmt: skip
+        model,
+        images,
+        labels,
+        eps,
+        step_size=eps,
+        steps=1,
+        random_start=False,
+        norm=norm,
+        loss=loss,
+        targeted=targeted,
+        batch_size=batch_size,
+    )
 
 
 def pgd(
@@ -99,7 +108,9 @@ def pgd(
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
     if restarts > 1 and not random_start:
-        raise CourseError(f"restarts is {restarts}, but without a random start every try is the same; leave it at 1")
+        raise CourseError(
+            f"restarts is {restarts}, but without a random start every try is the same; leave it at 1"
+        )
     maximised, direction = losses.named(loss), -step_size if targeted else step_size
     # As tensors: another Python number would trace the graph anew.
     numbers = tf.constant(eps, tf.float32), tf.constant(direction, tf.float32), tf.constant(steps, tf.int32)
@@ -192,7 +203,9 @@ def logits_of(model: Model, images: tf.Tensor) -> tf.Tensor:
 # ---------------------------------------------------------------------------------------------------------- batches
 
 
-def in_batches(attack: Callable[..., tf.Tensor], arrays: tuple[np.ndarray, ...], batch_size: int) -> np.ndarray:
+def in_batches(
+    attack: Callable[..., tf.Tensor], arrays: tuple[np.ndarray, ...], batch_size: int
+) -> np.ndarray:
     """attack(*arrays), a batch at a time; all arrays have the same length.
 
     The batches are as few as ``batch_size`` allows and all of one size, so that the attack's graph is traced for one
@@ -319,20 +332,32 @@ def check_batch(images: np.ndarray, labels: np.ndarray) -> None:
     """Refuse images that are not float32 [n, h, w, c] in [0, 1], or labels that are not n whole numbers."""
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4 or not len(images):
-        raise CourseError(f"images have shape {images.shape}; a batch [n, height, width, channels], n > 0, is needed")
+        raise CourseError(
+            f"images have shape {images.shape}; a batch [n, height, width, channels], n > 0, is needed"
+        )
     if not np.issubdtype(images.dtype, np.floating):
         raise CourseError(f"images are {images.dtype}; divide them by 255 and pass float32 in [0, 1]")
     if not np.isfinite(images).all():
         raise CourseError("images hold values that are not numbers (NaN or infinity)")
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
-        hint = "; divide them by 255" if high > 2 and low >= 0 else "; clip them, or leave normalisation to the model"
+        hint = (
+            "; divide them by 255"
+            if high > 2 and low >= 0
+            else "; clip them, or leave normalisation to the model"
+        )
         raise CourseError(f"images must be in [0, 1], but run from {low:.4g} to {high:.4g}{hint}")
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         hint = ""
         if labels.ndim == 2:
-            hint = "; take argmax over the last axis" if labels.shape[1] > 1 else "; flatten them with labels[:, 0]"
-        raise CourseError(f"labels must be {len(images)} integers, but are {labels.dtype} {labels.shape}{hint}")
+            hint = (
+                "; take argmax over the last axis"
+                if labels.shape[1] > 1
+                else "; flatten them with labels[:, 0]"
+            )
+        raise CourseError(
+            f"labels must be {len(images)} integers, but are {labels.dtype} {labels.shape}{hint}"
+        )
 
 
 def _check_model(model: Model, one_image: np.ndarray, labels: np.ndarray) -> None:
@@ -340,9 +365,13 @@ def _check_model(model: Model, one_image: np.ndarray, labels: np.ndarray) -> Non
         raise CourseError(f"the model is a {type(model).__name__}, which cannot be called with images")
     logits = np.asarray(logits_of(model, tf.constant(one_image, tf.float32)))
     if logits.ndim != 2 or len(logits) != 1:
-        raise CourseError(f"the model returned shape {logits.shape} for one image; logits [n, classes] are needed")
+        raise CourseError(
+            f"the model returned shape {logits.shape} for one image; logits [n, classes] are needed"
+        )
     if logits.min() >= 0 and abs(logits.sum() - 1) < 1e-4:
-        raise CourseError("the model's outputs are probabilities that sum to 1; take the softmax off and return logits")
+        raise CourseError(
+            "the model's outputs are probabilities that sum to 1; take the softmax off and return logits"
+        )
     if np.min(labels) < 0 or np.max(labels) >= logits.shape[1]:
         low, high = int(np.min(labels)), int(np.max(labels))
         raise CourseError(

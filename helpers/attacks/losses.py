@@ -53,7 +53,12 @@ def of_softmax(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return -tf.math.log(probability)
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr, "of_softmax": of_softmax}
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "margin": margin,
+    "dlr": dlr,
+    "of_softmax": of_softmax,
+}
 
 
 def named(name: str) -> Loss:

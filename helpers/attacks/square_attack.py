@@ -94,7 +94,9 @@ def _stripes(shape: tuple[int, ...], generators: list[np.random.Generator]) -> n
     return _signs(np.stack([g.random((1, width, channels), np.float32) for g in generators]))
 
 
-def _squares(shape: tuple[int, ...], generators: list[np.random.Generator], side: int) -> tuple[np.ndarray, np.ndarray]:
+def _squares(
+    shape: tuple[int, ...], generators: list[np.random.Generator], side: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Signs [n, 1, 1, c], and whether a pixel is inside the image's square [n, h, w, 1]."""
     height, width, channels = shape
     draws = np.stack([g.random(2 + channels, np.float32) for g in generators])

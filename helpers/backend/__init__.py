@@ -61,7 +61,9 @@ def _start(option: str) -> None:
     elif option == "workers":
         tf.distribute.experimental_set_strategy(tf.distribute.MultiWorkerMirroredStrategy())
     elif option not in ("", "one"):
-        raise CourseError(f"COURSE_DEVICES is {option!r}; there are one, mirrored, mirrored:2 (3, ...) and workers")
+        raise CourseError(
+            f"COURSE_DEVICES is {option!r}; there are one, mirrored, mirrored:2 (3, ...) and workers"
+        )
     tf.config.list_physical_devices()
     tf.zeros([1])  # creates the devices, which is when a machine without a GPU complains
 

@@ -57,7 +57,9 @@ def together(step: Callable) -> Callable[..., tf.Tensor]:
 
     def shared(*arrays):
         with answering():
-            return STRATEGY.reduce(tf.distribute.ReduceOp.MEAN, STRATEGY.run(step, tuple(map(_parts, arrays))), None)
+            return STRATEGY.reduce(
+                tf.distribute.ReduceOp.MEAN, STRATEGY.run(step, tuple(map(_parts, arrays))), None
+            )
 
     return shared
 

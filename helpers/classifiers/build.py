@@ -140,7 +140,9 @@ def load_weights(classifier: keras.Model, path: Path) -> None:
         with h5py.File(path) as file:  # by itself, so that a damaged file is told from one of another network
             file.visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
     except (OSError, RuntimeError) as error:
-        raise CourseError(f"the weight file {path.name} is truncated or damaged; fetch or train it again") from error
+        raise CourseError(
+            f"the weight file {path.name} is truncated or damaged; fetch or train it again"
+        ) from error
     try:
         with tempfile.TemporaryDirectory() as scratch:  # Keras chooses the format by the name's ending
             network.load_weights(shutil.copy(path, Path(scratch) / "weights.h5"))
@@ -201,7 +203,9 @@ def card_of(file: Path) -> dict:
     """
     name, card = f"weights/{file.parent.name}/{file.name}", file.with_suffix(".json")
     if not file.is_file() or not card.is_file():
-        raise CourseError(f"the course ships no {name}; record a run (make report, make record), or train it live")
+        raise CourseError(
+            f"the course ships no {name}; record a run (make report, make record), or train it live"
+        )
     about = json.loads(card.read_text())
     if about["file_sha256"] != sha256_of(file):
         raise CourseError(

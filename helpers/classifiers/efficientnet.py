@@ -35,7 +35,10 @@ def efficientnet_b0() -> keras.Model:
         in_size=(32, 32),
         classes=10,
     )
-    network.features[0].conv.conv.conv.strides = (1, 1)  # tf2cv's stem has a stride of 2, and no argument for it
+    network.features[0].conv.conv.conv.strides = (
+        1,
+        1,
+    )  # tf2cv's stem has a stride of 2, and no argument for it
     for layer in network.submodules:
         if isinstance(layer, Conv2d) and layer.use_dw_conv:
             # In float32 also where the rest is in bfloat16, in which a processor is slow at depthwise convolutions.

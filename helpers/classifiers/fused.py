@@ -33,7 +33,9 @@ def fuse(model: keras.Model, precision: str = "float32") -> keras.Model:
         return _folded_classifier(model, precision)
     *front, last = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     if not front or last.name not in registry.MODELS:
-        raise CourseError(f"{model.name} cannot be folded; a classifier from classifiers.load can, or a defense of one")
+        raise CourseError(
+            f"{model.name} cannot be folded; a classifier from classifiers.load can, or a defense of one"
+        )
     images = outputs = keras.Input(model.input_shape[1:])
     for layer in (*front, _folded_classifier(last, precision)):
         outputs = layer(outputs, training=False)
@@ -49,10 +51,14 @@ def _folded_classifier(classifier: keras.Model, precision: str) -> keras.Model:
     for block in blocks:
         if isinstance(block, ConvBlock) and block.use_bn:
             _fold(block.conv, block)
-        elif isinstance(block, PreResBlock):  # its first convolution feeds nothing but the second one's BatchNorm
+        elif isinstance(
+            block, PreResBlock
+        ):  # its first convolution feeds nothing but the second one's BatchNorm
             _fold(block.conv1.conv, block.conv2)
     for block in blocks:
-        if isinstance(block, PreConvBlock) and block.use_bn:  # behind a sum there is no convolution to fold into
+        if (
+            isinstance(block, PreConvBlock) and block.use_bn
+        ):  # behind a sum there is no convolution to fold into
             block.bn = _Affine(block.bn)
     return copy
 

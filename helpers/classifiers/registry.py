@@ -106,7 +106,11 @@ class Network:
     @property
     def place(self) -> str:
         """Where the paper reports it, in words."""
-        return f"Table {self.table} of the paper" if self.table else "In none of the paper's tables, but in their form"
+        return (
+            f"Table {self.table} of the paper"
+            if self.table
+            else "In none of the paper's tables, but in their form"
+        )
 
 
 MODELS = {

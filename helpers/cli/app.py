@@ -18,7 +18,12 @@ from ..classifiers import registry
 from ..settings import CourseError
 
 # A file that is uploaded to the explorer is one message, and the server hangs up at 10 MB unless told otherwise.
-LAB = [sys.executable, "-m", "jupyterlab", "--ServerApp.tornado_settings={'websocket_max_message_size': 200_000_000}"]
+LAB = [
+    sys.executable,
+    "-m",
+    "jupyterlab",
+    "--ServerApp.tornado_settings={'websocket_max_message_size': 200_000_000}",
+]
 
 NETWORKS = f"one of {', '.join(registry.MODELS)}"
 
@@ -46,7 +51,9 @@ def _check_devices(command: Callable) -> None:
     if option in ("", "one") or command in (_weights, _job):
         return
     if settings.workers()[1]:
-        raise CourseError("workers share weights, train and measure; for other commands leave COURSE_DEVICES out")
+        raise CourseError(
+            "workers share weights, train and measure; for other commands leave COURSE_DEVICES out"
+        )
     if command is not _sweep:
         raise CourseError(
             f"COURSE_DEVICES is {option}: devices share weights, train, measure and the jobs of sweep. Other commands, "
@@ -73,9 +80,15 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="run the notebooks and write the report")
     _add_parameters(report)
-    report.add_argument("--out", type=Path, help="folder of the report; else report/, with --only report/only")
-    report.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="run these alone, such as 06 07")
-    report.add_argument("--networks", default="trained", help="trained; or shipped: a full run with those in weights/")
+    report.add_argument(
+        "--out", type=Path, help="folder of the report; else report/, with --only report/only"
+    )
+    report.add_argument(
+        "--only", nargs="+", default=[], metavar="NOTEBOOK", help="run these alone, such as 06 07"
+    )
+    report.add_argument(
+        "--networks", default="trained", help="trained; or shipped: a full run with those in weights/"
+    )
     report.set_defaults(do=_report)
 
     run = commands.add_parser("run", help="run one notebook, by number or name")
@@ -102,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     networks.add_argument("--replace", action="store_true", help=REPLACE)
     networks.set_defaults(do=_networks)
 
-    seeds = commands.add_parser("seeds", help="train the paper's autoencoder with another seed, ship it in weights/")
+    seeds = commands.add_parser(
+        "seeds", help="train the paper's autoencoder with another seed, ship it in weights/"
+    )
     seeds.add_argument("seed", nargs="+", help="whole numbers")
     seeds.add_argument("--dataset", default="cifar10")
     seeds.add_argument("--model", default="resnet20", help=NETWORKS)
@@ -137,12 +152,20 @@ def _parser() -> argparse.ArgumentParser:
 
     sweep = commands.add_parser("sweep", help="run a grid of jobs, or say what it would take")
     sweep.add_argument("grid", type=Path, help="a YAML file, such as sweeps/smoke.yml")
-    sweep.add_argument("--cores", type=int, default=os.cpu_count(), help="of this machine; on a cluster, jobs at once")
-    sweep.add_argument("--profile", help="slurm, kubernetes or a folder: a Snakemake profile; else this machine")
+    sweep.add_argument(
+        "--cores", type=int, default=os.cpu_count(), help="of this machine; on a cluster, jobs at once"
+    )
+    sweep.add_argument(
+        "--profile", help="slurm, kubernetes or a folder: a Snakemake profile; else this machine"
+    )
     sweep.add_argument("--dry-run", action="store_true", help="show what would be run")
     sweep.add_argument("--estimate", action="store_true", help="run nothing; predict time and memory")
-    sweep.add_argument("--merge", action="store_true", help="run nothing; merge the records of the finished jobs")
-    sweep.add_argument("--record", action="store_true", help="run nothing; ship the records in figures/sweeps/")
+    sweep.add_argument(
+        "--merge", action="store_true", help="run nothing; merge the records of the finished jobs"
+    )
+    sweep.add_argument(
+        "--record", action="store_true", help="run nothing; ship the records in figures/sweeps/"
+    )
     sweep.add_argument("--out", type=Path, help="another file for the records of --merge or --record")
     sweep.set_defaults(do=_sweep)
 
@@ -155,7 +178,8 @@ def _parser() -> argparse.ArgumentParser:
 
     cost = commands.add_parser("cost", help="measure what the steps of a sweep cost, write figures/cost.json")
     cost.add_argument(
-        "--dataset", help="cifar10 or patches10, whose images have the same size; else one with weights of the networks"
+        "--dataset",
+        help="cifar10 or patches10, whose images have the same size; else one with weights of the networks",
     )
     cost.add_argument("--model", action="append", help="a network; may be repeated; else resnet20")
     cost.add_argument("--cores", type=int, default=os.cpu_count())
@@ -165,7 +189,9 @@ def _parser() -> argparse.ArgumentParser:
 
     deviations = commands.add_parser("audit", help="switch the released code's departures on, one at a time")
     _add_parameters(deviations)
-    deviations.add_argument("--initial-only", action="store_true", help="the initial classifier only; trains nothing")
+    deviations.add_argument(
+        "--initial-only", action="store_true", help="the initial classifier only; trains nothing"
+    )
     deviations.add_argument("--out", type=Path, default=settings.FIGURES / "audit.json")
     deviations.set_defaults(do=_audit)
 
@@ -180,7 +206,9 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--out", type=Path, default=settings.ROOT / "report")
     record.set_defaults(do=_record)
 
-    verify = commands.add_parser("verify", help="whether the shipped weights still do what is recorded of them")
+    verify = commands.add_parser(
+        "verify", help="whether the shipped weights still do what is recorded of them"
+    )
     verify.add_argument("--model", help="one network; else every recorded one")
     verify.add_argument("--images", type=int, default=1000, help="test images to attack and classify anew")
     verify.set_defaults(do=_verify)
@@ -198,7 +226,9 @@ def _add_job(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--dataset", default=Grid.dataset, help="cifar10 or patches10")
     parser.add_argument("--model", default=Grid.model[0], help=NETWORKS)
     parser.add_argument("--weights", default=Grid.weights, help="course, tf2cv, none or a weight file")
-    parser.add_argument("--trained-eps", default=Grid.trained_eps[0], help="the budget that the defense was trained on")
+    parser.add_argument(
+        "--trained-eps", default=Grid.trained_eps[0], help="the budget that the defense was trained on"
+    )
     parser.add_argument("--seed", default=str(Grid.seed[0]), help="a whole number")
     parser.add_argument("--n-train", help="images to train on; else the profile's number")
     if name == "measure":
@@ -218,7 +248,9 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="resnet20", help=NETWORKS)
     parser.add_argument("--seed", default="0", help="a whole number")
     parser.add_argument("--weights", default="course", help="course, tf2cv, none or a weight file")
-    parser.add_argument("--eps", default="8/255", help="the attack budget in [0, 1]; fractions are understood")
+    parser.add_argument(
+        "--eps", default="8/255", help="the attack budget in [0, 1]; fractions are understood"
+    )
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -254,7 +286,9 @@ def _run(options: argparse.Namespace) -> int:
     parameters = dict(_parameter(text) for text in options.parameter)
     result = report.execute(notebook, options.out / notebook.name, parameters)
     if result["error"]:
-        report.say(f"error: {notebook.stem}, cell {result['error']['cell']}: {report.one_line(result['error'])}")
+        report.say(
+            f"error: {notebook.stem}, cell {result['error']['cell']}: {report.one_line(result['error'])}"
+        )
         return 1
     report.say(f"{os.path.relpath(options.out / notebook.name)}: {result['seconds']:.0f} s")
     return 0
@@ -272,7 +306,9 @@ def _weights(options: argparse.Namespace) -> None:
     asked = {"seed": _seed(options.seed)} | ({"epochs": options.epochs} if options.epochs else {})
     begins = train_base.beginning(options.model)
     beginning = {"begins_with": begins} if begins else {}
-    _check_replaces(settings.WEIGHTS / options.dataset / f"{options.model}.json", asked | beginning, options.replace)
+    _check_replaces(
+        settings.WEIGHTS / options.dataset / f"{options.model}.json", asked | beginning, options.replace
+    )
     card = train_base.train_base(options.dataset, options.model, asked["seed"], options.epochs)
     for split, score in card["scores"].items():
         print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
@@ -299,7 +335,11 @@ def _networks(options: argparse.Namespace) -> None:
     for part, made in pipeline.parts_of(run).items():
         pipeline.ship(run, [part])
         last = {name: f"{value:.4g}" for name, value in made()[1][-1].items()}
-        print(f"{options.model}_{part}:", ", ".join(f"{name} {value}" for name, value in last.items()), flush=True)
+        print(
+            f"{options.model}_{part}:",
+            ", ".join(f"{name} {value}" for name, value in last.items()),
+            flush=True,
+        )
 
 
 def _seeds(options: argparse.Namespace) -> None:
@@ -364,7 +404,9 @@ def _search(options: argparse.Namespace) -> None:
     run = pipeline.start(options.dataset, options.model, seed=_seed(options.seed))
     for name in names:
         card = search.make(run, name)
-        found = ", ".join(f"{kind} {100 * score['accuracy']:.1f}%" for kind, score in card["validation"].items())
+        found = ", ".join(
+            f"{kind} {100 * score['accuracy']:.1f}%" for kind, score in card["validation"].items()
+        )
         print(
             f"{name}: {card['latent']:,} numbers, {card['parameters']:,} parameters, {card['minutes']:.1f} minutes; "
             f"{card['validation']['regular']['n']:,} validation images: {found}"
@@ -413,14 +455,18 @@ def _sweep(options: argparse.Namespace) -> int:
         print(cost.describe(grid, cost.estimate(grid, options.cores, record), options.cores, record))
         return 0
     if options.merge or options.record:
-        target = sweep.RECORDED / f"{grid.name}.json" if options.record else sweep.folder_of(grid) / "records.json"
+        target = (
+            sweep.RECORDED / f"{grid.name}.json" if options.record else sweep.folder_of(grid) / "records.json"
+        )
         target = options.out or target
         sweep.write(grid, target)
         print(os.path.relpath(target))
         return 0
     status = sweep.run(options.grid, options.cores, options.profile, options.dry_run)
     if status:
-        print("some jobs failed; what is finished is kept, and the same command runs the rest", file=sys.stderr)
+        print(
+            "some jobs failed; what is finished is kept, and the same command runs the rest", file=sys.stderr
+        )
         return 1
     if not options.dry_run:
         print(os.path.relpath(sweep.folder_of(grid) / "records.json"))
@@ -431,7 +477,11 @@ def _job(options: argparse.Namespace) -> None:
     from ..sweeps import grid as sweep
 
     asked = {key: getattr(options, key) for key in sweep.KEYS if getattr(options, key, None) is not None}
-    whole = {key: _number(value, key, int) for key, value in asked.items() if key in ("seed", "steps", "n", "n_train")}
+    whole = {
+        key: _number(value, key, int)
+        for key, value in asked.items()
+        if key in ("seed", "steps", "n", "n_train")
+    }
     grid = sweep.checked("the command", asked | whole)
     (job,) = sweep.trainings(grid) if options.job == "train" else sweep.measurements(grid)
     from ..sweeps import jobs
@@ -464,7 +514,9 @@ def _exercises(options: argparse.Namespace) -> int:
     if options.check:
         outdated = exercise_notebooks.outdated()
         for name in outdated:
-            print(f"notebooks/exercises/{name} is not what its solution gives; write it with 'make exercises'")
+            print(
+                f"notebooks/exercises/{name} is not what its solution gives; write it with 'make exercises'"
+            )
         return 1 if outdated else 0
     changed = exercise_notebooks.write()
     print(*(f"notebooks/exercises/{name}" for name in changed), sep="\n", end="\n" if changed else "")
@@ -500,7 +552,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _clean(_: argparse.Namespace) -> None:
-    for name in ("artifacts", "report"):  # the course's own; a folder that ARTIFACTS_DIR names may hold other things
+    for name in (
+        "artifacts",
+        "report",
+    ):  # the course's own; a folder that ARTIFACTS_DIR names may hold other things
         shutil.rmtree(settings.ROOT / name, ignore_errors=True)
 
 
@@ -527,7 +582,9 @@ def _weights_choice(value: str) -> str:
         return value
     path = Path(value).expanduser().resolve()
     if not path.is_file():
-        raise CourseError(f"there is no weight file {path.name} in {path.parent.name}/; choose course, tf2cv or none")
+        raise CourseError(
+            f"there is no weight file {path.name} in {path.parent.name}/; choose course, tf2cv or none"
+        )
     return str(path)
 
 

@@ -234,7 +234,9 @@ def _unpack(archive: Path, origin: str) -> tuple[Path, str]:
                     f"{archive.name} ({origin}) is truncated or damaged ({error}); delete it and fetch it again"
                 ) from error
             if not (Path(scratch) / CIFAR_FOLDER / "test_batch").is_file():
-                raise CourseError(f"{archive.name} ({origin}) holds no {CIFAR_FOLDER}/test_batch; it is not CIFAR-10")
+                raise CourseError(
+                    f"{archive.name} ({origin}) holds no {CIFAR_FOLDER}/test_batch; it is not CIFAR-10"
+                )
             if missing := _missing(Path(scratch) / CIFAR_FOLDER):
                 raise CourseError(f"{archive.name} ({origin}) lacks {missing}; fetch it again")
             try:

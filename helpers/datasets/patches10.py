@@ -44,7 +44,9 @@ RECIPE = {
     "counts": COUNTS,
     "rows": 5,  # of tiles a picture; as many columns as make the tiles about square
     "side": (0.45, 1.0),  # of a crop, in sides of its tile
-    "within": {"retina.jpg": (215, 215, 1195, 1195)},  # the part used: of the eye's disc, the square inside it
+    "within": {
+        "retina.jpg": (215, 215, 1195, 1195)
+    },  # the part used: of the eye's disc, the square inside it
     "least_std": 5.0,  # of a crop's grey levels out of 255: flatter ones show nothing to recognise
     "brightness": (0.35, 0.65),  # the crop's mean, in [0, 1]
     "cast": 0.15,  # how far a channel's mean may be from that

@@ -171,13 +171,18 @@ def vq_vae(codes: int = 512, channels: int = 32) -> keras.Model:
 
 def blur() -> keras.Model:
     """A Gaussian blur (transformations.blur), as a model without weights."""
-    return keras.Sequential([keras.Input((32, 32, 3)), layers.Lambda(transformations.blur, name="blur")], name="blur")
+    return keras.Sequential(
+        [keras.Input((32, 32, 3)), layers.Lambda(transformations.blur, name="blur")], name="blur"
+    )
 
 
 def _around(depth: int, channels: int) -> Architecture:
     size = 32 // 2**depth
     return Architecture(
-        f"{size} x {size} x {channels}", partial(convolutional, depth, channels), size * size * channels, depth
+        f"{size} x {size} x {channels}",
+        partial(convolutional, depth, channels),
+        size * size * channels,
+        depth,
     )
 
 

@@ -92,7 +92,13 @@ def certify(
 
 
 def noisy_counts(
-    model: Model, image: np.ndarray, sigma: float, samples: int, seed: tuple[int, int], batch_size: int, classes: int
+    model: Model,
+    image: np.ndarray,
+    sigma: float,
+    samples: int,
+    seed: tuple[int, int],
+    batch_size: int,
+    classes: int,
 ) -> np.ndarray:
     """How often each class is the answer under Gaussian noise: int [classes]."""
     counts, size = np.zeros(classes, int), min(batch_size, samples)
@@ -133,4 +139,6 @@ def l2_around(eps: float, dimensions: int = 32 * 32 * 3) -> float:
 def check_sigma(sigma: float) -> None:
     """Refuse what is no standard deviation of noise on images in [0, 1]."""
     if not isinstance(sigma, Real) or not 0 < sigma <= 2:
-        raise CourseError(f"sigma is {sigma!r}; it is the noise's deviation on images in [0, 1], such as 0.25")
+        raise CourseError(
+            f"sigma is {sigma!r}; it is the noise's deviation on images in [0, 1], such as 0.25"
+        )

@@ -28,7 +28,9 @@ def jpeg(images: tf.Tensor, quality: int = 75) -> tf.Tensor:
         raise CourseError(f"quality is {quality!r}; JPEG's is a whole number from 1 to 100")
 
     def through(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.io.decode_jpeg(tf.io.encode_jpeg(pixels, quality=quality, chroma_downsampling=True), channels=3)
+        return tf.io.decode_jpeg(
+            tf.io.encode_jpeg(pixels, quality=quality, chroma_downsampling=True), channels=3
+        )
 
     pixels = tf.cast(tf.round(255 * tf.clip_by_value(images, 0.0, 1.0)), tf.uint8)
     decoded = tf.map_fn(through, pixels, fn_output_signature=tf.uint8)

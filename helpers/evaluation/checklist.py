@@ -60,9 +60,16 @@ def paper_pgd(
     """The paper's PGD; arguments as for attacks.pgd. The step is the paper's 0.01, or eps/4 where that is larger, so
     that ten steps can cross the ball."""
     return attacks.pgd(
-        model, images, labels, eps,
-        step_size=step_size_for(eps), steps=steps, seed=seed, loss=loss, batch_size=BATCH,
-    )  # fmt: skip
+        model,
+        images,
+        labels,
+        eps,
+        step_size=step_size_for(eps),
+        steps=steps,
+        seed=seed,
+        loss=loss,
+        batch_size=BATCH,
+    )
 
 
 def check_evaluation(
@@ -173,7 +180,9 @@ class _Evidence:
     def within(self, name: str) -> bool:
         """Whether images of that name keep to the rules: in the ball and in [0, 1]."""
         moved = self.moved[name]
-        return self.distance(name) <= self.eps + self.tolerance and bool(moved.min() >= 0 and moved.max() <= 1)
+        return self.distance(name) <= self.eps + self.tolerance and bool(
+            moved.min() >= 0 and moved.max() <= 1
+        )
 
 
 def _gather(model, images, labels, eps, attack, attacked, transfer, seed, queries, quick) -> _Evidence:
@@ -182,20 +191,28 @@ def _gather(model, images, labels, eps, attack, attacked, transfer, seed, querie
     shifted = (lambda x: attacks.logits_of(model, x) - 1.0) if callable(model) else model
     images, labels = attacks.checked(shifted, images, labels, eps)
     if eps == 0:
-        raise CourseError("eps is 0, so there is no attack to check; give the budget that was assessed, such as 8/255")
+        raise CourseError(
+            "eps is 0, so there is no attack to check; give the budget that was assessed, such as 8/255"
+        )
     if len(images) < 10:
-        raise CourseError(f"{len(images)} images are too few to compare attacks on; give at least 10, better 50")
+        raise CourseError(
+            f"{len(images)} images are too few to compare attacks on; give at least 10, better 50"
+        )
     attacks.check_seed(seed)
     attacks.check_count(queries, "queries", "Square asks at least once")
     if not callable(attack):
-        raise CourseError(f"the attack is a {type(attack).__name__}, which cannot be called with a model and images")
+        raise CourseError(
+            f"the attack is a {type(attack).__name__}, which cannot be called with a model and images"
+        )
     given = {"attacked": attacked, "transfer": transfer}
     given = {name: _as_float(name, x, images) for name, x in given.items() if x is not None}
 
     variables = _variables(model, images)
     before = [v.numpy() for v in variables]
     stored = any(x is not None and np.asarray(x).dtype == np.uint16 for x in (attacked, transfer))
-    e = _Evidence(model, images, labels, float(eps), tolerance=1e-5 if stored else 1e-6)  # storage rounds to 1/65535
+    e = _Evidence(
+        model, images, labels, float(eps), tolerance=1e-5 if stored else 1e-6
+    )  # storage rounds to 1/65535
     e.keep("clean", images)
     for name in ("cross_entropy", "margin"):
         e.gradients[name] = _gradient(e, e.inner, losses.named(name))
@@ -210,12 +227,16 @@ def _gather(model, images, labels, eps, attack, attacked, transfer, seed, querie
     e.craft("margin", partial(paper_pgd, loss="margin", seed=seed), eps)
     if not quick:
         longer = (
-            partial(seeded, steps=2 * options["steps"]) if "steps" in options else partial(paper_pgd, steps=2 * STEPS)
+            partial(seeded, steps=2 * options["steps"])
+            if "steps" in options
+            else partial(paper_pgd, steps=2 * STEPS)
         )
         e.craft("longer", longer, eps)
         for k in range(1, RESTARTS):
             e.craft(f"restart {k}", partial(attack if "seed" in options else paper_pgd, seed=seed + k), eps)
-        e.right["restarts"] = np.all([r for name, r in e.right.items() if name.startswith(("attack", "restart"))], 0)
+        e.right["restarts"] = np.all(
+            [r for name, r in e.right.items() if name.startswith(("attack", "restart"))], 0
+        )
         e.craft("square", partial(square, queries=queries, seed=seed, batch_size=BATCH), eps)
     for name, moved in given.items():
         e.keep(name, moved)
@@ -231,7 +252,9 @@ def _small(eps: float) -> float:
 def _as_float(name: str, moved: np.ndarray, images: np.ndarray) -> np.ndarray:
     moved = np.asarray(moved)
     if moved.shape != images.shape:
-        raise CourseError(f"{name} has shape {moved.shape}, images {images.shape}; give the same images in one order")
+        raise CourseError(
+            f"{name} has shape {moved.shape}, images {images.shape}; give the same images in one order"
+        )
     return moved.astype(np.float32) if np.issubdtype(moved.dtype, np.floating) else to_float(moved)
 
 
@@ -304,14 +327,22 @@ def _percent(right: np.ndarray) -> str:
 
 
 def _no_weaker(
-    check: str, e: _Evidence, strong: str, weak: str, meaning: str, tolerance: float = 0.005, skipped: str = "quick"
+    check: str,
+    e: _Evidence,
+    strong: str,
+    weak: str,
+    meaning: str,
+    tolerance: float = 0.005,
+    skipped: str = "quick",
 ) -> Row:
     """Whether ``strong`` breaks what ``weak`` does, but for a tolerance and chance; see the module's docstring."""
     if strong not in e.right or weak not in e.right:
         return _skipped(check, skipped, meaning)
     missed, allowed, passed = _compare(e.right[strong], e.right[weak], tolerance)
     value = f"{_percent(e.right[strong])} against {_percent(e.right[weak])}; net {missed} of {len(e.labels)}"
-    return Row(check, value, f"net at most {allowed:.1f}: {100 * tolerance:g}% of n + chance", passed, meaning)
+    return Row(
+        check, value, f"net at most {allowed:.1f}: {100 * tolerance:g}% of n + chance", passed, meaning
+    )
 
 
 def _compare(strong: np.ndarray, weak: np.ndarray, tolerance: float) -> tuple[int, float, bool]:
@@ -324,7 +355,9 @@ def _compare(strong: np.ndarray, weak: np.ndarray, tolerance: float) -> tuple[in
 def _few(check: str, e: _Evidence, bad: np.ndarray, what: str, share: float, meaning: str) -> Row:
     """Whether at most a share of the images are bad (booleans [n])."""
     allowed = int(share * len(bad))
-    return Row(check, f"{bad.sum()} of {len(bad)} {what}", f"at most {allowed}", bool(bad.sum() <= allowed), meaning)
+    return Row(
+        check, f"{bad.sum()} of {len(bad)} {what}", f"at most {allowed}", bool(bad.sum() <= allowed), meaning
+    )
 
 
 # ---------------------------------------------------------------------------------------- the attack keeps the rules
@@ -336,34 +369,46 @@ def _runs(e: _Evidence) -> Row:
 
 
 def _zero_budget(e: _Evidence) -> Row:
-    meaning = "A budget of 0 allows no change: the attack ignores eps, or moves images before it projects them."
+    meaning = (
+        "A budget of 0 allows no change: the attack ignores eps, or moves images before it projects them."
+    )
     return Row("eps = 0", f"{e.distance('eps = 0'):.2g}", "0", e.distance("eps = 0") == 0, meaning)
 
 
 def _ball(e: _Evidence) -> Row:
     distance = max(float(np.abs(moved - e.images).max()) for moved in e.assessed)
     limit = e.eps + e.tolerance
-    meaning = "Some value moved further than eps: project after every step, and give eps in [0, 1] (8/255, not 8)."
+    meaning = (
+        "Some value moved further than eps: project after every step, and give eps in [0, 1] (8/255, not 8)."
+    )
     return Row("in the ball", f"{distance:.6f}", f"at most {limit:.6f}", bool(distance <= limit), meaning)
 
 
 def _range(e: _Evidence) -> Row:
     low, high = min(float(m.min()) for m in e.assessed), max(float(m.max()) for m in e.assessed)
-    meaning = "Attacked images are no images any more: clip to [0, 1] after every step, and normalise in the model."
+    meaning = (
+        "Attacked images are no images any more: clip to [0, 1] after every step, and normalise in the model."
+    )
     return Row("in range", f"{low:.4g} to {high:.4g}", "0 to 1", bool(low >= 0 and high <= 1), meaning)
 
 
 def _uses_the_budget(e: _Evidence) -> Row:
     distance = min(float(np.abs(moved - e.images).max()) for moved in e.assessed)
-    meaning = "No value moved by eps: it is in the wrong units (divided by 255 twice?), or the steps are too few."
-    return Row("uses eps", f"{distance:.6f}", f"at least {0.9 * e.eps:.6f}", bool(distance >= 0.9 * e.eps), meaning)
+    meaning = (
+        "No value moved by eps: it is in the wrong units (divided by 255 twice?), or the steps are too few."
+    )
+    return Row(
+        "uses eps", f"{distance:.6f}", f"at least {0.9 * e.eps:.6f}", bool(distance >= 0.9 * e.eps), meaning
+    )
 
 
 # ------------------------------------------------------------------------------------------- the model is in order
 
 
 def _weights(e: _Evidence) -> Row:
-    meaning = "The evaluation changed the network: call it with training=False, and build it anew before going on."
+    meaning = (
+        "The evaluation changed the network: call it with training=False, and build it anew before going on."
+    )
     if not e.variables:
         return _skipped("weights", "not applicable, the model has no variables that can be seen", meaning)
     value = f"{e.changed} of {e.variables} arrays changed"
@@ -389,7 +434,9 @@ def _neighbours(e: _Evidence) -> Row:
         "An image's answer depends on its batch or on chance: put BatchNorm into inference mode (training=False); "
         "attack a random defense through adaptive.expectation."
     )
-    return Row("neighbours", f"logits move by {change:.1g} of the largest", "1e-3", bool(change <= 1e-3), meaning)
+    return Row(
+        "neighbours", f"logits move by {change:.1g} of the largest", "1e-3", bool(change <= 1e-3), meaning
+    )
 
 
 def _saturation(e: _Evidence) -> Row:
@@ -415,9 +462,7 @@ def _zero_gradients(e: _Evidence) -> Row:
 
 def _zero_entries(e: _Evidence) -> Row:
     share = float((e.gradients["cross_entropy"] == 0).mean())
-    meaning = (
-        "The loss does not see most of the image, and a sign step leaves that part as it is: find what cuts gradients."
-    )
+    meaning = "The loss does not see most of the image, and a sign step leaves that part as it is: find what cuts gradients."
     return Row("zero entries", f"{100 * share:.1f}% of the gradient", "at most 50%", share <= 0.5, meaning)
 
 
@@ -461,7 +506,13 @@ def _follows_the_gradient(e: _Evidence) -> Row:
         "The attack climbs another function than this model's loss: aim at the whole model, with its normalisation "
         "and its defense; take the loss on logits; step up, not down."
     )
-    return Row("follows gradient", f"{100 * gain:.0f}% of the best gain (median)", "at least 80%", gain >= 0.8, meaning)
+    return Row(
+        "follows gradient",
+        f"{100 * gain:.0f}% of the best gain (median)",
+        "at least 80%",
+        gain >= 0.8,
+        meaning,
+    )
 
 
 # ------------------------------------------------------------------------------------------- the attack is strong
@@ -470,7 +521,9 @@ def _follows_the_gradient(e: _Evidence) -> Row:
 def _rises_with_eps(e: _Evidence) -> Row:
     chain = ("clean", "small", "attack", "twice", "everything")
     pairs = zip(chain[1:], chain[:-1], strict=True)
-    net, allowed, _ = max((_compare(e.right[a], e.right[b], 0.005) for a, b in pairs), key=lambda r: r[0] - r[1])
+    net, allowed, _ = max(
+        (_compare(e.right[a], e.right[b], 0.005) for a, b in pairs), key=lambda r: r[0] - r[1]
+    )
     value = " > ".join(_percent(e.right[name]) for name in chain)
     meaning = (
         "A larger budget contains the smaller one, so accuracy cannot rise: the steps are too few or too large (a "
@@ -513,7 +566,9 @@ def _beats_noise(e: _Evidence) -> Row:
 
 
 def _attack_beats_noise(e: _Evidence) -> Row:
-    meaning = "Random signs of the same size break more than the attack does: it does not follow the loss uphill."
+    meaning = (
+        "Random signs of the same size break more than the attack does: it does not follow the loss uphill."
+    )
     return _no_weaker("attack <= noise", e, "attack", "noise", meaning)
 
 
@@ -523,12 +578,16 @@ def _twice_the_steps(e: _Evidence) -> Row:
 
 
 def _restarts(e: _Evidence) -> Row:
-    meaning = "Other random starts break more: the loss is rugged or the attack weak; report the worst of many."
+    meaning = (
+        "Other random starts break more: the loss is rugged or the attack weak; report the worst of many."
+    )
     return _no_weaker("restarts", e, "attack", "restarts", meaning)
 
 
 def _losses_agree(e: _Evidence) -> Row:
-    meaning = "The margin loss breaks more, so the attack's own loss is flat here: report the worst case of both."
+    meaning = (
+        "The margin loss breaks more, so the attack's own loss is flat here: report the worst case of both."
+    )
     return _no_weaker("margin loss", e, "attack", "margin", meaning, tolerance=0.03)
 
 
@@ -550,7 +609,9 @@ def _fresh(e: _Evidence) -> Row:
         "The images assessed are weaker than those made now for this model: they were made for another one, and their "
         "accuracy is a transfer result, not robustness; craft them anew."
     )
-    return _no_weaker("fresh images", e, "attacked", "attack", meaning, 0.02, skipped="no attacked images given")
+    return _no_weaker(
+        "fresh images", e, "attacked", "attack", meaning, 0.02, skipped="no attacked images given"
+    )
 
 
 def _worst_case(e: _Evidence) -> Row:
@@ -561,18 +622,40 @@ def _worst_case(e: _Evidence) -> Row:
     missed, allowed, passed = _compare(e.right[e.reported], right, 0.1)
     interval = f"[{100 * p['ci_low']:.1f}, {100 * p['ci_high']:.1f}] (Wilson, 95%)"
     value = f"{_percent(right)} {interval}; {e.reported} {_percent(e.right[e.reported])}; net {missed} of {p['n']}"
-    meaning = "The attacks together break more than the one reported: report this worst case, with its interval."
+    meaning = (
+        "The attacks together break more than the one reported: report this worst case, with its interval."
+    )
     return Row("worst case", value, f"net at most {allowed:.1f}: 10% of n + chance", passed, meaning)
 
 
 CHECKS = (
-    _runs, _zero_budget, _ball, _range, _uses_the_budget,
-    _weights, _outputs_logits, _neighbours, _saturation,
-    _zero_gradients, _zero_entries, _true_gradient, _follows_the_gradient,
-    _rises_with_eps, _everything_allowed, _loss_rises, _attack_beats_noise, _beats_fgsm, _beats_noise,
-    _twice_the_steps, _restarts, _losses_agree, _without_gradients,
-    _beats_transfer, _fresh, _worst_case,
-)  # fmt: skip
+    _runs,
+    _zero_budget,
+    _ball,
+    _range,
+    _uses_the_budget,
+    _weights,
+    _outputs_logits,
+    _neighbours,
+    _saturation,
+    _zero_gradients,
+    _zero_entries,
+    _true_gradient,
+    _follows_the_gradient,
+    _rises_with_eps,
+    _everything_allowed,
+    _loss_rises,
+    _attack_beats_noise,
+    _beats_fgsm,
+    _beats_noise,
+    _twice_the_steps,
+    _restarts,
+    _losses_agree,
+    _without_gradients,
+    _beats_transfer,
+    _fresh,
+    _worst_case,
+)
 
 
 # ---------------------------------------------------------------------------------------------------------- display
@@ -585,7 +668,13 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
     meaning = table["meaning"].where(~table["passed"], "")
     value = table["value"].str.removeprefix(f"{NOT_RUN}: ")
     return pd.DataFrame(
-        {"check": table["check"], "result": result, "value": value, "bound": table["bound"], "if it fails": meaning}
+        {
+            "check": table["check"],
+            "result": result,
+            "value": value,
+            "bound": table["bound"],
+            "if it fails": meaning,
+        }
     )
 
 
@@ -601,7 +690,9 @@ def summary(table: pd.DataFrame) -> str:
     shown = results(table)["result"]
     passed, failed, left_out = (int((shown == word).sum()) for word in ("pass", "FAIL", NOT_RUN))
     names = ", ".join(f"*{name}*" for name in failed_checks(table)["check"])
-    return f"{passed} checks passed, {failed} failed{f' ({names})' if failed else ''}, {left_out} were not run."
+    return (
+        f"{passed} checks passed, {failed} failed{f' ({names})' if failed else ''}, {left_out} were not run."
+    )
 
 
 def show(table: pd.DataFrame) -> None:
@@ -610,7 +701,16 @@ def show(table: pd.DataFrame) -> None:
 
     weight = {"FAIL": "font-weight: bold; background-color: #f6d5c3; color: #000000"}
     shown = results(table)
-    name = hashlib.sha256(shown.to_csv().encode()).hexdigest()[:8]  # else a random one, and no two runs are alike
-    style = shown.style.set_uuid(name).hide(axis="index").map(lambda word: weight.get(word, ""), subset=["result"])
+    name = hashlib.sha256(shown.to_csv().encode()).hexdigest()[
+        :8
+    ]  # else a random one, and no two runs are alike
+    style = (
+        shown.style.set_uuid(name)
+        .hide(axis="index")
+        .map(lambda word: weight.get(word, ""), subset=["result"])
+    )
     style = style.set_properties(**{"text-align": "left"})
-    display({"text/html": style.to_html(), "text/markdown": markdown(table), "text/plain": markdown(table)}, raw=True)
+    display(
+        {"text/html": style.to_html(), "text/markdown": markdown(table), "text/plain": markdown(table)},
+        raw=True,
+    )

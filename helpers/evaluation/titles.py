@@ -47,5 +47,7 @@ def percent(record: dict | None) -> str:
     if record is None:
         return "–"
     high = 100 * record["ci_high"]
-    upper = f"{high:.2f}" if 0 < high < 0.05 else f"{high:.1f}"  # with two decimals: an upper limit is never 0
+    upper = (
+        f"{high:.2f}" if 0 < high < 0.05 else f"{high:.1f}"
+    )  # with two decimals: an upper limit is never 0
     return f"{100 * record['accuracy']:.1f} [{100 * record['ci_low']:.1f}, {upper}]"

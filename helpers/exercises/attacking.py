@@ -27,9 +27,13 @@ def check_grey_levels(grey_levels: Callable) -> str:
     attacked[2, 0, 0, 0] += 4 / 255
     attacked[3] += np.float32(2 / 255)
     truth = np.array([0.0, 8.0, 12.0, 2.0])
-    answer = as_array(ask(grey_levels, attacked, images, call="grey_levels(attacked, images)"), "your answer").squeeze()
+    answer = as_array(
+        ask(grey_levels, attacked, images, call="grey_levels(attacked, images)"), "your answer"
+    ).squeeze()
     if answer.shape == ():
-        raise Wrong(f"one number came back ({float(answer):.3g}); each of the 4 images has a largest change of its own")
+        raise Wrong(
+            f"one number came back ({float(answer):.3g}); each of the 4 images has a largest change of its own"
+        )
     if answer.shape != (4,):
         raise Wrong(
             f"4 images give 4 numbers, but the shape {answer.shape} came back; take the maximum over axes 1 to 3"
@@ -121,7 +125,9 @@ def _check_full_steps(change: np.ndarray, images: np.ndarray, gradient: np.ndarr
         )
 
 
-def _gradient(model: keras.Model, images: np.ndarray, labels: np.ndarray, loss=losses.cross_entropy) -> np.ndarray:
+def _gradient(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, loss=losses.cross_entropy
+) -> np.ndarray:
     return attacks.input_gradient(model, *as_tensors(images, labels), loss).numpy()
 
 
@@ -146,7 +152,9 @@ def _causes(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> dict[
         "the softmax is taken twice; give the cross-entropy the logits": _gradient(
             model, images, labels, _softmax_twice
         ),
-        "logits are taken for probabilities; say from_logits=True": _gradient(model, images, labels, _on_probabilities),
+        "logits are taken for probabilities; say from_logits=True": _gradient(
+            model, images, labels, _on_probabilities
+        ),
         "it goes away from the classifier's answer, not from the label": _gradient(
             model, images, toys.answers(model, images)
         ),
@@ -172,7 +180,9 @@ def _targeted_causes(model: keras.Model, images: np.ndarray, targets: np.ndarray
     }
 
 
-def _check_direction(change: np.ndarray, images: np.ndarray, causes: dict[str, np.ndarray], goal: str = UPHILL) -> None:
+def _check_direction(
+    change: np.ndarray, images: np.ndarray, causes: dict[str, np.ndarray], goal: str = UPHILL
+) -> None:
     """Compare the signs of a change with those of several gradients, and name the most alike."""
     inner = (images > 0.05) & (images < 0.95) & (causes[""] != 0)
     alike = {why: np.mean(np.sign(change[inner]) == np.sign(g[inner])) for why, g in causes.items()}
@@ -209,7 +219,9 @@ def check_project(project: Callable) -> str:
             raise Wrong(f"a value is {distance:.3f} away from the original, but eps is {eps:.3f}; {hint}")
         as_attacked(back, images, eps)  # in [0, 1]
         if 0 < distance < eps / 100:
-            raise Wrong(f"no value is more than {distance:.2g} from the original; is eps divided by 255 a second time?")
+            raise Wrong(
+                f"no value is more than {distance:.2g} from the original; is eps divided by 255 a second time?"
+            )
         if np.allclose(back, images, atol=1e-6):
             raise Wrong("the originals came back; a value that may stay where it moved to must stay there")
         if eps > EPS and np.allclose(back, np.clip(moved, images - EPS, images + EPS).clip(0, 1), atol=1e-5):
@@ -246,7 +258,9 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
 
     one, three = moved_by(1), moved_by(3)
     if not np.allclose(one, moved_by(1), atol=1e-6):
-        raise Wrong("two calls with the same arguments gave different images; start from the images themselves here")
+        raise Wrong(
+            "two calls with the same arguments gave different images; start from the images themselves here"
+        )
     distance = np.abs(one - images).max()
     if distance > 0.0101:
         raise Wrong(
@@ -264,7 +278,9 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
     _check_steps(model, images, targets, one, three)
     full, truth = moved_by(10), _reference(model, images, targets, 10)
     if np.abs(full - images).max() < 0.9 * EPS:
-        raise Wrong(f"ten steps of 0.010 moved no value by more than {np.abs(full - images).max():.3f}; take all steps")
+        raise Wrong(
+            f"ten steps of 0.010 moved no value by more than {np.abs(full - images).max():.3f}; take all steps"
+        )
     _check_every_step(model, images, targets, moved_by)
     hits, possible = (np.mean(toys.answers(model, x) == targets) for x in (full, truth))
     if hits < possible - 0.1:
@@ -272,11 +288,15 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
             f"{100 * hits:.0f}% of the images reach their target, and {100 * possible:.0f}% should; is the gradient "
             "taken anew in every step, and the projection about the originals?"
         )
-    return f"{100 * hits:.0f}% of the toy classifier's images are taken for their targets, within eps and [0, 1]"
+    return (
+        f"{100 * hits:.0f}% of the toy classifier's images are taken for their targets, within eps and [0, 1]"
+    )
 
 
 def _reference(model, images, targets, steps: int, step_size: float = 0.01) -> np.ndarray:
-    return attacks.pgd(model, images, targets, EPS, step_size=step_size, steps=steps, random_start=False, targeted=True)
+    return attacks.pgd(
+        model, images, targets, EPS, step_size=step_size, steps=steps, random_start=False, targeted=True
+    )
 
 
 def _check_steps(model, images, targets, one: np.ndarray, three: np.ndarray) -> None:
@@ -285,7 +305,9 @@ def _check_steps(model, images, targets, one: np.ndarray, three: np.ndarray) -> 
         _check_direction(one - images, images, _targeted_causes(model, images, targets), DOWNHILL)
         raise Wrong("the first step is not step_size times the sign of the gradient")
     if np.abs(three - images).max() < 0.0101:
-        raise Wrong("three steps lead to where one step leads; does the loop go on from where the last step ended?")
+        raise Wrong(
+            "three steps lead to where one step leads; does the loop go on from where the last step ended?"
+        )
     truth = _reference(model, images, targets, 3)
     if np.mean(np.abs(three - truth) > 1e-5) > 0.05:
         hint = "take the gradient at the moved images, and project about the originals"
@@ -303,7 +325,9 @@ def _check_every_step(model, images, targets, moved_by: Callable) -> None:
     if np.mean(np.abs(found - truth) > 1e-5) <= 0.08:
         return
     hint = "project about the originals, and onto [0, 1], after every step"
-    free = attacks.pgd(model, images, targets, 1.0, step_size=long, steps=3, random_start=False, targeted=True)
+    free = attacks.pgd(
+        model, images, targets, 1.0, step_size=long, steps=3, random_start=False, targeted=True
+    )
     if np.mean(np.abs(found - np.clip(free, images - EPS, images + EPS)) > 1e-5) < 0.08:
         hint = "the projection belongs into the loop, after every step, not once at the end"
     raise Wrong(
@@ -325,7 +349,9 @@ def check_reach(predicted: object, measured: object) -> str:
     truth = 10 * 0.001 * 255
     guess, found = as_number(predicted, "predicted"), as_number(measured, "measured")
     if abs(found - 8) < 0.1:
-        raise Wrong(f"measured is {found:.2f}: the budget's whole size; pass step_size=0.001 and random_start=False")
+        raise Wrong(
+            f"measured is {found:.2f}: the budget's whole size; pass step_size=0.001 and random_start=False"
+        )
     if abs(found * 255 - truth) < 0.02:
         raise Wrong(f"measured is {found:.4f}, which is in [0, 1]; multiply it by 255")
     if abs(found - truth) > 0.05:
@@ -365,5 +391,7 @@ def check_attack_the_sure(attack_the_sure: Callable) -> str:
     if standing > len(images) // 10:
         still = int(np.sum(np.abs(moved - images).max((1, 2, 3)) == 0))
         unmoved = f"; {still} did not move at all" if still else ""
-        raise Wrong(f"{standing} of {len(images)} images still stand, and at most {len(images) // 10} should{unmoved}")
+        raise Wrong(
+            f"{standing} of {len(images)} images still stand, and at most {len(images) // 10} should{unmoved}"
+        )
     return f"{len(images) - standing} of {len(images)} images are broken; the classifier was sure, not robust"

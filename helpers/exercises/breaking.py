@@ -146,7 +146,9 @@ def check_contradictions(contradictions: Callable, causes: object) -> str:
 def _compare_counts(answer: object, worst: np.ndarray, correct: dict[str, np.ndarray]) -> None:
     if not isinstance(answer, dict) or set(answer) != set(correct):
         came = f"the keys {list(answer)}" if isinstance(answer, dict) else type(answer).__name__
-        raise Wrong(f"a dict with one number for each of the attacks {list(correct)} is asked for; {came} came back")
+        raise Wrong(
+            f"a dict with one number for each of the attacks {list(correct)} is asked for; {came} came back"
+        )
     for name, left in correct.items():
         truth = int((worst & ~left).sum())
         said = answer[name]
@@ -156,13 +158,20 @@ def _compare_counts(answer: object, worst: np.ndarray, correct: dict[str, np.nda
         if found == truth:
             continue
         hints = {
-            int((~worst & left).sum()): "these withstood the attack and fell in the worst case, which is as it should "
+            int(
+                (~worst & left).sum()
+            ): "these withstood the attack and fell in the worst case, which is as it should "
             "be; the other way round is not",
-            int((worst != left).sum()): "these are all on which the two differ; one of the two directions is no fault",
+            int(
+                (worst != left).sum()
+            ): "these are all on which the two differ; one of the two directions is no fault",
             int((worst & left).sum()): "these withstood both",
-            int(worst.sum()) - int(left.sum()): "that is the difference of two sums, in which images cancel each "
+            int(worst.sum())
+            - int(left.sum()): "that is the difference of two sums, in which images cancel each "
             "other; compare image by image",
-            max(int(worst.sum()) - int(left.sum()), 0): "that is the difference of two sums, in which images cancel "
+            max(
+                int(worst.sum()) - int(left.sum()), 0
+            ): "that is the difference of two sums, in which images cancel "
             "each other; compare image by image",
         }
         hint = hints.get(found, "an image contradicts if it withstood the worst case and fell to the attack")
@@ -183,7 +192,9 @@ def check_curve(predicted: object, curve: Callable) -> str:
     budgets, tried on a linear classifier, whose exact curve is known, and on another one."""
     guess = as_array(predicted, "predicted")
     if guess.shape != (len(BUDGETS),):
-        raise Wrong(f"predicted should have {len(BUDGETS)} numbers, one for each budget, but has {guess.size}")
+        raise Wrong(
+            f"predicted should have {len(BUDGETS)} numbers, one for each budget, but has {guess.size}"
+        )
     if guess.min() < 0 or guess.max() > 100 or guess.max() <= 1:
         raise Wrong(f"you predicted {_list(guess)}; give percent, from 0 to 100")
     rise = int(np.diff(guess).argmax())
@@ -195,8 +206,12 @@ def check_curve(predicted: object, curve: Callable) -> str:
     call = "curve(model, images, labels, budgets)"
     for case in _cases():
         with untouched(case.model):
-            answer = ask(curve, case.model, case.images.copy(), case.labels.copy(), list(case.budgets), call=call)
-        found = as_array(list(answer.values()) if isinstance(answer, dict) else answer, "your accuracies").reshape(-1)
+            answer = ask(
+                curve, case.model, case.images.copy(), case.labels.copy(), list(case.budgets), call=call
+            )
+        found = as_array(
+            list(answer.values()) if isinstance(answer, dict) else answer, "your accuracies"
+        ).reshape(-1)
         if len(found) != len(case.budgets):
             raise Wrong(f"{len(case.budgets)} budgets give as many accuracies, but {len(found)} came back")
         if found.max() > 1:
@@ -324,7 +339,9 @@ def check_rounded(through_rounding: Callable, attack_rounded: Callable) -> str:
         )
     moved = as_attacked(moved, images, EPS)
     if distance < 0.1 * EPS:
-        raise Wrong(f"no value moved by more than {distance:.2g}, but eps is {EPS:.3f}; was the gradient zero?")
+        raise Wrong(
+            f"no value moved by more than {distance:.2g}, but eps is {EPS:.3f}; was the gradient zero?"
+        )
     standing = int(np.sum(answers(moved) == labels))
     if standing > 2:
         before, after = (np.asarray(autoencoder(rounded(x))) for x in (images, moved))
@@ -433,7 +450,10 @@ def check_tables(diagnoses: object, evidence: object, at_most: object) -> str:
     for name, truth in PATIENTS.items():
         if name not in diagnoses:
             raise Wrong(f"table {name} is missing in diagnoses")
-        said, failed = str(diagnoses[name]).strip().lower(), list(checklist.failed_checks(tables[name])["check"])
+        said, failed = (
+            str(diagnoses[name]).strip().lower(),
+            list(checklist.failed_checks(tables[name])["check"]),
+        )
         if said not in DIAGNOSES:
             raise Wrong(f"table {name} is {diagnoses[name]!r}; choose from {', '.join(DIAGNOSES)}")
         if said != truth:
@@ -458,7 +478,9 @@ def _against(said: str, truth: str, failed: list[str]) -> str:
     if said == "sound":
         return f"{len(failed)} of its checks failed"
     if said == "masked":
-        return "'zero gradients' and 'true gradient' passed: the model has a gradient, and it is the right one"
+        return (
+            "'zero gradients' and 'true gradient' passed: the model has a gradient, and it is the right one"
+        )
     if said == "transfer":
         return "no images were given that could have been made for another model ('fresh images' was not run)"
     if truth == "masked":
@@ -518,7 +540,9 @@ class Dice:
         colour, detail = rng.normal(0, 0.05, (1, 1, 3, 10)), rng.normal(0, 0.5, (32, 32, 3, 10))
         kernel = (colour + detail - detail.mean((0, 1))).reshape(-1, 10).astype(np.float32)
         self._kernel, self._bias = kernel, -(self.images.reshape(24, -1) @ kernel).mean(0)
-        self._generator = tf.random.Generator.from_seed(0)  # its own, so that a student's draws stay as they are
+        self._generator = tf.random.Generator.from_seed(
+            0
+        )  # its own, so that a student's draws stay as they are
         self._all = tf.constant(np.indices((self.MOVES, self.MOVES)).reshape(2, -1).T, tf.int32)
         self.labels = self._over_all_moves(self.images).mean(1).argmax(1).astype(np.int32)
 
@@ -531,7 +555,9 @@ class Dice:
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
         """The share of right answers over all 64 moves of every image: what is expected of a draw, exactly."""
-        return float(np.mean(self._over_all_moves(np.asarray(images)).argmax(2) == np.asarray(labels)[:, None]))
+        return float(
+            np.mean(self._over_all_moves(np.asarray(images)).argmax(2) == np.asarray(labels)[:, None])
+        )
 
     def _moved(self, images: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
         rows, columns = ((tf.range(32)[None] + by[:, k : k + 1]) % 32 for k in (0, 1))
@@ -560,7 +586,9 @@ def check_attack_dice(attack_dice: Callable) -> str:
         elif left > 0.95 * clean:
             hint = "that is as good as no attack; does the loss of the true classes grow?"
         elif np.mean(one == dice.labels) < 0.1 and left > 0.5:
-            hint = "the images are broken where nothing is moved, and only there: the attack left the dice out"
+            hint = (
+                "the images are broken where nothing is moved, and only there: the attack left the dice out"
+            )
         raise Wrong(
             f"over all 64 moves {100 * left:.0f}% of the answers are still right ({100 * clean:.0f}% without an "
             f"attack), and at most 20% should be; {hint}"

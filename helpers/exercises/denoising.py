@@ -147,14 +147,22 @@ def check_denoising_loss(denoising_loss: Callable) -> str:
         answer = ask(denoising_loss, model, x, y, call="denoising_loss(autoencoder, attacked, originals)")
     found = as_array(answer, "the loss")
     if found.size != 1:
-        raise Wrong(f"the loss should be one number, but has the shape {found.shape}; take the mean over everything")
+        raise Wrong(
+            f"the loss should be one number, but has the shape {found.shape}; take the mean over everything"
+        )
     found, out, back = float(found.reshape(())), model(x).numpy(), model(y).numpy()
     truth = np.mean((out - originals) ** 2)
     if not np.isclose(found, truth, rtol=1e-4):
         hints = (
-            (np.mean((out - attacked) ** 2), "the target is the attacked image: that teaches to keep the attack"),
+            (
+                np.mean((out - attacked) ** 2),
+                "the target is the attacked image: that teaches to keep the attack",
+            ),
             (np.mean((back - attacked) ** 2), "input and target are swapped: that teaches to attack"),
-            (np.mean((back - originals) ** 2), "the input is the original: that autoencoder never sees an attack"),
+            (
+                np.mean((back - originals) ** 2),
+                "the input is the original: that autoencoder never sees an attack",
+            ),
             (np.mean((attacked - originals) ** 2), "the autoencoder does not come into it"),
             (np.sum((out - originals) ** 2), "that is the sum; divide by the number of values"),
             (
@@ -168,7 +176,10 @@ def check_denoising_loss(denoising_loss: Callable) -> str:
             (-truth, "the sign is turned: minimised, it drives the output away from the original"),
         )
         hint = hint_for(
-            found, hints, "square the difference of output and original, and take the mean of all values", 1e-4
+            found,
+            hints,
+            "square the difference of output and original, and take the mean of all values",
+            1e-4,
         )
         raise Wrong(f"the loss is {found:.5g} and should be {truth:.5g}; {hint}")
     gradients = tape.gradient(answer, model.trainable_variables) if tf.is_tensor(answer) else [None]
@@ -201,7 +212,9 @@ def check_blur(blur: Callable) -> str:
     for sigma in (2.0, 1.0):
         answer = ask(blur, grey, sigma, call="blur(images, sigma)")
         if (kind := getattr(answer, "dtype", None)) is not None and "float" not in str(kind):
-            raise Wrong(f"your images are {kind}, in which nothing between 0 and 1 can be written; return float32")
+            raise Wrong(
+                f"your images are {kind}, in which nothing between 0 and 1 can be written; return float32"
+            )
         flat = as_array(answer, "your images", grey.shape)
         _check_apart(blur, images, sigma)
         if not np.allclose(flat[:, 12:20, 12:20], 0.6, atol=0.01):
@@ -229,7 +242,10 @@ def check_blur(blur: Callable) -> str:
             (original, "nothing was blurred"),
             (like(0, sigma, 0, 0), "only the columns were blurred; blur along the rows too"),
             (like(0, 0, sigma, 0), "only the rows were blurred; blur along the columns too"),
-            (like(0, sigma**0.5, sigma**0.5, 0), "sigma was taken for the variance; it is the standard deviation"),
+            (
+                like(0, sigma**0.5, sigma**0.5, 0),
+                "sigma was taken for the variance; it is the standard deviation",
+            ),
         )
         nearest, hint = min((np.abs(found - other).mean(), hint) for other, hint in hints)
         if nearest > tolerance:

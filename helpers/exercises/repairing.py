@@ -57,15 +57,22 @@ def _compare_norm(found: float, given: float, shape: tuple[int, ...], power: int
     pixels = values // shape[-1]
     mistakes = [
         (given, "that is the same number: a ball in one norm is no ball in the other"),
-        (given * np.sqrt(values) ** -power, "that is the wrong way round; which of the two balls lies in the other?"),
+        (
+            given * np.sqrt(values) ** -power,
+            "that is the wrong way round; which of the two balls lies in the other?",
+        ),
         (given * float(values) ** power, "take the root of the number of values: a length sums squares"),
         (255 * truth, "give it for images in [0, 1], not in grey levels"),
         (truth / 255, "eps comes for images in [0, 1]; do not divide by 255 again"),
     ]
     if shape[-1] > 1:
-        mistakes.append((given * np.sqrt(pixels) ** power, "each pixel has three values, and all of them may change"))
+        mistakes.append(
+            (given * np.sqrt(pixels) ** power, "each pixel has three values, and all of them may change")
+        )
     if values != 3072:
-        mistakes.append((given * np.sqrt(3072) ** power, "3,072 is CIFAR-10's number of values; take shape's"))
+        mistakes.append(
+            (given * np.sqrt(3072) ** power, "3,072 is CIFAR-10's number of values; take shape's")
+        )
     hint = hint_for(found, mistakes, "how long is a change of eps in every value?")
     name = "guaranteed" if power < 0 else "needed"
     raise Wrong(f"{name}({given:.4g}, {shape}) is {truth:.4g}, and you say {found:.4g}; {hint}")
@@ -185,17 +192,13 @@ def _seen_in(truth: str, said: str) -> str:
     if truth == "sound":
         return "its curves have levelled off, and training and validation images stay together"
     if truth == "catastrophic":
-        return (
-            "within an epoch accuracy under PGD falls to nothing, on training images, too, while clean accuracy jumps"
-        )
+        return "within an epoch accuracy under PGD falls to nothing, on training images, too, while clean accuracy jumps"
     if truth == "robust_overfitting":
         return "under PGD, training images still gain while validation images lose"
     if truth == "unfinished":
         return "all three curves still rise in its last epoch"
     if truth == "weak_attack":
-        return (
-            "PGD stays a few points below clean accuracy from the first epoch on, with a budget that breaks any other"
-        )
+        return "PGD stays a few points below clean accuracy from the first epoch on, with a budget that breaks any other"
     if said == "catastrophic":
         return "nothing was ever withstood, so nothing was lost"
     return "accuracy under PGD is near zero from the first epoch on, and clean accuracy is that of ordinary training"
@@ -233,7 +236,15 @@ DRAWS = (
     (7, 52, 300, 650, 1000, 0.25, 0.001),
     (4, 60, 56, 44, 100, 0.5, 0.001),
     (9, 99, 9990, 10, 10_000, 0.25, 0.01),
-    (5, 55, 528, 300, 1000, 1.0, 0.05),  # the share is far from sure, and the one-sided bound just above a half
+    (
+        5,
+        55,
+        528,
+        300,
+        1000,
+        1.0,
+        0.05,
+    ),  # the share is far from sure, and the one-sided bound just above a half
 )
 
 
@@ -259,7 +270,10 @@ def check_decide(decide: Callable) -> str:
         elif chosen != smoothing.ABSTAIN or radius != 0:
             hint = "abstain: return smoothing.ABSTAIN, 0.0"
             if chosen == rival and second > hits:
-                hint = "you chose the class from the draws that bound it; the selecting draws had another, so " + hint
+                hint = (
+                    "you chose the class from the draws that bound it; the selecting draws had another, so "
+                    + hint
+                )
             elif chosen == smoothing.ABSTAIN:
                 hint = "where it abstains, nothing is certified: the radius is 0"
             raise Wrong(
@@ -290,9 +304,13 @@ def _compare_certificate(
     hits, n = int(counts[leading]), int(counts.sum())
     truth = sigma * norm.ppf(smoothing.lower_bound(hits, n, alpha))
     if chosen == smoothing.ABSTAIN:
-        raise Wrong(f"{where} you abstain, though the bound of its probability is above a half; that is enough")
+        raise Wrong(
+            f"{where} you abstain, though the bound of its probability is above a half; that is enough"
+        )
     if chosen != leading:
-        raise Wrong(f"{where} you answer class {chosen:g}; the class is the one that leads in the selecting draws")
+        raise Wrong(
+            f"{where} you answer class {chosen:g}; the class is the one that leads in the selecting draws"
+        )
     if np.isclose(radius, truth, rtol=2e-4):
         return
     p = hits / n
@@ -309,9 +327,15 @@ def _compare_certificate(
             reach(smoothing.lower_bound(hits, n, alpha / 2)),
             "that bound is two-sided; only the lower end matters, so all of alpha belongs to it",
         ),
-        (reach(p), "that takes the observed share for the probability; a certificate needs a bound from below"),
+        (
+            reach(p),
+            "that takes the observed share for the probability; a certificate needs a bound from below",
+        ),
         (reach(up), "that is the upper bound; alpha is on the wrong side"),
-        (reach(beta.ppf(1 - alpha, hits, n - hits + 1)), "alpha is on the wrong side: that is no lower bound"),
+        (
+            reach(beta.ppf(1 - alpha, hits, n - hits + 1)),
+            "alpha is on the wrong side: that is no lower bound",
+        ),
         (
             reach(p - z * np.sqrt(p * (1 - p) / n)),
             "that bound is Wald's; near 0 and 1 it promises too much. Take the exact one (Clopper-Pearson)",
@@ -326,9 +350,14 @@ def _compare_certificate(
             "that bounds the second class as well, and both bounds hold together only with 2 alpha; take 1 - the "
             "leading class's bound for it, and the radius is sigma * norm.ppf(bound)",
         ),
-        (reach(beta.ppf(alpha, hits + 1, n - hits + 1)), "that is a Bayesian's bound; Clopper-Pearson's takes hits"),
+        (
+            reach(beta.ppf(alpha, hits + 1, n - hits + 1)),
+            "that is a Bayesian's bound; Clopper-Pearson's takes hits",
+        ),
     )
-    otherwise = "the draws that bound are those of `counts` alone, n is their number, and hits the leading class's"
+    otherwise = (
+        "the draws that bound are those of `counts` alone, n is their number, and hits the leading class's"
+    )
     raise Wrong(
         f"{where} the radius is {truth:.4f}, and you say {radius:.4f}; {hint_for(radius, mistakes, otherwise, 3e-4)}"
     )
@@ -404,7 +433,9 @@ def _compare_nfgsm(found: np.ndarray, images: np.ndarray, labels: np.ndarray, no
     noisy = images + noise
     step, gradient = found - noisy, _direction(noisy, labels, True)
     if np.sum(step * gradient) > 0.9 * np.linalg.norm(step) * np.linalg.norm(gradient):
-        raise Wrong("your step is as long as the gradient makes it: the sign is missing, which makes each value's eps")
+        raise Wrong(
+            "your step is as long as the gradient makes it: the sign is missing, which makes each value's eps"
+        )
     same = max(float(np.mean(np.abs(found - wanted) < 1e-4)) for wanted in right)
     raise Wrong(
         f"{100 * same:.0f}% of your values are images + noise + eps * sign(gradient), with the gradient of the "
@@ -426,12 +457,18 @@ def _wrong_images(
         return noisy + step(noisy, mode)
 
     yield lambda mode: noisy, "yours is the noise without the step: was the gradient zero?"
-    yield lambda mode: images + step(images, mode), "yours is FGSM, which overfits to itself: the noise is forgotten"
+    yield (
+        lambda mode: images + step(images, mode),
+        "yours is FGSM, which overfits to itself: the noise is forgotten",
+    )
     yield (
         lambda mode: images + step(noisy, mode),
         "your gradient is the noisy image's, but your step begins at the image: the noise is forgotten in the sum",
     )
-    yield lambda mode: noisy + step(images, mode), "take the gradient where the step begins, at the noisy image"
+    yield (
+        lambda mode: noisy + step(images, mode),
+        "take the gradient where the step begins, at the noisy image",
+    )
     yield lambda mode: noisy - step(noisy, mode), "yours goes downhill: the attacker maximises the loss"
     into_the_ball = "you project back into the eps-ball, which N-FGSM does not: it undoes most of the noise"
     yield lambda mode: right(mode).clip(images - EPS, images + EPS), into_the_ball
@@ -448,7 +485,10 @@ def _wrong_images(
         lambda mode: _moved(images, labels, noise.clip(-EPS, EPS), mode),
         "you cut the noise to eps; N-FGSM's is twice as large, and that is its point",
     )
-    yield lambda mode: noisy + 1.25 * step(noisy, mode), "your step is 1.25 eps, as in Wong et al. 2020; here it is eps"
+    yield (
+        lambda mode: noisy + 1.25 * step(noisy, mode),
+        "your step is 1.25 eps, as in Wong et al. 2020; here it is eps",
+    )
     yield lambda mode: right(mode) - images, "you return the change alone; add it to the image"
     yield (
         lambda mode: _moved(images, own, noise, mode),
@@ -457,9 +497,13 @@ def _wrong_images(
 
 
 def _compare_step(
-    answer: object, before: list[np.ndarray], model: keras.Model, images: np.ndarray, labels: np.ndarray,
+    answer: object,
+    before: list[np.ndarray],
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
     noise: np.ndarray,
-) -> None:  # fmt: skip
+) -> None:
     twin = _trainable()
     places = [k for k, w in enumerate(twin.weights) if any(w is v for v in twin.trainable_weights)]
     after = model.get_weights()
@@ -477,14 +521,23 @@ def _compare_step(
     if not any(_near(change, _sgd(attacked[mode], labels)) for mode in modes):
         wrong = _wrong_steps(images, labels, noise, attacked)
         hint = next((text for step, text in wrong if _near(change, step)), None)
-        hint = hint or "compute the mean cross-entropy of nfgsm's images, in training mode, and apply its gradient once"
+        hint = (
+            hint
+            or "compute the mean cross-entropy of nfgsm's images, in training mode, and apply its gradient once"
+        )
         raise Wrong(f"one step of your train_step does not change the weights as it should; {hint}")
     loss = as_number(answer, "the loss")
     expected = [float(_mean_loss(_trainable(), attacked[mode], labels, True)) for mode in modes]
     if not any(np.isclose(loss, value, rtol=0.02) for value in expected):
         clean = float(_mean_loss(_trainable(), images, labels, True))
-        hint = "that is the clean images'" if np.isclose(loss, clean, rtol=0.02) else "return what was differentiated"
-        raise Wrong(f"the weights are right, but the loss is {expected[0]:.3f}, and you return {loss:.3f}; {hint}")
+        hint = (
+            "that is the clean images'"
+            if np.isclose(loss, clean, rtol=0.02)
+            else "return what was differentiated"
+        )
+        raise Wrong(
+            f"the weights are right, but the loss is {expected[0]:.3f}, and you return {loss:.3f}; {hint}"
+        )
 
 
 def _wrong_steps(
@@ -502,14 +555,19 @@ def _wrong_steps(
     yield _sgd(images + noise - EPS * direction, labels), "your images in training go downhill; use nfgsm's"
     fgsm = images + EPS * np.sign(_direction(images, labels, True))
     yield _sgd(fgsm, labels), "that is a step on FGSM's images, without the noise; use nfgsm's"
-    yield _sgd(plain.clip(images - EPS, images + EPS), labels), "that is a step on projected images; use nfgsm's"
+    yield (
+        _sgd(plain.clip(images - EPS, images + EPS), labels),
+        "that is a step on projected images; use nfgsm's",
+    )
     together = _sgd(np.concatenate([plain, images]), np.tile(labels, 2))
     for step in (together, (right + on_clean) / 2, right + on_clean):
         yield step, "that trains on clean images as well; take the attacked alone"
     yield 2 * right, "that is twice the step; was it applied twice?"
 
 
-def _sgd(images: np.ndarray, labels: np.ndarray, training: bool = True, passed: np.ndarray | None = None) -> np.ndarray:
+def _sgd(
+    images: np.ndarray, labels: np.ndarray, training: bool = True, passed: np.ndarray | None = None
+) -> np.ndarray:
     """The change of the toy's trainable weights in one step of SGD on these images.
 
     Args:
@@ -538,7 +596,15 @@ FLAWS = {
     "masked": "an attack without gradients breaks more, so the one with gradients was misled",
     "chosen": "what was chosen and what is reported rest on the same images",
 }
-CLAIMED = {"A": "static", "B": "interval", "C": "stands", "D": "units", "E": "masked", "F": "chosen", "G": "stands"}
+CLAIMED = {
+    "A": "static",
+    "B": "interval",
+    "C": "stands",
+    "D": "units",
+    "E": "masked",
+    "F": "chosen",
+    "G": "stands",
+}
 SENTENCES = {
     "A": "Compressing every image as a JPEG makes the classifier robust.",
     "B": "Our new schedule makes single-step training more robust.",
@@ -580,7 +646,7 @@ MEASURED = {
         ("JPEG, classifier", "no attack", "", "", 431, 500),
         ("JPEG, classifier", "PGD-10", "both, by BPDA", "linf 8/255", 3, 500),
     ],
-}  # fmt: skip
+}
 AGAINST = {
     "static": "for what were the images made that are shown to it?",
     "interval": "put an interval about the difference (evaluation.difference), or look whether the two overlap by far",
@@ -593,22 +659,78 @@ ROBUSTBENCH = "CIFAR-10, linf 8/255, AutoAttack on the system itself, all test i
 ROWS = (
     # system, data, attack, images made for, budget, n, accuracy, what speaks against it
     ("trained on PGD", "CIFAR-10", "worst case", "itself", "linf 8/255", "first 1,000", 41.3, ""),
-    ("trained on PGD", "CIFAR-10", "PGD-10", "itself", "linf 8/255", "first 1,000", 45.8,
-     "PGD-10 alone leaves more than several attacks together; the same network's worst case is row 1"),
-    ("autoencoder and classifier, trained together", "CIFAR-10", "worst case", "both", "linf 8/255", "first 1,000",
-     36.2, ""),
-    ("smoothing, sigma 0.25", "CIFAR-10", "any (certified)", "", "l2 0.25", "first 500", 59.0,
-     "its budget is in l2, and the ball that it certifies holds about one grey level"),
-    ("fine-tuned, behind the autoencoder", "CIFAR-10", "worst case", "initial classifier", "linf 8/255", "all 10,000",
-     74.9, "the images were made for another network than the one assessed; n does not mend that"),
-    ("trained on a single step", "CIFAR-10", "worst case", "itself", "linf 4/255", "first 1,000", 56.1,
-     "its budget is half as large"),
-    ("trained on a single step", "patches10", "worst case", "itself", "linf 8/255", "first 1,000", 63.0,
-     "it was measured on other images"),
+    (
+        "trained on PGD",
+        "CIFAR-10",
+        "PGD-10",
+        "itself",
+        "linf 8/255",
+        "first 1,000",
+        45.8,
+        "PGD-10 alone leaves more than several attacks together; the same network's worst case is row 1",
+    ),
+    (
+        "autoencoder and classifier, trained together",
+        "CIFAR-10",
+        "worst case",
+        "both",
+        "linf 8/255",
+        "first 1,000",
+        36.2,
+        "",
+    ),
+    (
+        "smoothing, sigma 0.25",
+        "CIFAR-10",
+        "any (certified)",
+        "",
+        "l2 0.25",
+        "first 500",
+        59.0,
+        "its budget is in l2, and the ball that it certifies holds about one grey level",
+    ),
+    (
+        "fine-tuned, behind the autoencoder",
+        "CIFAR-10",
+        "worst case",
+        "initial classifier",
+        "linf 8/255",
+        "all 10,000",
+        74.9,
+        "the images were made for another network than the one assessed; n does not mend that",
+    ),
+    (
+        "trained on a single step",
+        "CIFAR-10",
+        "worst case",
+        "itself",
+        "linf 4/255",
+        "first 1,000",
+        56.1,
+        "its budget is half as large",
+    ),
+    (
+        "trained on a single step",
+        "patches10",
+        "worst case",
+        "itself",
+        "linf 8/255",
+        "first 1,000",
+        63.0,
+        "it was measured on other images",
+    ),
     ("initial classifier", "CIFAR-10", "worst case", "itself", "linf 8/255", "first 1,000", 0.0, ""),
-    ("trained on a single step", "CIFAR-10", "worst case", "itself", "linf 8/255", "first 1,000, of those it had right",
-     47.9, "it counts only images that the network had right; the others' share is taken out of all"),
-)  # fmt: skip
+    (
+        "trained on a single step",
+        "CIFAR-10",
+        "worst case",
+        "itself",
+        "linf 8/255",
+        "first 1,000, of those it had right",
+        47.9,
+        "it counts only images that the network had right; the others' share is taken out of all",
+    ),
+)
 
 
 def claims() -> dict[str, tuple[str, pd.DataFrame]]:
@@ -618,7 +740,9 @@ def claims() -> dict[str, tuple[str, pd.DataFrame]]:
     for name, sentence in SENTENCES.items():
         table = pd.DataFrame(MEASURED[name], columns=COLUMNS)
         limits = [evaluation.wilson(k, n) for k, n in zip(table["correct"], table["n"], strict=True)]
-        table["accuracy (%)"] = [f"{100 * k / n:.1f}" for k, n in zip(table["correct"], table["n"], strict=True)]
+        table["accuracy (%)"] = [
+            f"{100 * k / n:.1f}" for k, n in zip(table["correct"], table["n"], strict=True)
+        ]
         table["95% interval"] = [f"{100 * low:.1f} to {100 * high:.1f}" for low, high in limits]
         found[name] = sentence, table
     return found
@@ -665,7 +789,9 @@ def _check_comparable(comparable: object) -> str:
         if number not in chosen and not against:
             hint = "data, norm, budget and attacks are the same; what n leaves open, the interval says"
             if not accuracy:
-                hint = "a low number is no reason to leave it out: it is what the others are to be compared with"
+                hint = (
+                    "a low number is no reason to leave it out: it is what the others are to be compared with"
+                )
             raise Wrong(f"row {number} ({system}, {accuracy}%) is missing; {hint}")
     return (
         "the two claims that stand are told from the five that fall, and the rows that are left were measured alike: "
@@ -720,7 +846,9 @@ def small_network(seed: int = 0) -> keras.Model:
     )
 
 
-def fitted(model: keras.Model, images: np.ndarray, labels: np.ndarray, steps: int = 300, seed: int = 0) -> keras.Model:
+def fitted(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, steps: int = 300, seed: int = 0
+) -> keras.Model:
     """The model, trained in place on these images as they are: SGD, 64 images a step."""
     optimizer, rng = keras.optimizers.SGD(0.05, 0.9), np.random.default_rng(seed)
 
@@ -766,12 +894,17 @@ def _answers(model: attacks.Model) -> dict[str, np.ndarray]:
         return np.isfinite(logits).all(1) & (logits.argmax(1) == labels)
 
     clean, blind = stands(images), []
-    for towards in (middle + fine, middle - fine):  # made from how the pictures are drawn, so that no gradient is asked
+    for towards in (
+        middle + fine,
+        middle - fine,
+    ):  # made from how the pictures are drawn, so that no gradient is asked
         blind.append(stands((images - EPS * side * towards).clip(0, 1)))
     climbed = [clean]
     try:
         for loss in ("cross_entropy", "margin"):
-            moved = attacks.pgd(model, images, labels, EPS, step_size=EPS / 8, steps=20, loss=loss, batch_size=500)
+            moved = attacks.pgd(
+                model, images, labels, EPS, step_size=EPS / 8, steps=20, loss=loss, batch_size=500
+            )
             climbed.append(stands(moved))
     except Exception:  # whatever a student's model has in it: what has no gradient meets the other attacks
         pass
@@ -805,7 +938,9 @@ def check_repair(repair: Callable) -> str:
     if isinstance(model, keras.Model) and _as_handed_in(model):
         raise NotDone("the network that came back is the one that was handed in")
     found = _answers(model)
-    clean, static, gradient, worst = (float(found[key].mean()) for key in ("clean", "static", "gradient", "worst"))
+    clean, static, gradient, worst = (
+        float(found[key].mean()) for key in ("clean", "static", "gradient", "worst")
+    )
     shown = (
         f"on unseen pictures {100 * clean:.0f}% are right, {100 * static:.0f}% under images made for the initial "
         f"network, and {100 * worst:.0f}% in the worst case of attacks on yours"

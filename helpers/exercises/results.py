@@ -98,7 +98,9 @@ def toy_defense() -> tuple[keras.Model, keras.Model, np.ndarray, np.ndarray]:
     autoencoder = keras.Sequential(
         [keras.Input((32, 32, 3)), layers.AveragePooling2D(2), layers.UpSampling2D(2)], name="toy_autoencoder"
     )
-    classifier = keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)], name="toy_classifier")
+    classifier = keras.Sequential(
+        [keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)], name="toy_classifier"
+    )
     rng = np.random.default_rng(7)
     coarse = rng.normal(0, 0.15, (16, 16, 3, 10)).repeat(2, 0).repeat(2, 1)
     checkers = np.indices((32, 32)).sum(0) % 2 * 2 - 1
@@ -128,7 +130,10 @@ def check_attack_through(attack_through: Callable) -> str:
     through = np.asarray(autoencoder(tf.constant(moved, tf.float32)))
     distance = np.abs(moved - images).max()
     rebuilt = np.asarray(autoencoder(tf.constant(images)))
-    if distance > EPS + 1e-5 and min(np.abs(moved - through).max(), np.abs(moved - rebuilt).max() - EPS) < 1e-3:
+    if (
+        distance > EPS + 1e-5
+        and min(np.abs(moved - through).max(), np.abs(moved - rebuilt).max() - EPS) < 1e-3
+    ):
         raise Wrong(
             f"a value moved by {distance:.3f}, but eps is {EPS:.3f}; you change what comes out of the autoencoder, and "
             "the attacker hands in what goes into it: begin and end at the images"
@@ -180,7 +185,9 @@ def check_evaluation(evaluate: Callable) -> str:
     distance = np.abs(moved - images).max()
     as_attacked(moved, images, SMALL)  # no mistake that was planted
     if changed:
-        faults.append("the network is another after the evaluation than before it: its BatchNorm statistics moved")
+        faults.append(
+            "the network is another after the evaluation than before it: its BatchNorm statistics moved"
+        )
     if distance < 0.9 * SMALL:
         faults.append(f"no value moved by more than {distance:.2g}, and eps is {SMALL:.2g}")
     # A network without BatchNorm, so that each mistake shows by itself.
@@ -203,14 +210,20 @@ def check_evaluation(evaluate: Callable) -> str:
         )
     if faults:
         listed = "".join(f"\n- {fault}" for fault in faults)
-        raise Wrong(f"of the four mistakes {len(faults)} {'is' if len(faults) == 1 else 'are'} still there:{listed}")
+        raise Wrong(
+            f"of the four mistakes {len(faults)} {'is' if len(faults) == 1 else 'are'} still there:{listed}"
+        )
     right = np.mean(toys.answers(model, moved) == labels)
     if abs(accuracy - right) > 0.011:
-        raise Wrong(f"you report {accuracy:.3f}, but {right:.3f} of the attacked images are classified correctly")
+        raise Wrong(
+            f"you report {accuracy:.3f}, but {right:.3f} of the attacked images are classified correctly"
+        )
     return "all four are mended; each of them made the classifier look more robust than it is, or changed it"
 
 
-def _evaluated(evaluate: Callable, model: keras.Model, images, labels, eps: float) -> tuple[np.ndarray, float]:
+def _evaluated(
+    evaluate: Callable, model: keras.Model, images, labels, eps: float
+) -> tuple[np.ndarray, float]:
     answer = ask(evaluate, model, images.copy(), labels.copy(), eps, call=EVALUATE)
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         raise Wrong(f"a pair (attacked images, accuracy) should come back, but {type(answer).__name__} did")
@@ -253,7 +266,9 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
             "stop its gradient: round, look up, sort into bins"
         )
     with untouched(classifier):
-        answer = ask(attack, defended, *as_tensors(images, labels), EPS, call="attack(model, images, labels, eps)")
+        answer = ask(
+            attack, defended, *as_tensors(images, labels), EPS, call="attack(model, images, labels, eps)"
+        )
     left = standing(as_attacked(answer, images, EPS))
     if left > 0.3 * clean:
         raise Wrong(

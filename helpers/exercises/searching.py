@@ -46,17 +46,21 @@ def check_sizes(latent: Callable, parameters: Callable) -> str:
         truth = size * size * channels
         if found != truth:
             hints = {
-                (32 // depth) ** 2 * channels: "each layer halves: divide by 2 to the power of depth, not by depth",
+                (32 // depth) ** 2
+                * channels: "each layer halves: divide by 2 to the power of depth, not by depth",
                 (32 // (2 * depth)) ** 2 * channels: "each layer halves: divide by 2 to the power of depth",
                 size * channels: "height and width both: a square of vectors",
                 size * size: "each place holds a vector of as many numbers as there are channels",
-                (32 // 4**depth) ** 2 * channels: "a stride of 2 halves each side; the area then falls to a quarter",
+                (32 // 4**depth) ** 2
+                * channels: "a stride of 2 halves each side; the area then falls to a quarter",
                 32 * 32 * channels: "the strides are missing",
                 PIXELS // 4**depth: "the image's 3 channels are not those of the waist",
             }
             hint = hints.get(found, "what are height and width after so many strides of 2?")
             raise Wrong(f"{of} pass {truth:,} numbers, not {found:,.6g}; {hint}")
-        found = as_number(ask(parameters, depth, channels, call="parameters(depth, channels)"), "your parameters")
+        found = as_number(
+            ask(parameters, depth, channels, call="parameters(depth, channels)"), "your parameters"
+        )
         truth = _weights(path)
         if found != truth:
             hints = {
@@ -64,12 +68,15 @@ def check_sizes(latent: Callable, parameters: Callable) -> str:
                 _weights(path[: depth + 1]): "that is the encoder alone",
                 _weights(path[depth:]): "that is the decoder alone",
                 _weights(path[:-1]): "the last convolution, to the image's 3 channels, is missing",
-                _weights([*path[: depth + 1], *path[depth + 2 :]]): "the decoder begins with a layer of its own, from "
-                "the waist's channels to as many",
-                _weights([3, *[channels] * (2 * depth), 3]): "only the waist has that many channels; the other layers "
-                "have 16",
-                _weights([3, *[16] * depth, channels, channels, *[16] * depth, 3]): "there is one layer too many on "
-                "either side: `depth` counts the waist's",
+                _weights(
+                    [*path[: depth + 1], *path[depth + 2 :]]
+                ): "the decoder begins with a layer of its own, from the waist's channels to as many",
+                _weights(
+                    [3, *[channels] * (2 * depth), 3]
+                ): "only the waist has that many channels; the other layers have 16",
+                _weights(
+                    [3, *[16] * depth, channels, channels, *[16] * depth, 3]
+                ): "there is one layer too many on either side: `depth` counts the waist's",
             }
             hint = hints.get(found, "list the channels from layer to layer, and sum 9 x in x out + out")
             raise Wrong(f"{of} have {truth:,} parameters, not {found:,.6g}; {hint}")
@@ -109,28 +116,53 @@ def _by_sorting(points: dict, better: Callable[[float, float], bool], key: Calla
 
 
 FRONTIER_MISTAKES: tuple[tuple[Callable[[dict], set], str], ...] = (
-    (lambda p: _pareto(p, lambda o, s: o[0] < s[0] and o[1] > s[1]), "> on both sides, or one pass in order of size, "
-     "lets ties pass"),
-    (lambda p: _pareto(p, lambda o, s: o[0] <= s[0] and o[1] > s[1]), "as accurate and smaller is better, too"),
-    (lambda p: _pareto(p, lambda o, s: o[0] < s[0] and o[1] >= s[1]), "as small and more accurate is better, too"),
+    (
+        lambda p: _pareto(p, lambda o, s: o[0] < s[0] and o[1] > s[1]),
+        "> on both sides, or one pass in order of size, lets ties pass",
+    ),
+    (
+        lambda p: _pareto(p, lambda o, s: o[0] <= s[0] and o[1] > s[1]),
+        "as accurate and smaller is better, too",
+    ),
+    (
+        lambda p: _pareto(p, lambda o, s: o[0] < s[0] and o[1] >= s[1]),
+        "as small and more accurate is better, too",
+    ),
     (lambda p: _pareto(p, lambda o, s: o[0] >= s[0] and o[1] >= s[1] and o != s), "you prefer large sizes"),
-    (lambda p: _pareto(p, lambda o, s: o[0] <= s[0] and o[1] <= s[1] and o != s), "you prefer low accuracies"),
+    (
+        lambda p: _pareto(p, lambda o, s: o[0] <= s[0] and o[1] <= s[1] and o != s),
+        "you prefer low accuracies",
+    ),
     (lambda p: _by_sorting(p, lambda a, b: a >= b), "sorted by size alone, with ties as the dict has them"),
     (lambda p: _by_sorting(p, lambda a, b: a > b), "sorted by size alone, with ties as the dict has them"),
-    (lambda p: _by_sorting(p, lambda a, b: a > b, lambda q: (q[0], -q[1])), "two that are equal in both: neither beats "
-     "the other"),
-    (lambda p: {max(p, key=lambda n: p[n][1])}, "that is the most accurate one alone; a smaller one may be worth it"),
-    (lambda p: {n for n in p if p[n][1] == max(a for _, a in p.values())}, "those are the most accurate ones alone"),
-)  # fmt: skip
+    (
+        lambda p: _by_sorting(p, lambda a, b: a > b, lambda q: (q[0], -q[1])),
+        "two that are equal in both: neither beats the other",
+    ),
+    (
+        lambda p: {max(p, key=lambda n: p[n][1])},
+        "that is the most accurate one alone; a smaller one may be worth it",
+    ),
+    (
+        lambda p: {n for n in p if p[n][1] == max(a for _, a in p.values())},
+        "those are the most accurate ones alone",
+    ),
+)
 
 
 @check("03.2", "write pareto_front(points) and luck(k, n, p, rng)")
 def check_pareto_front(pareto_front: Callable, luck: Callable) -> str:
     """Accepts a function from names and (size, accuracy) to the names that no other beats, and one that returns by how
     much the best of k equally good candidates looks better than it is, on n images each, to within a few percent."""
-    for points in ({"only": (64, 0.5)}, rivals(), {"z": (3, 0.9), "y": (2, 0.9), "x": (2, 0.8), "w": (1, 0.1)}):
+    for points in (
+        {"only": (64, 0.5)},
+        rivals(),
+        {"z": (3, 0.9), "y": (2, 0.9), "x": (2, 0.8), "w": (1, 0.1)},
+    ):
         answer = ask(pareto_front, points, call="pareto_front(points)")
-        if isinstance(answer, str) or not isinstance(answer, (list, tuple, set, frozenset, dict, type({}.keys()))):
+        if isinstance(answer, str) or not isinstance(
+            answer, (list, tuple, set, frozenset, dict, type({}.keys()))
+        ):
             raise Wrong(f"the names are asked for, in a list or a set; yours is a {type(answer).__name__}")
         found = list(answer)
         if strange := [name for name in found if isinstance(name, tuple) or name not in points]:
@@ -140,7 +172,9 @@ def check_pareto_front(pareto_front: Callable, luck: Callable) -> str:
         _check_kept(points, set(found))
     for k, n, p in ((14, 1000, 0.7), (5, 200, 0.5)):
         _check_luck(luck, k, n, p)
-    return "a frontier is a choice of several at once, and each is chosen by the images that it is measured on"
+    return (
+        "a frontier is a choice of several at once, and each is chosen by the images that it is measured on"
+    )
 
 
 def _check_kept(points: dict[str, tuple[float, float]], found: set[str]) -> None:
@@ -148,7 +182,9 @@ def _check_kept(points: dict[str, tuple[float, float]], found: set[str]) -> None
     if found == truth:
         return
     if not found:
-        raise Wrong("nothing is left on your frontier; compare no candidate with itself, or it is beaten by itself")
+        raise Wrong(
+            "nothing is left on your frontier; compare no candidate with itself, or it is beaten by itself"
+        )
     hint = next((f" ({text})" for mistake, text in FRONTIER_MISTAKES if mistake(points) == found), "")
     told = {name: f"{name} ({size} numbers, {100 * a:.0f}%)" for name, (size, a) in points.items()}
     for name in sorted(found - truth):
@@ -186,7 +222,9 @@ def _check_luck(luck: Callable, k: int, n: int, p: float) -> None:
         (1.96 * deviation, "that is half an interval of one accuracy; what is the largest of k?"),
         (_beyond(p, n, 1000, k), "the largest is to be taken over candidates, not over repetitions"),
     )
-    hint = hint_for(found, hints, "draw k accuracies, take the largest less p, and average over repetitions", 0.06)
+    hint = hint_for(
+        found, hints, "draw k accuracies, take the largest less p, and average over repetitions", 0.06
+    )
     raise Wrong(
         f"{said}: the best looks {100 * truth:.2f} points better than it is ({truth:.4f}), and you say {found:.4f}; "
         f"{hint}"
@@ -213,7 +251,9 @@ def check_quantiser(quantise: Callable, commitment: Callable) -> str:
     and the mean squared distance of z from q with a gradient for z alone."""
     rng = np.random.default_rng(0)
     z = tf.constant(rng.normal(0, 1, (40, 3)), tf.float32)
-    codes = tf.constant(rng.normal(0, 1, (6, 3)) * np.array([[0.4], [0.7], [1], [1.4], [1.8], [2.5]]), tf.float32)
+    codes = tf.constant(
+        rng.normal(0, 1, (6, 3)) * np.array([[0.4], [0.7], [1], [1.4], [1.8], [2.5]]), tf.float32
+    )
     weights = tf.constant(rng.normal(0, 1, (40, 3)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([z, codes])
@@ -239,20 +279,27 @@ def _check_values(answer: object, z: np.ndarray, codes: np.ndarray) -> None:
     distances = ((z[:, None] - codes) ** 2).sum(-1)
     nearest = distances.argmin(1)
     if np.shape(answer) == (len(z),):
-        raise Wrong("you return a number for each vector; the code itself is asked for, not which it is: tf.gather")
+        raise Wrong(
+            "you return a number for each vector; the code itself is asked for, not which it is: tf.gather"
+        )
     found = as_array(answer, "your vectors", z.shape)
     if np.allclose(found, codes[nearest], atol=1e-5):
         return
     mistakes = (
         (z, "your value is z itself: exchange the parts, z + stop_gradient(q - z)"),
         (codes[distances.argmax(1)], "that is the farthest code"),
-        (codes[(z @ codes.T).argmax(1)], "that is the code of the largest product; long codes win it. Ask for the "
-         "distance"),
-        (codes[np.abs(z[:, None] - codes).sum(-1).argmin(1)], "that is the nearest by the sum of absolute values"),
+        (
+            codes[(z @ codes.T).argmax(1)],
+            "that is the code of the largest product; long codes win it. Ask for the distance",
+        ),
+        (
+            codes[np.abs(z[:, None] - codes).sum(-1).argmin(1)],
+            "that is the nearest by the sum of absolute values",
+        ),
         (codes[nearest] - z, "that is the difference of code and vector"),
         (2 * z - codes[nearest], "the difference has the wrong sign"),
         (codes[nearest] + z, "z is counted twice: what is added to q must be 0"),
-    )  # fmt: skip
+    )
     for value, hint in mistakes:
         if np.allclose(found, value, atol=1e-5):
             raise Wrong(f"the value should be the nearest code; {hint}")
@@ -262,7 +309,9 @@ def _check_values(answer: object, z: np.ndarray, codes: np.ndarray) -> None:
             "what you return is none of the codes, but something between them; the choice is hard: argmin, then gather"
         )
     share = np.mean(np.abs(found - codes[nearest]).max(1) > 1e-5)
-    raise Wrong(f"{100 * share:.0f}% of the vectors do not get their nearest code; along which axis do you compare?")
+    raise Wrong(
+        f"{100 * share:.0f}% of the vectors do not get their nearest code; along which axis do you compare?"
+    )
 
 
 def _check_gradients(to_z: tf.Tensor | None, to_codes: tf.Tensor | None, weights: np.ndarray) -> None:
@@ -273,14 +322,18 @@ def _check_gradients(to_z: tf.Tensor | None, to_codes: tf.Tensor | None, weights
                 "the gradient goes to the code, and none to z: the encoder would never learn; stop it at the code, and "
                 "let z through"
             )
-        raise Wrong("the values are right, but z has no gradient: add something that is 0 and has the gradient of z")
+        raise Wrong(
+            "the values are right, but z has no gradient: add something that is 0 and has the gradient of z"
+        )
     found = to_z.numpy()
     if not np.allclose(found, weights, atol=1e-5):
         hints = (
             (2 * weights, "it is twice that of the identity: z stands outside of a stop_gradient twice"),
             (-weights, "its sign is turned"),
         )
-        hint = next((text for value, text in hints if np.allclose(found, value, atol=1e-5)), "pass it on unchanged")
+        hint = next(
+            (text for value, text in hints if np.allclose(found, value, atol=1e-5)), "pass it on unchanged"
+        )
         raise Wrong(f"the values are right, but the gradient for z is not that of the identity: {hint}")
     if reaches:
         raise Wrong(
@@ -310,7 +363,9 @@ def _check_commitment(
             "the commitment moves the code and not the encoder: stop_gradient stands at the wrong term; stop it at q"
         )
     if moves == [True, True]:
-        raise Wrong("the commitment moves the code as well; it is to draw the encoder alone: stop the gradient at q")
+        raise Wrong(
+            "the commitment moves the code as well; it is to draw the encoder alone: stop the gradient at q"
+        )
     if moves == [False, False]:
         raise Wrong("the commitment is right, but nothing has a gradient; it is to move z")
 
@@ -334,8 +389,13 @@ def _counted() -> dict[str, np.ndarray]:
     uneven = np.arange(1, 65) ** -0.6
     one = np.r_[40.0, np.ones(63)]
     lost = np.r_[rng.uniform(0.5, 1.5, 5), np.zeros(59)]
-    shares = {"A": (np.ones(64), 60), "B": (uneven, 128_000), "C": (one, 128_000), "D": (lost, 128_000),
-              "E": (rng.uniform(0.8, 1.2, 64), 128_000)}  # fmt: skip
+    shares = {
+        "A": (np.ones(64), 60),
+        "B": (uneven, 128_000),
+        "C": (one, 128_000),
+        "D": (lost, 128_000),
+        "E": (rng.uniform(0.8, 1.2, 64), 128_000),
+    }
     return {name: rng.permutation(rng.multinomial(n, of / of.sum())) for name, (of, n) in shares.items()}
 
 
@@ -359,13 +419,18 @@ def usage_figure() -> Figure:
 def check_usage(perplexity: Callable, diagnoses: object) -> str:
     """Accepts the exponential of the entropy of how often codes are chosen, unused ones among them, and a dict from
     usage() to DIAGNOSES_OF_CODES."""
-    cases = ((np.array([4, 4, 4, 4]), "four codes used alike"), (np.array([6, 3, 1]), "three codes"),
-             (np.array([5, 0, 3, 0, 2]), "five codes, two of them unused"))  # fmt: skip
+    cases = (
+        (np.array([4, 4, 4, 4]), "four codes used alike"),
+        (np.array([6, 3, 1]), "three codes"),
+        (np.array([5, 0, 3, 0, 2]), "five codes, two of them unused"),
+    )
     for counts, of in cases:
         with np.errstate(all="ignore"):  # NaN has words of its own below
             answer = ask(perplexity, counts, call="perplexity(counts)")
         if np.size(answer) == 1 and np.isnan(np.asarray(answer, float)).all():
-            raise Wrong(f"counts of {counts.tolist()}: NaN; 0 log 0 counts as 0, so leave unused codes out of the sum")
+            raise Wrong(
+                f"counts of {counts.tolist()}: NaN; 0 log 0 counts as 0, so leave unused codes out of the sum"
+            )
         _check_perplexity(as_number(answer, "your perplexity"), counts, of)
     if not isinstance(diagnoses, dict):
         raise Wrong(f"diagnoses should be a dict, but is a {type(diagnoses).__name__}")
@@ -390,12 +455,18 @@ def _check_perplexity(found: float, counts: np.ndarray, of: str) -> None:
         (len(counts), "that is the length of the list"),
         (entropy, "that is the entropy; the perplexity is its exponential"),
         (entropy / np.log(2), "that is the entropy in bits; the perplexity is 2 to its power"),
-        (float(np.exp(entropy / np.log(2))), "the logarithm is to base 2, the power to base e; take the same base"),
+        (
+            float(np.exp(entropy / np.log(2))),
+            "the logarithm is to base 2, the power to base e; take the same base",
+        ),
         (2**entropy, "the logarithm is to base e, the power to base 2; take the same base"),
         (float(1 / (p**2).sum()), "that is the inverse of the sum of squares, another number of its kind"),
         (1 / truth, "the sign of the entropy is turned"),
         (float(np.exp(entropy / len(counts))), "sum over the codes, do not average"),
-        (float(np.exp(-(counts[counts > 0] * log).sum())), "turn counts into shares first: divide by their sum"),
+        (
+            float(np.exp(-(counts[counts > 0] * log).sum())),
+            "turn counts into shares first: divide by their sum",
+        ),
     )
     hint = hint_for(found, hints, "shares first, then the entropy -sum p log p, then its exponential")
     raise Wrong(f"{of}, counts {counts.tolist()}, have a perplexity of {truth:.3f}, not {found:.4g}; {hint}")
@@ -425,10 +496,14 @@ def check_architecture(mine: Architecture) -> str:
             f"one entry of ARCHITECTURES is asked for, Architecture(title, build, latent, depth); yours is a "
             f"{type(mine).__name__}"
         )
-    if any(isinstance(number, bool) or not isinstance(number, Integral) for number in (mine.latent, mine.depth)):
+    if any(
+        isinstance(number, bool) or not isinstance(number, Integral) for number in (mine.latent, mine.depth)
+    ):
         raise Wrong(f"latent and depth are whole numbers; yours are {mine.latent!r} and {mine.depth!r}")
     if isinstance(mine.build, keras.Model):
-        raise Wrong("build is a model; give a function that makes one, so that each training begins with a new one")
+        raise Wrong(
+            "build is a model; give a function that makes one, so that each training begins with a new one"
+        )
     model = ask(mine.build, call="build()")
     if not isinstance(model, keras.Model) or not model.built:
         raise Wrong(
@@ -444,7 +519,9 @@ def check_architecture(mine: Architecture) -> str:
         raise Wrong("it has nothing to learn; such a one, the blur, is in the search already")
     _check_images(model)
     if (known := _same_as(model)) is not None:
-        raise Wrong(f"that is {known!r}, which the search has ({ARCHITECTURES[known].title}); change something")
+        raise Wrong(
+            f"that is {known!r}, which the search has ({ARCHITECTURES[known].title}); change something"
+        )
     _check_latent(model, mine.latent)
     _check_learning(model)
     count = int(sum(np.prod(weight.shape) for weight in model.trainable_weights))
@@ -465,9 +542,13 @@ def _check_images(model: keras.Model) -> None:
                 "end with a sigmoid, or clip"
             )
         if np.abs(out - again).max() > 1e-4:
-            raise Wrong("the same images came out differently the second time: it is random, which is another search")
+            raise Wrong(
+                "the same images came out differently the second time: it is random, which is another search"
+            )
         if np.abs(out[:1] - alone).max() > 1e-3:
-            raise Wrong("an image comes out otherwise alone than among others: it mixes the images of a batch")
+            raise Wrong(
+                "an image comes out otherwise alone than among others: it mixes the images of a batch"
+            )
 
 
 @cache
@@ -491,7 +572,9 @@ MEASURED = 1024
 
 
 def _check_latent(model: keras.Model, latent: int) -> None:
-    narrowest = min(int(np.prod(one.output_shape[1:])) for one in model.layers if isinstance(one.output_shape, tuple))
+    narrowest = min(
+        int(np.prod(one.output_shape[1:])) for one in model.layers if isinstance(one.output_shape, tuple)
+    )
     if architectures.codebook_of(model) is not None:
         return  # a code counts as one number, whatever its length
     if isinstance(model, keras.Sequential) and latent != narrowest:
@@ -516,10 +599,14 @@ def directions(model: keras.Model, most: int) -> int:
         x = tf.constant(np.repeat(image, n, 0))
         with tf.GradientTape() as tape:
             tape.watch(x)
-            total = tf.reduce_sum(tf.constant(rng.normal(0, 1, x.shape), tf.float32) * model(x, training=False))
+            total = tf.reduce_sum(
+                tf.constant(rng.normal(0, 1, x.shape), tf.float32) * model(x, training=False)
+            )
         gradient = tape.gradient(total, x)
         if gradient is None:
-            raise Wrong("its output has no gradient with respect to the image; a step without one needs a stand-in")
+            raise Wrong(
+                "its output has no gradient with respect to the image; a step without one needs a stand-in"
+            )
         rows.append(gradient.numpy().reshape(n, -1))
     values = np.linalg.svd(np.concatenate(rows).astype(np.float64), compute_uv=False)
     return int((values > 1e-4 * values[0]).sum())  # single precision leaves about 1e-6
@@ -529,7 +616,9 @@ def _check_learning(model: keras.Model) -> None:
     """Whether a gradient reaches every weight, and the output follows the image."""
     pictures = tf.constant(smooth_images(16))
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean((model(pictures, training=True) - pictures) ** 2)  # a codebook begins in its first batch
+        loss = tf.reduce_mean(
+            (model(pictures, training=True) - pictures) ** 2
+        )  # a codebook begins in its first batch
     gradients = tape.gradient(loss, model.trainable_variables)
     if idle := [w.name for w, g in zip(model.trainable_variables, gradients, strict=True) if g is None]:
         raise Wrong(

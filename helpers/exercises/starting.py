@@ -25,15 +25,21 @@ def _compare_unit(to_unit: Callable, pixels: np.ndarray) -> None:
     images = as_array(answer, "your images", pixels.shape)
     kind = getattr(answer, "dtype", None)
     if kind is not None and "float" not in str(kind):
-        raise Wrong(f"your images are {kind}, in which nothing between 0 and 1 can be written; return float32")
+        raise Wrong(
+            f"your images are {kind}, in which nothing between 0 and 1 can be written; return float32"
+        )
     truth = pixels / 255
     low, high = images.min(), images.max()
     if np.allclose(images, truth, atol=1e-6):
         return
     if high > 2:
-        raise Wrong(f"your images run from {low:.4g} to {high:.4g}; divide by the largest value that a pixel can have")
+        raise Wrong(
+            f"your images run from {low:.4g} to {high:.4g}; divide by the largest value that a pixel can have"
+        )
     if low < -1e-6:
-        raise Wrong(f"your smallest value is {low:.3f}; leave normalisation to the classifier, whose first layer it is")
+        raise Wrong(
+            f"your smallest value is {low:.3f}; leave normalisation to the classifier, whose first layer it is"
+        )
     if np.allclose(images, pixels > 0):
         raise Wrong("everything above 0 became 1; divide, do not cut off")
     if np.allclose(images, truth, atol=1e-3) and "16" in str(kind):
@@ -41,7 +47,9 @@ def _compare_unit(to_unit: Callable, pixels: np.ndarray) -> None:
     if len(np.unique(images.round(6))) <= 2:
         raise Wrong("only 0 and 1 are left; a division of whole numbers has rounded everything else away")
     if pixels.max() == 255 and abs(high - 1) > 1e-6:
-        raise Wrong(f"a pixel of 255 became {high:.5f} and should be 1; there are 256 levels, but the largest is 255")
+        raise Wrong(
+            f"a pixel of 255 became {high:.5f} and should be 1; there are 256 levels, but the largest is 255"
+        )
     k = tuple(np.argwhere(np.abs(images - truth) > 1e-6)[0])
     raise Wrong(
         f"a pixel of {pixels[k]} became {images[k]:.4f} and should be {truth[k]:.4f}; every image is divided by the "
@@ -69,7 +77,9 @@ def check_interval(interval: Callable) -> str:
         if high > 1.5:
             raise Wrong(f"{seen}; give proportions in [0, 1], not percent or counts")
         if high - low < 1e-9:
-            raise Wrong(f"{seen}, as if {n} images made certain; that is Wald's interval, and Wilson's is another")
+            raise Wrong(
+                f"{seen}, as if {n} images made certain; that is Wald's interval, and Wilson's is another"
+            )
         if low < -1e-9 or high > 1 + 1e-9:
             raise Wrong(f"{seen}, outside [0, 1]; that is Wald's interval, and Wilson's stays inside")
         if np.allclose(limits, truth, atol=0.0051):
@@ -77,8 +87,12 @@ def check_interval(interval: Callable) -> str:
         ratio = (high - low) / (truth[1] - truth[0])
         if abs(ratio - 1) > 0.05:
             narrow = "narrow" if ratio < 1 else "wide"
-            raise Wrong(f"{seen}: {ratio:.2f} times as wide as it should be, too {narrow}; for 95%, z is 1.96")
-        raise Wrong(f"{seen}; its middle is not correct/n, but is drawn towards 1/2: look at the formula's first term")
+            raise Wrong(
+                f"{seen}: {ratio:.2f} times as wide as it should be, too {narrow}; for 95%, z is 1.96"
+            )
+        raise Wrong(
+            f"{seen}; its middle is not correct/n, but is drawn towards 1/2: look at the formula's first term"
+        )
     return "it agrees with the course's for few and many images, and stays inside [0, 1] where all or none are correct"
 
 
@@ -86,13 +100,17 @@ def _slip(limits: np.ndarray, correct: int, n: int) -> str:
     """What went wrong if the limits are Wilson's but for one factor, or for a bracket that was forgotten."""
     z, p = 1.96, correct / n
 
-    def like(middle: float = z * z / (2 * n), root: float = z * z / (4 * n * n), factors=(1, 1)) -> np.ndarray:
+    def like(
+        middle: float = z * z / (2 * n), root: float = z * z / (4 * n * n), factors=(1, 1)
+    ) -> np.ndarray:
         half = z * np.sqrt(p * (1 - p) / n + root)
         return ((p + middle) * factors[0] + half * factors[1] * np.array([-1, 1])) / (1 + z * z / n)
 
     whole = 1 + z * z / n
     slips = {"divide by 1 + z²/n": [like(factors=(whole, whole))]}
-    slips["divide the middle and the half width by 1 + z²/n"] = [like(factors=f) for f in ((1, whole), (whole, 1))]
+    slips["divide the middle and the half width by 1 + z²/n"] = [
+        like(factors=f) for f in ((1, whole), (whole, 1))
+    ]
     slips["check the brackets: 1/(1 + z²/n)"] = [like(factors=(whole**2, whole**2))]
     slips["check the brackets: z²/(2n), z²/(4n²)"] = [
         like(middle, root)
@@ -164,9 +182,16 @@ def check_card(card: object) -> str:
     if len(set(texts)) < 4:
         raise Wrong("two fields say the same; each answers a question of its own")
     knowledge = (
-        str(card["knowledge"]).strip().lower().replace("_", "-").replace("gray", "grey").replace("grey box", "grey-box")
+        str(card["knowledge"])
+        .strip()
+        .lower()
+        .replace("_", "-")
+        .replace("gray", "grey")
+        .replace("grey box", "grey-box")
     )
-    knowledge = {"white-box": "adaptive", "white box": "adaptive", "whitebox": "adaptive"}.get(knowledge, knowledge)
+    knowledge = {"white-box": "adaptive", "white box": "adaptive", "whitebox": "adaptive"}.get(
+        knowledge, knowledge
+    )
     if knowledge not in ("static", "grey-box", "adaptive"):
         raise Wrong(
             f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive (adaptive = knows all of it)"
@@ -181,5 +206,7 @@ def check_card(card: object) -> str:
         raise Wrong(f"'n' is {n:g}; it must be a whole number of mails")
     if n < 100:
         low, high = wilson(round(0.9 * n), int(n))
-        raise Wrong(f"with n = {n:.0f}, 90% has an interval of {100 * low:.0f} to {100 * high:.0f}%; take at least 100")
+        raise Wrong(
+            f"with n = {n:.0f}, 90% has an interval of {100 * low:.0f} to {100 * high:.0f}%; take at least 100"
+        )
     return f"all fields are filled in ({knowledge}, n = {n:,.0f}); now hold the card against the rubric"

@@ -39,7 +39,10 @@ def check_spread(spread: Callable) -> str:
                 (own.std(), "you divide by the number of seeds; a sample's deviation divides by one less"),
                 (own.var(ddof=1), "that is the variance; take its root"),
                 (own.var(), "that is a variance, and divided by the number of seeds"),
-                (own.std(ddof=1) / np.sqrt(seeds), "that is the standard error of the mean, not the deviation"),
+                (
+                    own.std(ddof=1) / np.sqrt(seeds),
+                    "that is the standard error of the mean, not the deviation",
+                ),
                 (np.ptp(own), "that is highest less lowest"),
                 (100 * truth[0], "give it in [0, 1], as the accuracies are"),
                 (np.median(own), "that is the median"),
@@ -75,11 +78,16 @@ def check_paired(paired: Callable) -> str:
             )
         low, high = found[1:]
         if not low < high:
-            raise Wrong(f"your interval runs from {low:.4f} to {high:.4f}; return difference, low, high in this order")
+            raise Wrong(
+                f"your interval runs from {low:.4f} to {high:.4f}; return difference, low, high in this order"
+            )
         width, alone = (high - low) / 2, [a.std(ddof=1) / np.sqrt(n) for a in (before, after)]
         if not (np.isclose(width, half, rtol=0.04) and np.isclose((high + low) / 2, truth, atol=0.1 * half)):
             hints = (
-                (1.96 * np.hypot(*alone), "that treats the two as other images; these are the same, image by image"),
+                (
+                    1.96 * np.hypot(*alone),
+                    "that treats the two as other images; these are the same, image by image",
+                ),
                 (half / 1.96, "that is one standard error; 95% are 1.96 of them"),
                 (1.96 * sum(alone), "that adds the two widths; look at each image's difference instead"),
                 (1.645 / 1.96 * half, "that is a 90% interval"),
@@ -89,7 +97,10 @@ def check_paired(paired: Callable) -> str:
                 (1.96 * each.var(ddof=1) / np.sqrt(n), "you took the variance where the deviation belongs"),
             )
             hint = hint_for(
-                width, hints, "take the mean of after - before, image by image, and 1.96 standard errors", 0.03
+                width,
+                hints,
+                "take the mean of after - before, image by image, and 1.96 standard errors",
+                0.03,
             )
             raise Wrong(f"the interval should be about ±{half:.4f} wide, and yours is ±{width:.4f}; {hint}")
     return "narrower than for two sets of images, since what is hard for one is hard for the other"
@@ -124,14 +135,20 @@ def check_survives(survives: Callable) -> str:
             (points.mean(0) > 0, "the mean may be above zero though a seed disagrees"),
             ((points > 0).mean(0) > 0.5, "a majority is not every seed"),
             ((points >= 0).all(0), "at zero the claim does not hold: neither is higher"),
-            (np.abs(np.sign(points).sum(0)) == len(points), "seeds that agree on the opposite refute the claim"),
+            (
+                np.abs(np.sign(points).sum(0)) == len(points),
+                "seeds that agree on the opposite refute the claim",
+            ),
             (points[0] > 0, "that looks at the first seed only"),
             (~truth, "that is where it does not survive"),
         )
         hint = next(
-            (text for guess, text in mistakes if np.array_equal(found.astype(bool), guess)), "every seed counts"
+            (text for guess, text in mistakes if np.array_equal(found.astype(bool), guess)),
+            "every seed counts",
         )
-        raise Wrong(f"the seeds give {_list(points[:, cell], '+.1f')}, and you say {bool(found[cell])}; {hint}")
+        raise Wrong(
+            f"the seeds give {_list(points[:, cell], '+.1f')}, and you say {bool(found[cell])}; {hint}"
+        )
     return "a claim that one seed denies is a claim about a seed"
 
 
@@ -144,7 +161,9 @@ def check_grid(grid: str) -> str:
     from ..sweeps import grid as sweep
 
     if not isinstance(grid, str):
-        raise Wrong(f"the grid's text is asked for, as it would stand in a file; yours is a {type(grid).__name__}")
+        raise Wrong(
+            f"the grid's text is asked for, as it would stand in a file; yours is a {type(grid).__name__}"
+        )
     try:
         asked = yaml.safe_load(grid)
     except yaml.YAMLError as error:
@@ -155,7 +174,9 @@ def check_grid(grid: str) -> str:
         found = sweep.checked("your grid", asked)
     except CourseError as error:
         raise Wrong(str(error)) from error
-    trained, attacked = (sorted(float(Fraction(v)) for v in getattr(found, key)) for key in ("trained_eps", "eps"))
+    trained, attacked = (
+        sorted(float(Fraction(v)) for v in getattr(found, key)) for key in ("trained_eps", "eps")
+    )
     if "paper" not in found.autoencoder:
         raise Wrong("nothing is trained without an autoencoder; the defense is what the question is about")
     if len(trained) < 2:
@@ -172,7 +193,9 @@ def check_grid(grid: str) -> str:
             f"{len(found.seed)} seed{'s' if len(found.seed) > 1 else ''} can tell little of the spread; take 3 or more"
         )
     if (jobs := len(sweep.measurements(found)) + len(sweep.trainings(found))) > LARGEST_GRID:
-        raise Wrong(f"that makes {jobs} jobs; leave out what the question does not need, down to {LARGEST_GRID}")
+        raise Wrong(
+            f"that makes {jobs} jobs; leave out what the question does not need, down to {LARGEST_GRID}"
+        )
     return f"{jobs} jobs, {len(sweep.trainings(found))} of them trainings: run them, and read what they say"
 
 

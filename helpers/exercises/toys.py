@@ -39,7 +39,9 @@ def network(sureness: float = 1.0) -> keras.Model:
         name="toy",
     )
     rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(0, 1, w.shape) / np.sqrt(max(1, np.prod(w.shape[:-1]))) for w in model.get_weights()])
+    model.set_weights(
+        [rng.normal(0, 1, w.shape) / np.sqrt(max(1, np.prod(w.shape[:-1]))) for w in model.get_weights()]
+    )
     norm, dense = model.layers[1], model.layers[-1]
     norm.set_weights([np.ones(8), np.zeros(8), rng.normal(0.3, 0.1, 8), rng.uniform(0.01, 0.05, 8)])
     logits = np.asarray(model(images(), training=False))
@@ -52,7 +54,9 @@ def network(sureness: float = 1.0) -> keras.Model:
 @cache
 def linear(sureness: float = 1.0) -> keras.Model:
     """A linear classifier, without BatchNorm: [n, 32, 32, 3] to logits [n, 10] with a deviation of 3 times sureness."""
-    model = keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)], name="toy_linear")
+    model = keras.Sequential(
+        [keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)], name="toy_linear"
+    )
     kernel = np.random.default_rng(8).normal(0, 1, (3072, 10))
     logits = images().reshape(-1, 3072) @ kernel
     scale = sureness * 3 / logits.std()

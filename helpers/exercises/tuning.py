@@ -17,10 +17,16 @@ def check_counts(counts: Callable) -> str:
     rng = np.random.default_rng(0)
     for n, sources, rows in (
         (100, 6, rng.permutation(600)[:64]),
-        (10, 6, np.array([0, 9, 10, 19, 20, 20, 39])),  # the first and last of a source, and sources without any
+        (
+            10,
+            6,
+            np.array([0, 9, 10, 19, 20, 20, 39]),
+        ),  # the first and last of a source, and sources without any
         (50, 3, rng.permutation(150)[:32]),
     ):
-        answer = as_array(ask(counts, rows, n, sources, call="counts(rows, n, sources)"), "your counts").reshape(-1)
+        answer = as_array(
+            ask(counts, rows, n, sources, call="counts(rows, n, sources)"), "your counts"
+        ).reshape(-1)
         truth = np.bincount(rows // n, minlength=sources)
         given = f"{len(rows)} samples of {sources} sources with {n} images each"
         if len(answer) != sources:
@@ -32,7 +38,9 @@ def check_counts(counts: Callable) -> str:
         if np.allclose(answer, truth / len(rows), atol=1e-6):
             raise Wrong(f"{given} gave shares that sum to 1; counts are asked for")
         if answer.sum() != len(rows):
-            raise Wrong(f"{given} gave counts that sum to {answer.sum():g}; each sample belongs to one source")
+            raise Wrong(
+                f"{given} gave counts that sum to {answer.sum():g}; each sample belongs to one source"
+            )
         raise Wrong(
             f"{given} gave {answer.astype(int).tolist()}, which should be {truth.tolist()}; the sources lie one after "
             "another, so 0 to n - 1 are the first one's: divide, and drop the rest"
@@ -55,7 +63,9 @@ def check_balance(balance: Callable) -> str:
             raise Wrong(f"three numbers are asked for, gained, forgotten and points; {len(found)} came back")
         n = len(before)
         points = 100 * (gained - lost) / n
-        seen = f"of {n} images {gained} were gained and {lost} forgotten; you say {found[0]:g} and {found[1]:g}"
+        seen = (
+            f"of {n} images {gained} were gained and {lost} forgotten; you say {found[0]:g} and {found[1]:g}"
+        )
         if (found[0], found[1]) == (lost, gained) and gained != lost:
             raise Wrong(f"{seen}; gained is what was wrong before and is right after")
         if (found[0], found[1]) == (after.sum(), before.sum()):
@@ -70,9 +80,15 @@ def check_balance(balance: Callable) -> str:
         hints = (
             (points / 100, "that is a fraction; a point is a hundredth"),
             (-points, "a gain is positive"),
-            (100 * (gained - lost) / changed if changed else None, "divide by all images, not by those that changed"),
+            (
+                100 * (gained - lost) / changed if changed else None,
+                "divide by all images, not by those that changed",
+            ),
             (gained - lost, "that is a number of images; divide by all of them"),
-            (100 * (gained - lost) / max(before.sum(), 1), "divide by all images, not by those that were right"),
+            (
+                100 * (gained - lost) / max(before.sum(), 1),
+                "divide by all images, not by those that were right",
+            ),
         )
         hint = hint_for(found[2], hints, "points are 100 times the difference of the two accuracies")
         raise Wrong(f"the balance is {points:+.2f} points, and you say {found[2]:+.4g}; {hint}")
@@ -89,7 +105,8 @@ def check_mixed_batch(mixed_batch: Callable) -> str:
     labels = np.random.default_rng(1).integers(0, 10, n)
     # Every image says by its values which source and row it is of.
     sources = [
-        np.full((n, 2, 2, 3), k / 10, np.float32) + (np.arange(n) / 5000).astype(np.float32)[:, None, None, None]
+        np.full((n, 2, 2, 3), k / 10, np.float32)
+        + (np.arange(n) / 5000).astype(np.float32)[:, None, None, None]
         for k in range(6)
     ]
     call = "mixed_batch(sources, labels, size, rng)"
@@ -100,7 +117,9 @@ def check_mixed_batch(mixed_batch: Callable) -> str:
             raise Wrong(f"a pair (images, labels) is asked for; {type(answer).__name__} came back")
         images = as_array(answer[0], "your images")
         if images.shape != (size, 2, 2, 3):
-            raise Wrong(f"a batch of {size} images should have the shape {(size, 2, 2, 3)}, but has {images.shape}")
+            raise Wrong(
+                f"a batch of {size} images should have the shape {(size, 2, 2, 3)}, but has {images.shape}"
+            )
         drawn = as_array(answer[1], "your labels", (size,))
         value = images[:, 0, 0, 0]
         which = np.floor((value + 1e-5) * 10).astype(int)
@@ -126,10 +145,14 @@ def check_mixed_batch(mixed_batch: Callable) -> str:
     if row.max() < n / 2:
         raise Wrong(f"only the first {row.max() + 1} of {n} photographs are drawn; draw from all")
     if (np.diff(which) >= 0).all():
-        raise Wrong("the batch is sorted by source; BatchNorm does not mind, but the draw was not one from all at once")
+        raise Wrong(
+            "the batch is sorted by source; BatchNorm does not mind, but the draw was not one from all at once"
+        )
     if np.array_equal(which, draw(1)[2]):
         raise Wrong("two generators gave the same batch; draw with the rng that you are given")
-    return f"a batch with {', '.join(str(c) for c in counts)} images of the six sources, each with its own label"
+    return (
+        f"a batch with {', '.join(str(c) for c in counts)} images of the six sources, each with its own label"
+    )
 
 
 # ----------------------------------------------------------------------------------------------- predict, then measure
@@ -204,7 +227,9 @@ def check_phases(phases: object) -> str:
         )
     plan = [(sorted(names), int(epochs)) for names, epochs in phases]
     if all(names == sorted(SOURCES) for names, _ in plan):
-        raise Wrong("that is the paper's own mixture; change it, and predict first what will become of each source")
+        raise Wrong(
+            "that is the paper's own mixture; change it, and predict first what will become of each source"
+        )
     left_out = [name for name in SOURCES if name not in seen]
     note = f"; left out: {', '.join(left_out)}" if left_out else ""
     return f"a schedule of {shown:g} of the 18 sources' worth of images{note}; the rubric asks what it is good for"

@@ -147,7 +147,9 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
         answer = function(*given)
     except NotImplementedError as error:
         if "symbolic" in str(error):  # TensorFlow's word for NumPy inside a graph
-            raise Wrong(f"your {name} calls NumPy inside a graph{_where(error)}; use TensorFlow's functions") from error
+            raise Wrong(
+                f"your {name} calls NumPy inside a graph{_where(error)}; use TensorFlow's functions"
+            ) from error
         raise NotDone from None
     except (NotDone, Wrong):
         raise
@@ -162,7 +164,9 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
             hint = "; something on the way has no gradient: predict and NumPy cut it, stay in TensorFlow"
         raise Wrong(f"your {name} stopped with {_in_one_line(error)}{_where(error)}{hint}") from error
     if not all(_same(a, b) for a, b in zip(arguments, given, strict=True)):
-        raise Wrong(f"your {name} changes the arrays that it is given; leave them as they are, and return new ones")
+        raise Wrong(
+            f"your {name} changes the arrays that it is given; leave them as they are, and return new ones"
+        )
     if answer is None:
         raise NotDone(f"{name} returns nothing; if it is finished, it lacks a return")
     if _is_stub(answer):
@@ -184,7 +188,9 @@ def _same(before: object, after: object) -> bool:
     if isinstance(before, np.ndarray):
         return np.array_equal(before, after)
     if isinstance(before, dict):
-        return before.keys() == after.keys() and all(_same(value, after[key]) for key, value in before.items())
+        return before.keys() == after.keys() and all(
+            _same(value, after[key]) for key, value in before.items()
+        )
     if isinstance(before, list):
         return len(before) == len(after) and all(map(_same, before, after))
     return True
@@ -195,7 +201,11 @@ def _in_one_line(error: Exception) -> str:
     if not lines:
         return type(error).__name__
     # TensorFlow puts the message of an error inside a tf.function last.
-    line = lines[-1].removeprefix(f"{type(error).__name__}: ") if lines[0].startswith("in user code") else lines[0]
+    line = (
+        lines[-1].removeprefix(f"{type(error).__name__}: ")
+        if lines[0].startswith("in user code")
+        else lines[0]
+    )
     return f"{type(error).__name__}: {line[:200]}"
 
 
@@ -277,7 +287,9 @@ def as_number(answer: object, what: str) -> float:
     return float(array.reshape(()))
 
 
-def hint_for(found: float, hints: Iterable[tuple[float | None, str]], otherwise: str, tolerance: float = 1e-3) -> str:
+def hint_for(
+    found: float, hints: Iterable[tuple[float | None, str]], otherwise: str, tolerance: float = 1e-3
+) -> str:
     """What a wrong number means: the hint whose number is nearest, if it is near.
 
     Args:

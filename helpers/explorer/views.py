@@ -32,7 +32,11 @@ THREATS = {
     "grey_box": "this network, not the autoencoder (grey-box)",
     "adaptive": "autoencoder and network (adaptive)",
 }
-SHORT = {"static": "PGD on the initial network", "grey_box": "PGD on the network", "adaptive": "PGD through both"}
+SHORT = {
+    "static": "PGD on the initial network",
+    "grey_box": "PGD on the network",
+    "adaptive": "PGD through both",
+}
 STAGES = {"initial": "initial", "fine_tuned": "fine-tuned"}
 DEFENSES = ("none", "ae")
 WITHOUT_ARTICLE = {"coins", "grass", "gravel", "stars", "text", "tissue"}
@@ -64,7 +68,12 @@ class Choice:
     defense: str = "none"
 
     def __post_init__(self):
-        for name, known in (("attack", ATTACKS), ("threat", THREATS), ("stage", STAGES), ("defense", DEFENSES)):
+        for name, known in (
+            ("attack", ATTACKS),
+            ("threat", THREATS),
+            ("stage", STAGES),
+            ("defense", DEFENSES),
+        ):
             if getattr(self, name) not in known:
                 raise CourseError(f"unknown {name} {getattr(self, name)!r}; choose one of {', '.join(known)}")
         settings.check_eps(self.eps)
@@ -191,7 +200,9 @@ def _probabilities(ask: Callable, image: np.ndarray) -> np.ndarray:
     return np.asarray(tf.nn.softmax(ask(image)))[0]
 
 
-def _attacked(networks: Networks, image: np.ndarray, label: np.ndarray, choice: Choice, seed: int) -> np.ndarray:
+def _attacked(
+    networks: Networks, image: np.ndarray, label: np.ndarray, choice: Choice, seed: int
+) -> np.ndarray:
     if choice.attack == "none":
         return image
     if choice.attack == "noise":
@@ -200,7 +211,9 @@ def _attacked(networks: Networks, image: np.ndarray, label: np.ndarray, choice: 
     target = networks.targets[stage, "ae" if choice.threat == "adaptive" else "none"]
     if choice.attack == "fgsm":
         return attacks.fgsm(target, image, label, choice.eps)
-    return attacks.pgd(target, image, label, choice.eps, step_size=choice.step_size, steps=choice.steps, seed=seed)
+    return attacks.pgd(
+        target, image, label, choice.eps, step_size=choice.step_size, steps=choice.steps, seed=seed
+    )
 
 
 def over_budgets(
@@ -249,7 +262,9 @@ def verdict(view: View) -> str:
     truth = None if view.label is None else with_article(view.classes[view.label])
     if not view.changed:
         known = {None: ".", name: ", which is right."}
-        return f"Taken for {name} ({sure})" + known.get(truth, f", but it is {truth}: wrong without any attack.")
+        return f"Taken for {name} ({sure})" + known.get(
+            truth, f", but it is {truth}: wrong without any attack."
+        )
     if now == then:
         known = {None: ".", name: ", which is right."}
         return f"Still taken for {name} ({sure}; {once} before)" + known.get(truth, f", but it is {truth}.")
@@ -264,7 +279,9 @@ def finding(views: Mapping[tuple[str, float], View]) -> str:
     parts = []
     for threat in dict.fromkeys(threat for threat, _ in views):
         wrong = [eps for (other, eps), view in views.items() if other == threat and not is_right(view)]
-        parts.append(f"{SHORT[threat]}: " + (f"wrong from {255 * min(wrong):.3g}/255" if wrong else "right throughout"))
+        parts.append(
+            f"{SHORT[threat]}: " + (f"wrong from {255 * min(wrong):.3g}/255" if wrong else "right throughout")
+        )
     return "; ".join(parts)
 
 
@@ -318,14 +335,20 @@ def read_image(content: bytes) -> np.ndarray:
                 image.load()
                 image = ImageOps.exif_transpose(image)
     except Image.UnidentifiedImageError:
-        raise CourseError(f"this file is no image of a kind that is read here ({', '.join(FORMATS)})") from None
+        raise CourseError(
+            f"this file is no image of a kind that is read here ({', '.join(FORMATS)})"
+        ) from None
     except Image.DecompressionBombError:
         raise CourseError(f"this image has too many pixels; at most {LARGEST:,} are read") from None
     except Exception as error:  # a damaged file can break a decoder in any way
-        raise CourseError("this image file is damaged or cut off; open it elsewhere and save it anew") from error
+        raise CourseError(
+            "this image file is damaged or cut off; open it elsewhere and save it anew"
+        ) from error
     if pixels > LARGEST:
         raise CourseError(f"this image has {pixels:,} pixels; at most {LARGEST:,} are read")
-    return np.asarray(ImageOps.fit(_rgb(image), (32, 32), Image.Resampling.LANCZOS), np.float32) / np.float32(255)
+    return np.asarray(ImageOps.fit(_rgb(image), (32, 32), Image.Resampling.LANCZOS), np.float32) / np.float32(
+        255
+    )
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -26,7 +26,9 @@ from .views import ATTACKS, STAGES, THREATS, Choice, Networks, View, percent, wi
 BLUE, VERMILLION, GREY = (matplotlib.colors.to_hex(plots.PALETTE[k]) for k in (0, 3, 7))
 LARGEST_EPS, LARGEST_STEPS = 32, 50
 ANY = -1  # class; None would leave the control empty
-ELSEWHERE = "The explorer appears here while the notebook runs (make lab). The pictures below show what it does."
+ELSEWHERE = (
+    "The explorer appears here while the notebook runs (make lab). The pictures below show what it does."
+)
 
 STYLE = f"""<style>
 .explorer {{ line-height: 1.35; font-size: 14px; max-width: 62em; color: var(--jp-content-font-color1, inherit); }}
@@ -82,14 +84,22 @@ def _pictures(view: View) -> str:
     note = f"grey: no change; largest {largest:.3g}/255" if view.changed else "no change"
     return (
         _picture("original", view.original, "original", truth, f"The original image: {truth}.")
-        + _picture("perturbation", magnified, f"perturbation{scale}", note, f"What the attack changed{scale}; {note}.")
+        + _picture(
+            "perturbation",
+            magnified,
+            f"perturbation{scale}",
+            note,
+            f"What the attack changed{scale}; {note}.",
+        )
         + _picture("attacked", view.attacked, "attacked", "original + perturbation", "The attacked image.")
         + _picture(
             "reconstructed" if used else "reconstructed unused",
-            view.reconstructed, "reconstructed", "what the network sees" if used else "not used: autoencoder off",
+            view.reconstructed,
+            "reconstructed",
+            "what the network sees" if used else "not used: autoencoder off",
             "What the autoencoder makes of the attacked image.",
         )
-    )  # fmt: skip
+    )
 
 
 def _times(factor: float) -> str:
@@ -118,7 +128,9 @@ def _bars(view: View) -> str:
         f"<td>{_bar(view.before[k], BLUE)}{_bar(view.after[k], after)}</td></tr>"
         for k, name in enumerate(view.classes)
     )
-    system = f"{STAGES[view.choice.stage]} network, autoencoder {'on' if view.choice.defense == 'ae' else 'off'}"
+    system = (
+        f"{STAGES[view.choice.stage]} network, autoencoder {'on' if view.choice.defense == 'ae' else 'off'}"
+    )
     heads = "".join(
         f'<th scope="col" class="number"><span class="swatch" style="background:{color}"></span> {name}</th>'
         for name, color in (("before", BLUE), ("after", after))
@@ -189,7 +201,9 @@ def grid(views: Mapping[tuple[str, float], View], number: int) -> Figure:
         titles[behind] = [_answer(view) for view in chosen]
     figure = plots.gallery(rows, titles)
     label = with_article(next(iter(views.values())).classes[next(iter(views.values())).label])
-    figure.suptitle(f"Test image {number}, {label}. {explorer.finding(views)}", x=0.01, ha="left", fontsize=12)
+    figure.suptitle(
+        f"Test image {number}, {label}. {explorer.finding(views)}", x=0.01, ha="left", fontsize=12
+    )
     return figure
 
 
@@ -233,24 +247,37 @@ class Panel:
         there = set(networks.images.labels)
         kinds = [("any class", ANY), *((name, k) for k, name in enumerate(networks.classes) if k in there)]
         self.kind = widgets.Dropdown(options=kinds, description="Test images", **both)
-        self.number = widgets.BoundedIntText(number, min=0, max=len(networks.images) - 1, description="Number", **both)
+        self.number = widgets.BoundedIntText(
+            number, min=0, max=len(networks.images) - 1, description="Number", **both
+        )
         self.upload = widgets.FileUpload(
             accept="image/*",
             description="or upload an image",
             layout=widgets.Layout(width="14em", margin="2px 2px 2px 7em"),
         )
         self.attack = widgets.Dropdown(
-            options=[(title, key) for key, title in ATTACKS.items()], value=choice.attack, description="Attack", **both
+            options=[(title, key) for key, title in ATTACKS.items()],
+            value=choice.attack,
+            description="Attack",
+            **both,
         )
         self.threat = widgets.Dropdown(
             options=[(title, key) for key, title in THREATS.items()],
-            value=choice.threat, description="It knows", style=both["style"], layout=widgets.Layout(width="27em"),
-        )  # fmt: skip
+            value=choice.threat,
+            description="It knows",
+            style=both["style"],
+            layout=widgets.Layout(width="27em"),
+        )
         level = round(255 * choice.eps)
-        self.eps = widgets.IntSlider(level, min=0, max=max(LARGEST_EPS, level), description="eps, of 255", **both)
+        self.eps = widgets.IntSlider(
+            level, min=0, max=max(LARGEST_EPS, level), description="eps, of 255", **both
+        )
         self.steps = widgets.IntSlider(choice.steps, min=1, max=LARGEST_STEPS, description="Steps", **both)
         self.stage = widgets.Dropdown(
-            options=[(title, key) for key, title in STAGES.items()], value=choice.stage, description="Network", **both
+            options=[(title, key) for key, title in STAGES.items()],
+            value=choice.stage,
+            description="Network",
+            **both,
         )
         self.defense = widgets.Checkbox(
             choice.defense == "ae", description="autoencoder before it", indent=True, **both
@@ -274,9 +301,13 @@ class Panel:
     def choice(self) -> Choice:
         """What the controls say."""
         return Choice(
-            self.attack.value, self.threat.value, self.eps.value / 255, self.steps.value, self.stage.value,
+            self.attack.value,
+            self.threat.value,
+            self.eps.value / 255,
+            self.steps.value,
+            self.stage.value,
             "ae" if self.defense.value else "none",
-        )  # fmt: skip
+        )
 
     @property
     def image(self) -> tuple[np.ndarray, int | None]:

@@ -76,7 +76,9 @@ def bench(
 # ---------------------------------------------------------------------------------------------------------- attacks
 
 
-def _gradients_and_attacks(classifier: keras.Model, images: np.ndarray, labels: np.ndarray, rounds: int) -> dict:
+def _gradients_and_attacks(
+    classifier: keras.Model, images: np.ndarray, labels: np.ndarray, rounds: int
+) -> dict:
     """Input gradients a second of four graphs, and PGD-10's images a second of all contenders."""
     x, y = tf.constant(images), tf.constant(labels)
     gradients = {
@@ -148,9 +150,18 @@ def _cleverhans(classifier: keras.Model, images: np.ndarray, labels: np.ndarray)
         return classifier(x, training=False)
 
     return lambda: projected_gradient_descent(
-        model, tf.constant(images), EPS, STEP_SIZE, STEPS, np.inf, clip_min=0.0, clip_max=1.0, y=labels,
-        rand_init=False, sanity_checks=False,
-    ).numpy()  # fmt: skip
+        model,
+        tf.constant(images),
+        EPS,
+        STEP_SIZE,
+        STEPS,
+        np.inf,
+        clip_min=0.0,
+        clip_max=1.0,
+        y=labels,
+        rand_init=False,
+        sanity_checks=False,
+    ).numpy()
 
 
 def _art(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) -> Contender:
@@ -161,7 +172,13 @@ def _art(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) -> Con
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     wrapped = TensorFlowV2Classifier(classifier, 10, images.shape[1:], loss_object=loss, clip_values=(0, 1))
     attack = ProjectedGradientDescentTensorFlowV2(
-        wrapped, eps=EPS, eps_step=STEP_SIZE, max_iter=STEPS, num_random_init=0, batch_size=len(images), verbose=False
+        wrapped,
+        eps=EPS,
+        eps_step=STEP_SIZE,
+        max_iter=STEPS,
+        num_random_init=0,
+        batch_size=len(images),
+        verbose=False,
     )
     return lambda: attack.generate(images, labels)
 
@@ -201,7 +218,9 @@ class _needed:
 
     def __exit__(self, kind, error, _) -> None:
         if isinstance(error, ImportError):
-            raise CourseError(f"{self._name} is not installed; 'make bench' installs what it compares with") from error
+            raise CourseError(
+                f"{self._name} is not installed; 'make bench' installs what it compares with"
+            ) from error
 
 
 def _bfloat16(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) -> dict:
@@ -271,7 +290,10 @@ def _loop_against_step(step, samples: training.Samples, size: int, rounds: int, 
 
     speeds = _alternate({"bare step": bare, "loop": loop}, steps, rounds)
     share = float(np.median(speeds["loop"]) / np.median(speeds["bare step"]))
-    return {name: _summary(speed) for name, speed in speeds.items()} | {"batch": size, "loop_against_step": share}
+    return {name: _summary(speed) for name, speed in speeds.items()} | {
+        "batch": size,
+        "loop_against_step": share,
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------ timing
@@ -324,10 +346,14 @@ def markdown(results: dict) -> str:
     ]
     for name, speed in results["attacks"].items():
         ratio = ours / speed["median_per_second"]
-        lines.append(f"| {name} | {speed['median_per_second']:.1f} | {ratio:.2f}x | {results['peak_mib'][name]:,} |")
+        lines.append(
+            f"| {name} | {speed['median_per_second']:.1f} | {ratio:.2f}x | {results['peak_mib'][name]:,} |"
+        )
     lines += ["", "| input gradients | images/s | against the tf2cv graph |", "|---|---|---|"]
     for name, speed in results["gradients"].items():
-        lines.append(f"| {name} | {speed['median_per_second']:.0f} | {speed['median_per_second'] / limit:.2f}x |")
+        lines.append(
+            f"| {name} | {speed['median_per_second']:.0f} | {speed['median_per_second'] / limit:.2f}x |"
+        )
     exact, rounded = (100 * results["bfloat16"][p]["accuracy"] for p in ("float32", "mixed_bfloat16"))
     tuning = results["training"]["fine-tuning"]
     lines += [
@@ -348,11 +374,15 @@ def table(results: dict) -> str:
     ours = results["attacks"]["the course"]["median_per_second"]
     lines = [f"{'input gradients':34} {'images/s':>9}  {'against the tf2cv graph':>23}"]
     for name, speed in results["gradients"].items():
-        lines.append(f"{name:34} {speed['median_per_second']:9.0f}  {speed['median_per_second'] / limit:22.2f}x")
+        lines.append(
+            f"{name:34} {speed['median_per_second']:9.0f}  {speed['median_per_second'] / limit:22.2f}x"
+        )
     lines.append(f"\n{'PGD-10':34} {'images/s':>9}  {'the course against it':>23}  {'MiB':>6}")
     for name, speed in results["attacks"].items():
         ratio = ours / speed["median_per_second"]
-        lines.append(f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {results['peak_mib'][name]:6,}")
+        lines.append(
+            f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {results['peak_mib'][name]:6,}"
+        )
     share = results["attacks"]["the course"]["gradients_against_tf2cv"]
     lines.append(f"\nPGD-10's gradients against the tf2cv graph's raw gradients: {share:.2f}x")
     for name, scores in results["bfloat16"].items():

@@ -43,7 +43,9 @@ def generate() -> dict[str, bytes]:
         CourseError: there are no solutions, or one of them is not of the form that the module's docstring describes.
     """
     if not (found := solutions()):
-        raise CourseError("notebooks/solutions/ holds no notebooks; restore it (git checkout notebooks/solutions)")
+        raise CourseError(
+            "notebooks/solutions/ holds no notebooks; restore it (git checkout notebooks/solutions)"
+        )
     return {path.name: student_version(_read(path), path.name) for path in found}
 
 

@@ -53,10 +53,14 @@ def record(folder: Path) -> None:
         raise CourseError(f"there is no report in {folder.name}/; make one first (make report)")
     info = json.loads((folder / "run.json").read_text())
     if failed := [run["notebook"] for run in info["notebooks"] if run["error"]]:
-        raise CourseError(f"{', '.join(failed)} failed in that report; mend it and run it again before recording")
+        raise CourseError(
+            f"{', '.join(failed)} failed in that report; mend it and run it again before recording"
+        )
     found = json.loads((folder / "results.json").read_text())
     if found["parameters"]["weights"] != "course":
-        raise CourseError("the report is of other weights than the course's; only results of those are recorded")
+        raise CourseError(
+            "the report is of other weights than the course's; only results of those are recorded"
+        )
     run = pipeline.start(**found["parameters"], networks=info.get("networks", "trained"))
     if run.data.sha256 != found["data"]["sha256"]:
         raise CourseError(
@@ -73,7 +77,10 @@ def record(folder: Path) -> None:
                 "parameters is recorded; record a whole one first (make report or make full, make record), or, if "
                 f"nothing of {model} is recorded, begin with {BEGINS_WITH} (--only {BEGINS_WITH[:2]})"
             )
-        info, results = with_part(json.loads((into / "run.json").read_text()), info), with_records(before, found)
+        info, results = (
+            with_part(json.loads((into / "run.json").read_text()), info),
+            with_records(before, found),
+        )
         answers = None
     else:
         answers, results = pipeline.answers(run), merged(before, found)
@@ -93,7 +100,9 @@ def record(folder: Path) -> None:
 
 def readme(results: dict) -> str:
     """The results section of the README, as Markdown, from the recorded results (tables.recorded_results)."""
-    return "\n\n".join(part for part in (tables.readme_table(results), baselines.readme_table(results)) if part)
+    return "\n\n".join(
+        part for part in (tables.readme_table(results), baselines.readme_table(results)) if part
+    )
 
 
 def merged(results: dict, found: dict) -> dict:
@@ -130,7 +139,12 @@ def with_part(info: dict, part: dict) -> dict:
     parts = [p for p in info.get("parts", []) if p["only"] != part["only"]]
     about = {key: part[key] for key in ("only", "started", "minutes", "resumed", "weights", "environment")}
     begun = {"only": sorted({*info["only"], *part["only"]})} if info.get("only") else {}
-    return {**info, **begun, "notebooks": [notebooks[name] for name in sorted(notebooks)], "parts": [*parts, about]}
+    return {
+        **info,
+        **begun,
+        "notebooks": [notebooks[name] for name in sorted(notebooks)],
+        "parts": [*parts, about],
+    }
 
 
 def _same_run(recorded: dict | None, found: dict) -> bool:
@@ -168,7 +182,9 @@ def _as_committed(source: Path, executed: nbformat.NotebookNode) -> nbformat.Not
             if output.output_type == "execute_result":
                 output.execution_count = count
             data = output.get("data", {})
-            if data.pop(settings.WIDGET_MIME, None):  # needs a kernel; what stands in for it needs a page, not GitHub
+            if data.pop(
+                settings.WIDGET_MIME, None
+            ):  # needs a kernel; what stands in for it needs a page, not GitHub
                 data.pop("text/html", None)
     return notebook
 
@@ -224,7 +240,9 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
     """
     results = tables.recorded_results()
     if model not in results["runs"]:
-        raise CourseError(f"no run of {model} is recorded; recorded are: {', '.join(results['runs']) or 'none'}")
+        raise CourseError(
+            f"no run of {model} is recorded; recorded are: {', '.join(results['runs']) or 'none'}"
+        )
     about = results["runs"][model]
     records = _by_cell([r for r in results["records"] if r["model"] == model], about["parameters"]["eps"])
     with np.load(settings.FIGURES / model / "answers.npz") as stored:
@@ -233,19 +251,28 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
         if cell not in records:
             raise CourseError(f"figures/results.json lacks the record {cell} of {model}; record the run anew")
     run = pipeline.start(**about["parameters"], networks="shipped")
-    if any(run.data.provenance[key] != about["data"][key] for key in ("dataset", "train", "validation", "test")):
+    if any(
+        run.data.provenance[key] != about["data"][key] for key in ("dataset", "train", "validation", "test")
+    ):
         raise CourseError(f"these are other images ({run.data.name}) than those that {model} was recorded on")
     if run.data.sha256 != about["data"]["sha256"]:
         # The same images come as several files: the archive, unpacked batches, archives that others made from pictures.
-        settings.note(f"{model} was recorded on another copy of {run.data.name}; some answers may differ for that")
-    smaller = replace(run.profile, n_test=min(images, run.profile.n_test), n_sweep=min(images, run.profile.n_sweep))
+        settings.note(
+            f"{model} was recorded on another copy of {run.data.name}; some answers may differ for that"
+        )
+    smaller = replace(
+        run.profile, n_test=min(images, run.profile.n_test), n_sweep=min(images, run.profile.n_sweep)
+    )
     with _fresh_store():
         small = replace(run, profile=smaller)
         now = {a.cell: a.correct for a in pipeline.static_answers(small) + pipeline.aware_answers(small)}
     others = [r for r in results["records"] if r["model"] == model and r not in records.values()]
     return [
         *(_agrees_with_itself(r) for r in others),
-        *(_as_its_card(name, lambda name=name: robust_models.network(run, name)[2]) for name in _hardened_in(others)),
+        *(
+            _as_its_card(name, lambda name=name: robust_models.network(run, name)[2])
+            for name in _hardened_in(others)
+        ),
         *(_as_its_card(name, lambda name=name: search.card(run, name)) for name in _searched_in(others)),
         *(_counted(cell, records[cell], correct) for cell, correct in answers.items()),
         *(_repeated(cell, correct[: len(now[cell])], now[cell]) for cell, correct in answers.items()),
@@ -269,7 +296,9 @@ def _hardened_in(records: list[dict]) -> list[str]:
 
 def _searched_in(records: list[dict]) -> list[str]:
     """The trained autoencoders of the search that records are of."""
-    named = {record["defense"].removeprefix("ae:") for record in records if record["defense"].startswith("ae:")}
+    named = {
+        record["defense"].removeprefix("ae:") for record in records if record["defense"].startswith("ae:")
+    }
     return [name for name in ARCHITECTURES if name in named and ARCHITECTURES[name].trained]
 
 
@@ -285,7 +314,9 @@ def _as_its_card(name: str, read: Callable[[], dict]) -> Finding:
 def _counted(cell: str, record: dict, correct: np.ndarray) -> Finding:
     expected = evaluation.proportion(correct)
     holds = all(record[name] == value for name, value in expected.items())
-    return Finding(f"{cell}: number", f"{100 * record['accuracy']:.2f}%", f"{100 * expected['accuracy']:.2f}%", holds)
+    return Finding(
+        f"{cell}: number", f"{100 * record['accuracy']:.2f}%", f"{100 * expected['accuracy']:.2f}%", holds
+    )
 
 
 def _repeated(cell: str, recorded: np.ndarray, now: np.ndarray) -> Finding:

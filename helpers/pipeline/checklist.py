@@ -12,7 +12,9 @@ from ..evaluation import checklist
 from .steps import Run, checksum, inputs
 
 
-def run_checklist(run: Run, model: keras.Model, attacked: str | None = None, transfer: str | None = None) -> pd.DataFrame:
+def run_checklist(
+    run: Run, model: keras.Model, attacked: str | None = None, transfer: str | None = None
+) -> pd.DataFrame:
     """sanity on the first test images of a run (n_checklist of its profile), kept in the store.
 
     Args:
@@ -37,6 +39,8 @@ def run_checklist(run: Run, model: keras.Model, attacked: str | None = None, tra
     def check() -> list[dict]:
         arrays = {name: inputs(run, "test", kind)[:n] for name, kind in given.items() if kind}
         quick = run.profile.name != "full"
-        return checklist.check_evaluation(model, images, labels, run.eps, seed=run.seed, quick=quick, **arrays).to_dict("records")
+        return checklist.check_evaluation(
+            model, images, labels, run.eps, seed=run.seed, quick=quick, **arrays
+        ).to_dict("records")
 
     return pd.DataFrame(artifacts.make_json("sanity", config, check))

@@ -124,7 +124,9 @@ def start(
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     data = datasets.load(dataset)
-    run = Run(data, classifiers.load(model, data, weights), model, chosen, int(seed), float(eps), weights, networks)
+    run = Run(
+        data, classifiers.load(model, data, weights), model, chosen, int(seed), float(eps), weights, networks
+    )
     if networks == "auto":
         run = replace(run, networks="shipped" if _ships_for(run) else "trained")
     return run
@@ -157,7 +159,9 @@ def _ships(run: Run, part: str) -> bool:
             if part != "ae" and "phases" in card:
                 ours["phases"] = json.loads(json.dumps(phases_of(run)))
         if part != "ae" and "autoencoder_weights_sha256" in card:
-            ours["autoencoder_weights_sha256"] = json.loads(card_file(run, "ae").read_text())["weights_sha256"]
+            ours["autoencoder_weights_sha256"] = json.loads(card_file(run, "ae").read_text())[
+                "weights_sha256"
+            ]
     except FileNotFoundError:
         return False
     return all(card[key] == value for key, value in ours.items()) and abs(card["eps"] - run.eps) < 1e-9
@@ -233,20 +237,32 @@ def for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
 
     Not ``normalised`` it is another function: the network as if its normalisation were not there.
     """
-    statistics = [(x.mean.tobytes(), x.std.tobytes()) for x in model.submodules if isinstance(x, classifiers.Normalize)]
+    statistics = [
+        (x.mean.tobytes(), x.std.tobytes()) for x in model.submodules if isinstance(x, classifiers.Normalize)
+    ]
     key = checksum(model), *statistics, normalised
     if key not in _FOLDED:
-        _FOLDED[key] = fused.fuse(model if normalised else classifiers.renormalised(model, [0.0] * 3, [1.0] * 3))
+        _FOLDED[key] = fused.fuse(
+            model if normalised else classifiers.renormalised(model, [0.0] * 3, [1.0] * 3)
+        )
     return _FOLDED[key]
 
 
 def attack(
-    model, images: np.ndarray, labels: np.ndarray, kind: str, eps: float, seed: int = 0, loss: str = "cross_entropy"
+    model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    kind: str,
+    eps: float,
+    seed: int = 0,
+    loss: str = "cross_entropy",
 ) -> np.ndarray:
     """The paper's FGSM or PGD (step_size_for) on any model; float32 images in, float32 images out."""
     if kind == "fgsm":
         return attacks.fgsm(model, images, labels, eps, loss=loss)
-    return attacks.pgd(model, images, labels, eps, step_size=step_size_for(eps), steps=STEPS, seed=seed, loss=loss)
+    return attacks.pgd(
+        model, images, labels, eps, step_size=step_size_for(eps), steps=STEPS, seed=seed, loss=loss
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ autoencoder
@@ -255,7 +271,9 @@ def attack(
 def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
     """The paper's autoencoder, trained to turn FGSM and PGD images back into the originals; and its history."""
     if is_taken(run, "ae"):
-        return _shipped(run, "ae", ae_module.build_autoencoder, lambda model, file: model.load_weights(str(file)))
+        return _shipped(
+            run, "ae", ae_module.build_autoencoder, lambda model, file: model.load_weights(str(file))
+        )
     profile = run.profile
     config = {
         **run.config(ae_module, training),
@@ -439,7 +457,11 @@ class _BestOnTest:
             name: float(evaluation.is_correct(self._model, source(self._run, "test", name), labels).mean())
             for name in phases_of(self._run)[0][0]
         }
-        best = training.load_with_history(None, self._file)[0] if self._file.is_file() else dict.fromkeys(scores, 0.0)
+        best = (
+            training.load_with_history(None, self._file)[0]
+            if self._file.is_file()
+            else dict.fromkeys(scores, 0.0)
+        )
         if any(scores[name] > best[name] for name in scores):
             highest = {name: max(scores[name], best[name]) for name in scores}
             beside = self._file.with_name("kept.part.npz")  # a run that is killed here leaves the file before
@@ -581,9 +603,17 @@ def attacked_record(run: Run, assessed, target, kind: str, eps: float, **options
 
 
 def attacked_answers(
-    run: Run, assessed, target, kind: str, eps: float, *, stage: str, defense: str, threat: str,
+    run: Run,
+    assessed,
+    target,
+    kind: str,
+    eps: float,
+    *,
+    stage: str,
+    defense: str,
+    threat: str,
     steps: int = STEPS,
-) -> Answers:  # fmt: skip
+) -> Answers:
     """Attack ``target`` on the first n_sweep test images and assess ``assessed`` on the result.
 
     Args:
@@ -615,7 +645,13 @@ def attacked_images(run: Run, target, kind: str, eps: float, *, steps: int = STE
             images = attacks.fgsm(for_attack(target), images, labels, eps)
         elif kind == "pgd":
             images = attacks.pgd(
-                for_attack(target), images, labels, eps, step_size=step_size_for(eps), steps=steps, seed=run.seed
+                for_attack(target),
+                images,
+                labels,
+                eps,
+                step_size=step_size_for(eps),
+                steps=steps,
+                seed=run.seed,
             )
         out[:] = storage.to_uint16(images)
 
@@ -650,18 +686,25 @@ def accuracy_against_eps(run: Run, budgets: Sequence[float]) -> list[dict]:
         )
         for eps in budgets
         for kind in ("noise", "fgsm", "pgd")
-    ]  # fmt: skip
+    ]
 
 
 def accuracy_against_steps(run: Run, counts: Sequence[int]) -> list[dict]:
     """The initial classifier's accuracy under PGD of several lengths, at the run's budget (step_size_for)."""
     return [
         attacked_record(
-            run, run.classifier, run.classifier, "pgd", run.eps, stage="initial", defense="none", threat="grey_box",
+            run,
+            run.classifier,
+            run.classifier,
+            "pgd",
+            run.eps,
+            stage="initial",
+            defense="none",
+            threat="grey_box",
             steps=steps,
         )
         for steps in counts
-    ]  # fmt: skip
+    ]
 
 
 def correct(run: Run, classifier: keras.Model, split: str, name: str) -> np.ndarray:
@@ -705,7 +748,8 @@ def parts_of(run: Run) -> dict[str, Callable[[], tuple[keras.Model, list[dict]]]
     """What a run trains, in order, by the name under which the course ships it; each is made when it is called."""
     phases = phases_of(run)
     later = {
-        _part_after(run, phase): partial(_after_phase, run, phases, phase, True) for phase in range(1, len(phases) + 1)
+        _part_after(run, phase): partial(_after_phase, run, phases, phase, True)
+        for phase in range(1, len(phases) + 1)
     }
     return {"ae": partial(autoencoder, run), **later}
 
@@ -725,7 +769,12 @@ def ship(run: Run, parts: Sequence[str] = PARTS) -> None:
     Args:
         parts: which (parts_of); what is not trained yet is trained, and what comes from weights/ stays as it is.
     """
-    config = {"profile": run.profile.name, "seed": run.seed, "eps": run.eps, "protocol": run.protocol.changes()}
+    config = {
+        "profile": run.profile.name,
+        "seed": run.seed,
+        "eps": run.eps,
+        "protocol": run.protocol.changes(),
+    }
     for part in (part for part in parts if not is_taken(run, part)):
         model, history = parts_of(run)[part]()
         file = classifiers.shipped(run.data.name, f"{run.model}_{part}")

@@ -60,7 +60,11 @@ def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = Non
     averaging = {**training.AVERAGING_RECIPE, **changes}
     if begins:
         config["begins_with"] = begins
-        shorter = "" if found else f"; {entry.begins_with.epochs} epochs would do after: {entry.begins_with.install}"
+        shorter = (
+            ""
+            if found
+            else f"; {entry.begins_with.epochs} epochs would do after: {entry.begins_with.install}"
+        )
         settings.note(f"{entry.title} begins with {begins}, {config['epochs']} epochs{shorter}")
 
     keras.utils.set_random_seed(seed)
@@ -145,7 +149,9 @@ class _Trainer:
             keras.utils.set_random_seed(seed)
             copy = classifiers.clone(self.classifier, self.precision)
             samples = training.Samples([self.data.train.pixels], self.data.train.labels)
-            trained, history = part(copy, samples, config, seed=seed, folder=artifacts.checkpoints(kind, config))
+            trained, history = part(
+                copy, samples, config, seed=seed, folder=artifacts.checkpoints(kind, config)
+            )
             training.save_with_history(trained, history, path)
 
         return training.load_with_history(self.classifier, artifacts.make(kind, config, ".npz", train))
@@ -159,7 +165,9 @@ class _Trainer:
     def _average(self, copy: keras.Model, samples: training.Samples, config: dict, **where):
         average = classifiers.clone(copy)
         recipe, on_epoch_end = config["averaging"], self._validation(average)
-        return average, training.average_weights(copy, average, samples, recipe=recipe, on_epoch_end=on_epoch_end, **where)
+        return average, training.average_weights(
+            copy, average, samples, recipe=recipe, on_epoch_end=on_epoch_end, **where
+        )
 
     def _validation(self, network: keras.Model) -> Callable[[], dict[str, float]]:
         images, labels = self.data.validation.take()

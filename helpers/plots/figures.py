@@ -38,7 +38,9 @@ def show(figure: Figure, alt: str, name: str, mark: str = "") -> None:
     from IPython.display import display
 
     data = base64.b64encode(png(figure, mark)).decode()
-    display({"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt, "name": name}}, raw=True)
+    display(
+        {"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt, "name": name}}, raw=True
+    )
 
 
 def png(figure: Figure, mark: str = "") -> bytes:
@@ -65,9 +67,11 @@ def say(text: str) -> None:
 
 
 def gallery(
-    rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None = None,
-    wrong: dict[str, Sequence[bool]] | None = None, size: float = 1.15,
-) -> Figure:  # fmt: skip
+    rows: dict[str, np.ndarray],
+    titles: dict[str, Sequence[str]] | None = None,
+    wrong: dict[str, Sequence[bool]] | None = None,
+    size: float = 1.15,
+) -> Figure:
     """Rows of images under each other.
 
     Args:
@@ -102,7 +106,9 @@ def accuracy_curve(records: list[dict], x: str, xlabel: str, title: str, scale: 
     for kind in dict.fromkeys(r["input"] for r in records):
         points = sorted((r for r in records if r["input"] == kind), key=lambda r: r[x])
         xs = [scale * r[x] for r in points]
-        accuracy, low, high = (np.array([100 * r[k] for r in points]) for k in ("accuracy", "ci_low", "ci_high"))
+        accuracy, low, high = (
+            np.array([100 * r[k] for r in points]) for k in ("accuracy", "ci_low", "ci_high")
+        )
         axis.plot(xs, accuracy, marker=MARKERS[kind], color=COLORS[kind], label=INPUT_TITLES[kind])
         axis.fill_between(xs, low, high, color=COLORS[kind], alpha=0.2, linewidth=0)
     axis.xaxis.get_major_locator().set_params(integer=True)
@@ -117,15 +123,26 @@ def _guessing(axis) -> None:
     """The accuracy of one class in ten, named outside the axes, where no point lies."""
     axis.axhline(10, color="#666666", linestyle=":", linewidth=1)
     axis.annotate(
-        "guessing", (1, 10), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
-        fontsize=9, color="#666666",
-    )  # fmt: skip
+        "guessing",
+        (1, 10),
+        (4, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        fontsize=9,
+        color="#666666",
+    )
 
 
 def training_curve(
-    history: list[dict], series: dict[str, str], ylabel: str, title: str, log: bool = False,
-    marks: dict[float, str] | None = None, level: tuple[float, str] | None = None,
-) -> Figure:  # fmt: skip
+    history: list[dict],
+    series: dict[str, str],
+    ylabel: str,
+    title: str,
+    log: bool = False,
+    marks: dict[float, str] | None = None,
+    level: tuple[float, str] | None = None,
+) -> Figure:
     """Numbers of a training history against epochs.
 
     Args:
@@ -139,7 +156,11 @@ def training_curve(
     drawn = {key: label for key, label in series.items() if key in history[0]}
     for (key, label), style in zip(drawn.items(), styles, strict=False):
         axis.plot(
-            epochs, [h[key] for h in history], linestyle=style, label=label, marker="." if len(epochs) < 8 else ""
+            epochs,
+            [h[key] for h in history],
+            linestyle=style,
+            label=label,
+            marker="." if len(epochs) < 8 else "",
         )
     axis.set(xlabel="epoch", ylabel=ylabel, title=title)
     axis.xaxis.get_major_locator().set_params(integer=True)
@@ -148,9 +169,15 @@ def training_curve(
     for epoch, text in (marks or {}).items():
         axis.axvline(epoch, color="#666666", linestyle=":", linewidth=1)
         axis.annotate(
-            text, (epoch, 0), (4, 4), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9,
-            color="#666666", rotation=90 if len(marks) > 1 else 0,  # side by side there is no room for several
-        )  # fmt: skip
+            text,
+            (epoch, 0),
+            (4, 4),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=9,
+            color="#666666",
+            rotation=90 if len(marks) > 1 else 0,  # side by side there is no room for several
+        )
     if level:
         axis.axhline(level[0], color="#666666", linestyle=":", label=level[1])
     figure.legend(loc="outside right center")
@@ -171,9 +198,14 @@ def results_figure(records: list[dict], model: str, title: str, comparable: bool
             pair = [ours[kind, stage, defense] for defense in ("none", "ae")]
             values = [100 * r["accuracy"] for r in pair]
             axis.annotate(
-                "", (values[1], y), (values[0], y), arrowprops={"arrowstyle": "-|>", "color": "#888888", "lw": 1.5}
+                "",
+                (values[1], y),
+                (values[0], y),
+                arrowprops={"arrowstyle": "-|>", "color": "#888888", "lw": 1.5},
             )
-            for r, value, defense, color in zip(pair, values, ("none", "ae"), (PALETTE[3], PALETTE[0]), strict=True):
+            for r, value, defense, color in zip(
+                pair, values, ("none", "ae"), (PALETTE[3], PALETTE[0]), strict=True
+            ):
                 error = [[max(0, value - 100 * r["ci_low"])], [max(0, 100 * r["ci_high"] - value)]]
                 label = DEFENSE_TITLES[defense] if y == 0 else None
                 marker = "s" if defense == "none" else "o"
@@ -181,9 +213,19 @@ def results_figure(records: list[dict], model: str, title: str, comparable: bool
                 if not comparable or model not in PAPER:
                     continue
                 paper = PAPER[model][kind, stage, defense]
-                axis.plot(paper, y - 0.28, marker=marker, mfc="white", mec=color, linestyle="", markersize=6,
-                    label=f"paper, {DEFENSE_TITLES[defense]}" if y == 0 else None)  # fmt: skip
-        axis.set(xlim=(-3, 103), ylim=(-0.6, 2.5), xlabel="accuracy (%)", title=f"{STAGE_TITLES[stage]} classifier")
+                axis.plot(
+                    paper,
+                    y - 0.28,
+                    marker=marker,
+                    mfc="white",
+                    mec=color,
+                    linestyle="",
+                    markersize=6,
+                    label=f"paper, {DEFENSE_TITLES[defense]}" if y == 0 else None,
+                )
+        axis.set(
+            xlim=(-3, 103), ylim=(-0.6, 2.5), xlabel="accuracy (%)", title=f"{STAGE_TITLES[stage]} classifier"
+        )
         axis.set_yticks(range(3), [INPUT_TITLES[k] for k in ("pgd", "fgsm", "regular")])
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -202,8 +244,14 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
         found = [cells(static + aware, threat)["pgd", stage, "ae"] for threat, _ in rungs]
         values = np.array([100 * r["accuracy"] for r in found])
         error = np.abs([[100 * r["ci_low"] for r in found], [100 * r["ci_high"] for r in found]] - values)
-        axis.errorbar(np.arange(3) + offset, values, yerr=error, fmt=marker, capsize=3,
-            label=f"{STAGE_TITLES[stage]} + AE")  # fmt: skip
+        axis.errorbar(
+            np.arange(3) + offset,
+            values,
+            yerr=error,
+            fmt=marker,
+            capsize=3,
+            label=f"{STAGE_TITLES[stage]} + AE",
+        )
     _guessing(axis)
     axis.set(xlim=(-0.5, 2.5), ylim=(-2, 101), ylabel="accuracy under PGD (%)", title=title)
     axis.set_xlabel("what the attacker knows")
@@ -226,11 +274,22 @@ def paper_figure(records: list[dict], model: str, title: str, comparable: bool =
         here = {y: found[kind, *system] for system, y in rows.items() if (kind, *system) in found}
         if here:
             values, error = _with_error(list(here.values()))
-            axis.errorbar(values, list(here), xerr=error, fmt="o", color=PALETTE[0], capsize=3, label="this run")
+            axis.errorbar(
+                values, list(here), xerr=error, fmt="o", color=PALETTE[0], capsize=3, label="this run"
+            )
         theirs = {y: paper[kind, *system] for system, y in rows.items() if (kind, *system) in paper}
         if theirs:
-            axis.plot(list(theirs.values()), [y - 0.25 for y in theirs], "D", mfc="white", mec="#555555", label="paper")
-        axis.set(xlim=(-3, 103), ylim=(-0.6, len(rows) - 0.5), xlabel="accuracy (%)", title=INPUT_TITLES[kind])
+            axis.plot(
+                list(theirs.values()),
+                [y - 0.25 for y in theirs],
+                "D",
+                mfc="white",
+                mec="#555555",
+                label="paper",
+            )
+        axis.set(
+            xlim=(-3, 103), ylim=(-0.6, len(rows) - 0.5), xlabel="accuracy (%)", title=INPUT_TITLES[kind]
+        )
         axis.set_yticks(list(rows.values()), [title_of(system) for system in rows])
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -248,8 +307,10 @@ def threats_figure(records: list[dict], title: str) -> Figure:
     rows = dict(zip(SYSTEMS, range(len(SYSTEMS))[::-1], strict=True))
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7), sharey=True)
     for axis, kind in zip(axes, ("fgsm", "pgd"), strict=True):
-        ends = {system: [100 * found[t][kind, *system]["accuracy"] for t in found if (kind, *system) in found[t]]
-                for system in rows}  # fmt: skip
+        ends = {
+            system: [100 * found[t][kind, *system]["accuracy"] for t in found if (kind, *system) in found[t]]
+            for system in rows
+        }
         for system, pair in ends.items():
             if len(pair) == 2:
                 arrow = {"arrowstyle": "-|>", "color": "#888888", "lw": 1.5}
@@ -258,9 +319,13 @@ def threats_figure(records: list[dict], title: str) -> Figure:
             here = {y: known[kind, *system] for system, y in rows.items() if (kind, *system) in known}
             if here:
                 values, error = _with_error(list(here.values()))
-                axis.errorbar(values, list(here), xerr=error, fmt=marker, color=color, capsize=3, label=threat)
+                axis.errorbar(
+                    values, list(here), xerr=error, fmt=marker, color=color, capsize=3, label=threat
+                )
         axis.axvline(10, color="#666666", linestyle=":", linewidth=1, label="guessing")
-        axis.set(xlim=(-3, 103), ylim=(-0.6, len(rows) - 0.5), xlabel="accuracy (%)", title=INPUT_TITLES[kind])
+        axis.set(
+            xlim=(-3, 103), ylim=(-0.6, len(rows) - 0.5), xlabel="accuracy (%)", title=INPUT_TITLES[kind]
+        )
         axis.set_yticks(list(rows.values()), [title_of(system) for system in rows])
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -283,13 +348,21 @@ def ladder_figure(rungs: dict[str, dict[str, dict]], clean: dict[str, dict], tit
         axis.errorbar(values, rows + shift, xerr=error, fmt=marker, color=color, capsize=3, label=stage)
         for value, end, row in zip(values, values + error[1], rows + shift, strict=True):
             axis.annotate(
-                f"{value:.1f}", (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=color,
+                f"{value:.1f}",
+                (end, row),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=color,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            )  # fmt: skip
+            )
         axis.axvline(100 * clean[stage]["accuracy"], color=color, linestyle="--", linewidth=1)
     axis.axvline(10, color="#666666", linestyle=":", linewidth=1)
     axis.text(10.6, rows[0] + 0.5, "guessing", va="center", fontsize=9, color="#666666")
-    axis.set(xlim=(-3, 103), ylim=(-0.6, len(names) - 0.2), xlabel="accuracy (%); dashed: no attack", title=title)
+    axis.set(
+        xlim=(-3, 103), ylim=(-0.6, len(names) - 0.2), xlabel="accuracy (%); dashed: no attack", title=title
+    )
     axis.set_yticks(rows, names)
     if len(rungs) > 1:
         axis.legend()
@@ -338,19 +411,36 @@ def certified_figure(
         radii = [r["eps"] for r in records]
         values, (below, above) = _with_error(records)
         (line,) = axis.plot(radii, values, linestyle=style, label=name)
-        axis.fill_between(radii, values - below, values + above, color=line.get_color(), alpha=0.15, linewidth=0)
+        axis.fill_between(
+            radii, values - below, values + above, color=line.get_color(), alpha=0.15, linewidth=0
+        )
     for (name, points), marker in zip(published.items(), "osD^", strict=False):
         axis.plot(
-            list(points), list(points.values()), marker=marker, mfc="white", mec="#555555", linestyle="", label=name
+            list(points),
+            list(points.values()),
+            marker=marker,
+            mfc="white",
+            mec="#555555",
+            linestyle="",
+            label=name,
         )
     per_value = 255 / np.sqrt(32 * 32 * 3)
     reach = eps * np.sqrt(32 * 32 * 3)
     axis.axvline(reach, color="#666666", linestyle=":", linewidth=1)
     axis.text(
-        reach, 99, f"holds the linf ball of {255 * eps:.3g}/255 ", ha="right", va="top", fontsize=9, color="#666666"
+        reach,
+        99,
+        f"holds the linf ball of {255 * eps:.3g}/255 ",
+        ha="right",
+        va="top",
+        fontsize=9,
+        color="#666666",
     )
     axis.set(
-        xlim=(0, 1.05 * reach), ylim=(0, 101), xlabel="radius (l2, images in [0, 1])", ylabel="certified accuracy (%)"
+        xlim=(0, 1.05 * reach),
+        ylim=(0, 101),
+        xlabel="radius (l2, images in [0, 1])",
+        ylabel="certified accuracy (%)",
     )
     upper = axis.secondary_xaxis("top", functions=(lambda r: r * per_value, lambda e: e / per_value))
     upper.set_xlabel("eps of the largest linf ball inside (grey levels of 255)")
@@ -381,9 +471,13 @@ def tradeoff_figure(
 
 
 def latent_figure(
-    points: dict[str, tuple[int, int]], series: dict[str, dict[str, dict]], marked: str, title: str,
-    others: Sequence[str] = (), bare: dict[str, dict] | None = None,
-) -> Figure:  # fmt: skip
+    points: dict[str, tuple[int, int]],
+    series: dict[str, dict[str, dict]],
+    marked: str,
+    title: str,
+    others: Sequence[str] = (),
+    bare: dict[str, dict] | None = None,
+) -> Figure:
     """Accuracy behind each autoencoder against the numbers that its encoder hands on.
 
     Args:
@@ -433,9 +527,12 @@ def latent_figure(
 
 
 def error_figure(
-    errors: dict[str, float], series: dict[str, dict[str, dict]], unchanged: float, title: str,
+    errors: dict[str, float],
+    series: dict[str, dict[str, dict]],
+    unchanged: float,
+    title: str,
     named: dict[str, str] | None = None,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Accuracy on test images behind each autoencoder against what it leaves of the perturbation.
 
     Args:
@@ -479,7 +576,9 @@ def codes_figure(counts: np.ndarray, title: str, images: str) -> Figure:
     figure, axis = plt.subplots(figsize=(7.6, 2.8))
     shares = 100 * np.sort(counts)[::-1] / counts.sum()
     axis.fill_between(np.arange(1, len(shares) + 1), shares, step="mid", color=PALETTE[0], linewidth=0)
-    axis.axhline(100 / len(shares), color="#666666", linestyle=":", linewidth=1, label="if all were used equally")
+    axis.axhline(
+        100 / len(shares), color="#666666", linestyle=":", linewidth=1, label="if all were used equally"
+    )
     axis.set(xlim=(0.5, len(shares) + 0.5), xlabel=f"code, from the most used to the least; {images}")
     axis.set(ylabel="share (%)", title=title)
     axis.set_ylim(bottom=0)
@@ -497,24 +596,32 @@ def audit_figure(audit: dict, title: str) -> Figure:
     width = max(1.9 + 0.62 * points.shape[1], 7.8)  # the titles are long beside few cells, too
     figure, axis = plt.subplots(figsize=(width, 1.6 + 0.36 * len(rows)))
     limit = max(5.0, np.abs(points).max())
-    sns.heatmap(
-        points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5, cbar=False
-    )  # fmt: skip
+    sns.heatmap(points, ax=axis, cmap="vlag_r", center=0, vmin=-limit, vmax=limit, linewidths=0.5, cbar=False)
     for y, row in enumerate(rows):
         for x, d in enumerate(row["differences"]):
             sure = d["low"] > 0 or d["high"] < 0
             axis.text(
-                x + 0.5, y + 0.5, f"{d['points']:+.1f}", ha="center", va="center", fontsize=9.5,
-                fontweight="bold" if sure else "normal", color="white" if abs(d["points"]) > 0.6 * limit else "black",
-            )  # fmt: skip
+                x + 0.5,
+                y + 0.5,
+                f"{d['points']:+.1f}",
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                fontweight="bold" if sure else "normal",
+                color="white" if abs(d["points"]) > 0.6 * limit else "black",
+            )
     columns = [
-        f"{INPUT_TITLES[r['input']]}\n{STAGE_TITLES[r['stage']]}\n{DEFENSE_TITLES[r['defense']]}".replace("-", "-\n")
+        f"{INPUT_TITLES[r['input']]}\n{STAGE_TITLES[r['stage']]}\n{DEFENSE_TITLES[r['defense']]}".replace(
+            "-", "-\n"
+        )
         for r in first["records"]
     ]
     axis.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=9.5, rotation=0)
     n = first["records"][0]["n"]
     counts = [min(r["n"] for r in row["records"]) for row in rows]
-    titles = [row["title"] + (f"\n(n = {k:,})" if k != n else "") for row, k in zip(rows, counts, strict=True)]
+    titles = [
+        row["title"] + (f"\n(n = {k:,})" if k != n else "") for row, k in zip(rows, counts, strict=True)
+    ]
     axis.set_yticks(np.arange(len(rows)) + 0.5, titles, fontsize=10, rotation=0)
     axis.set_title(title)
     axis.grid(False)
@@ -523,13 +630,23 @@ def audit_figure(audit: dict, title: str) -> Figure:
 
 def heat_maps(grids: dict[str, pd.DataFrame], title: str) -> Figure:
     """Accuracy against budget and steps, one map for each title, all on one scale (seeds.grid_of)."""
-    figure, axes = plt.subplots(1, len(grids), figsize=(1.6 + 3.1 * len(grids), 3.3), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(grids), figsize=(1.6 + 3.1 * len(grids), 3.3), sharey=True, squeeze=False
+    )
     for axis, (name, frame) in zip(axes[0], grids.items(), strict=True):
         last = axis is axes[0][-1]
         sns.heatmap(
-            frame, ax=axis, cmap="viridis", vmin=0, vmax=100, annot=True, fmt=".0f", linewidths=0.5, cbar=last,
+            frame,
+            ax=axis,
+            cmap="viridis",
+            vmin=0,
+            vmax=100,
+            annot=True,
+            fmt=".0f",
+            linewidths=0.5,
+            cbar=last,
             cbar_kws={"label": "accuracy (%), mean of the seeds"} if last else None,
-        )  # fmt: skip
+        )
         axis.set(xlabel="PGD's steps", ylabel="eps (grey levels of 255)" if axis is axes[0][0] else "")
         axis.set_title(name, fontsize=10)
         axis.set_yticks(np.arange(len(frame)) + 0.5, [f"{eps:g}" for eps in frame.index], rotation=0)
@@ -548,11 +665,18 @@ def seeds_figure(differences: dict[str, list[dict]], title: str) -> Figure:
         for y, found in zip(rows, differences.values(), strict=True):
             points = [r["points"] for r in found if r["seed"] == seed]
             axis.plot(
-                points, np.full(len(points), y + shifts[seed]), marker, color=PALETTE[number % len(PALETTE)], alpha=0.7,
-                markersize=5, label=f"seed {seed}" if y == rows[0] else None,
-            )  # fmt: skip
+                points,
+                np.full(len(points), y + shifts[seed]),
+                marker,
+                color=PALETTE[number % len(PALETTE)],
+                alpha=0.7,
+                markersize=5,
+                label=f"seed {seed}" if y == rows[0] else None,
+            )
     axis.axvline(0, color="#666666", linestyle=":", linewidth=1)
-    axis.set(xlabel="points of accuracy by which it holds; left of 0 it does not", ylim=(-0.6, len(rows) - 0.4))
+    axis.set(
+        xlabel="points of accuracy by which it holds; left of 0 it does not", ylim=(-0.6, len(rows) - 0.4)
+    )
     axis.set_yticks(rows, [textwrap.fill(name, 34) for name in differences])
     axis.set_title(title)
     figure.legend(loc="outside right center")
@@ -568,15 +692,21 @@ def cost_figure(steps: list[dict], title: str) -> Figure:
     for name, color in zip(names, PALETTE, strict=False):
         for model, marker in zip(models, "os^D", strict=False):
             mine = [s for s in steps if (s["name"], s["model"]) == (name, model)]
-            for axis, x, y in ((axes[0], [s["n"] * s["times"] for s in mine], [s["seconds"] for s in mine]),
-                               (axes[1], [s["n"] for s in mine], [s["peak_mib"] for s in mine])):  # fmt: skip
+            for axis, x, y in (
+                (axes[0], [s["n"] * s["times"] for s in mine], [s["seconds"] for s in mine]),
+                (axes[1], [s["n"] for s in mine], [s["peak_mib"] for s in mine]),
+            ):
                 if not mine:
                     continue
                 fit, ends = cost.line(x, y), np.geomspace(min(x), max(x), 30)
                 axis.plot(x, y, marker, color=color, markersize=5, alpha=0.8)
                 label = f"{name}, {MODELS[model].title}" if axis is axes[0] else None
                 axis.plot(
-                    ends, [fit(e) for e in ends], color=color, linestyle="-" if marker == "o" else "--", label=label
+                    ends,
+                    [fit(e) for e in ends],
+                    color=color,
+                    linestyle="-" if marker == "o" else "--",
+                    label=label,
                 )
     axes[0].set(xscale="log", yscale="log", xlabel="images x passes", ylabel="seconds")
     axes[1].set(xscale="log", xlabel="images", ylabel="peak memory (MiB)")

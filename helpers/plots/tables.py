@@ -9,10 +9,19 @@ import pandas as pd
 
 from .. import settings
 from ..classifiers.registry import MODELS
-from ..evaluation.titles import CELLS, DEFENSE_TITLES, INPUT_TITLES, STAGE_TITLES, THREAT_TITLES, cells, percent
+from ..evaluation.titles import (
+    CELLS,
+    DEFENSE_TITLES,
+    INPUT_TITLES,
+    STAGE_TITLES,
+    THREAT_TITLES,
+    cells,
+    percent,
+)
 from ..pipeline.published import PAPER, of_the_paper
 
 README_MARKERS = ("<!-- results -->", "<!-- /results -->")
+
 
 def recorded_results() -> dict:
     """What figures/results.json holds: ``runs``, the parameters and data of each network's run, and ``records``."""
@@ -94,7 +103,9 @@ def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
     departure explains the difference: whether the 95% interval holds the paper's number. If none does, which ones move
     the cell past that number. Of a network that the paper does not report, that it does not."""
     model = audit["parameters"]["model"]
-    where = f"{MODELS[model].title}, {INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
+    where = (
+        f"{MODELS[model].title}, {INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
+    )
     if model not in PAPER:
         return f"{where}: the paper has no number to compare with."
     paper = PAPER[model][cell]
@@ -133,7 +144,9 @@ def beside_seeds(audit: dict) -> str:
                 if abs(d["points"]) > chance and not d["low"] <= 0 <= d["high"]
             ]
             if moved:
-                more.append(f"{row['title']} ({len(moved)} of {len(spread)} cells, by up to {max(moved):.1f} points)")
+                more.append(
+                    f"{row['title']} ({len(moved)} of {len(spread)} cells, by up to {max(moved):.1f} points)"
+                )
             else:
                 less.append(row["title"])
     return (
@@ -163,8 +176,12 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
     ours = [r for r in of_the_paper(records, parameters["eps"]) if r["model"] == model]
     static, aware = cells(ours), [cells(ours, threat) for threat in ("grey_box", "adaptive")]
 
-    def counts(*tables: dict[tuple, dict]) -> str:  # of this table alone: other notebooks have records of other n
-        return ", ".join(f"{n:,}" for n in sorted({table[c]["n"] for table in tables for c in CELLS if c in table}))
+    def counts(
+        *tables: dict[tuple, dict],
+    ) -> str:  # of this table alone: other notebooks have records of other n
+        return ", ".join(
+            f"{n:,}" for n in sorted({table[c]["n"] for table in tables for c in CELLS if c in table})
+        )
 
     n, few = counts(static), counts(*aware)
     table, paper = MODELS[model].table, PAPER.get(model, {})

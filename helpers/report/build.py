@@ -94,7 +94,7 @@ def execute(notebook: Path, output: Path, parameters: dict) -> dict:
             papermill.execute_notebook(
                 str(notebook), str(output), parameters, cwd=str(NOTEBOOKS), kernel_name="python3",
                 progress_bar=sys.stderr.isatty(), log_output=False, extra_arguments=["--log-level=ERROR"],
-            )  # fmt: skip
+            )
         except PapermillExecutionError as failed:
             error = {"cell": failed.exec_count, "name": failed.ename, "message": failed.evalue, "source": failed.source}
         except DeadKernelError:
@@ -258,7 +258,7 @@ def _weights_without_card(parameters: dict) -> list[Path]:
 def write(
     folder: Path, parameters: dict, data: datasets.Data, runs: list[dict], started: datetime, used: Sequence = (),
     only: Sequence[str] = (), networks: str = "trained",
-) -> None:  # fmt: skip
+) -> None:
     """Write results.json, the figures and index.html from the executed notebooks in folder/notebooks.
 
     Args:

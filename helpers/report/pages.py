@@ -136,7 +136,7 @@ def _mend_table(page, table) -> None:
     if len(rows) == 2:  # pandas: names of columns in one row, names of the index in the next
         above, below = (row.find_all(["th", "td"], recursive=False) for row in rows)
         if len(above) == len(below) and not any(a.get_text(strip=True) and b.get_text(strip=True)
-                                                for a, b in zip(above, below, strict=True)):  # fmt: skip
+                                                for a, b in zip(above, below, strict=True)):
             for a, b in zip(above, below, strict=True):
                 a.string = a.get_text(strip=True) or b.get_text(strip=True)
             rows[1].decompose()
@@ -195,7 +195,7 @@ def print_to_pdf(page: Path, target: Path, seconds: int = 300) -> None:
         made = Path(scratch) / "page.pdf"
         command = [browser, "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking",
                    "--no-pdf-header-footer", "--generate-pdf-document-outline", f"--user-data-dir={scratch}/profile",
-                   f"--print-to-pdf={made}", page.resolve().as_uri()]  # fmt: skip
+                   f"--print-to-pdf={made}", page.resolve().as_uri()]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.insert(1, "--no-sandbox")  # Chromium refuses to run as root otherwise, which containers do
         try:

@@ -226,7 +226,7 @@ def _claims(static: dict, adaptive: dict) -> list[Claim]:
         _claim("The defense is as good against an attacker who knows it.",
                static.get(DEFENDED), adaptive.get(DEFENDED), "no", "undecided", "yes"),
         _claim("Against that attacker it is better than no defense.", static.get(bare), adaptive.get(DEFENDED)),
-    ]  # fmt: skip
+    ]
 
 
 def _claim(
@@ -245,7 +245,7 @@ def _claim(
 def _doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[str]:
     model = parameters["model"]
     said = [f"One seed ({parameters['seed']}), one training of each network: the intervals are for the choice of test "
-            "images only."]  # fmt: skip
+            "images only."]
     if parameters["profile"] != "full":
         said.insert(0, f"A {parameters['profile']} run trains on a subset and assesses few images.")
     if failed:

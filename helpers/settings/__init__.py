@@ -102,7 +102,9 @@ def check_eps(eps: float, name: str = "eps", norm: str = "linf") -> None:
     if not isinstance(eps, Real) or not math.isfinite(eps) or eps < 0:
         raise CourseError(f"{name} is {eps!r}; it must be a number in [0, 1], such as 8/255")
     if eps > 1 and norm == "linf":
-        raise CourseError(f"{name} is {eps:g}, but images are in [0, 1]: write {eps:g}/255 for {eps:g} grey levels")
+        raise CourseError(
+            f"{name} is {eps:g}, but images are in [0, 1]: write {eps:g}/255 for {eps:g} grey levels"
+        )
 
 
 def switch(name: str) -> bool:

@@ -51,7 +51,9 @@ SYSTEMS = {
     "paper": System("the paper's: fine-tuned, behind the autoencoder", "fine_tuned", "ae"),
     "single_step": System("single-step adversarial training", "single_step", "none", "single_step"),
     "madry": System("PGD adversarial training", "madry", "none", "madry"),
-    "single_step_ae": System("single-step, and the autoencoder in front", "single_step", "ae", "single_step", True),
+    "single_step_ae": System(
+        "single-step, and the autoencoder in front", "single_step", "ae", "single_step", True
+    ),
     "joint": System("autoencoder and classifier trained together", "joint", "ae", "joint"),
 }
 """What is compared under the worst case, in the order in which the notebook argues. ``paper`` is notebook 06's."""
@@ -113,7 +115,9 @@ def under_attack(run: Run, name: str, n: int | None = None) -> dict[str, Answers
     rungs = RUNGS if full else tuple(rung for rung in RUNGS if rung != "pgd_100")
     effort = "standard" if full else "quick"
     found = {"regular": _regular(run, system, model, n)}
-    return found | threat_ladder.measure(run, system.stage, system.defense, model, classifier, run.eps, n, effort, rungs)
+    return found | threat_ladder.measure(
+        run, system.stage, system.defense, model, classifier, run.eps, n, effort, rungs
+    )
 
 
 def _regular(run: Run, system: System, model: keras.Model, n: int) -> Answers:
@@ -124,9 +128,17 @@ def _regular(run: Run, system: System, model: keras.Model, n: int) -> Answers:
 
 def _fields(run: Run, stage: str, defense: str, kind: str, threat: str, eps: float, steps: int) -> dict:
     return {
-        "dataset": run.data.name, "profile": run.profile.name, "model": run.model, "stage": stage, "defense": defense,
-        "input": kind, "threat": threat, "eps": eps, "steps": steps, "seed": run.seed,
-    }  # fmt: skip
+        "dataset": run.data.name,
+        "profile": run.profile.name,
+        "model": run.model,
+        "stage": stage,
+        "defense": defense,
+        "input": kind,
+        "threat": threat,
+        "eps": eps,
+        "steps": steps,
+        "seed": run.seed,
+    }
 
 
 def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float | None]:
@@ -144,7 +156,11 @@ def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float 
     system = SYSTEMS[name]
     return {
         "parameters": int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
-        "minutes": None if name == "paper" else robust_models.card(run, system.network)["minutes"] if system.network else 0,
+        "minutes": None
+        if name == "paper"
+        else robust_models.card(run, system.network)["minutes"]
+        if system.network
+        else 0,
         "milliseconds": 1000 * float(np.median(seconds)) / len(images),
     }
 
@@ -161,9 +177,10 @@ def attacks_table(found: dict[str, dict[str, Answers]]) -> pd.DataFrame:
 
 
 def comparison_table(
-    found: dict[str, dict[str, Answers]], costs: dict[str, dict[str, float]],
+    found: dict[str, dict[str, Answers]],
+    costs: dict[str, dict[str, float]],
     published: dict[str, tuple[float, float]],
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Accuracy without an attack and in the worst case beside what it costs (cost); then what others have published,
     clean accuracy and accuracy under AutoAttack in percent."""
     rows = {
@@ -177,7 +194,8 @@ def comparison_table(
         for name, kinds in found.items()
     }
     rows |= {
-        f"{s} (AutoAttack)": {"no attack": f"{a:.2f}", "worst case": f"{b:.2f}"} for s, (a, b) in published.items()
+        f"{s} (AutoAttack)": {"no attack": f"{a:.2f}", "worst case": f"{b:.2f}"}
+        for s, (a, b) in published.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("–").rename_axis("system")
 
@@ -191,7 +209,11 @@ def readme_table(results: dict) -> str:
         records = [r for r in results["records"] if r["model"] == model]
         rows = {system: _worst_of(system, records) for system in SYSTEMS.values()}
         if any(row and system.network for system, row in rows.items()):
-            parts += ["", f"| {registry.MODELS[model].title} | unchanged | worst case at 8/255 |", "|---|---|---|"]
+            parts += [
+                "",
+                f"| {registry.MODELS[model].title} | unchanged | worst case at 8/255 |",
+                "|---|---|---|",
+            ]
             parts += [*filter(None, rows.values()), published]
     if not parts:
         return ""
@@ -287,9 +309,12 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
     for threat, aim in aims.items():
         steps = STEPS if aim else 0
         config = {
-            **run.config(adaptive, transformations, evaluation), "defense": name, "threat": threat, "n": n,
+            **run.config(adaptive, transformations, evaluation),
+            "defense": name,
+            "threat": threat,
+            "n": n,
             "steps": steps,
-        }  # fmt: skip
+        }
 
         def compute(aim=aim) -> list[int]:
             moved = pipeline.attack(aim, images, labels, "pgd", run.eps, run.seed) if aim else images
@@ -297,7 +322,9 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
 
         correct = np.array(artifacts.make_json("transformed", config, compute), bool)
         kind = "pgd" if aim else "regular"
-        fields = _fields(run, "initial", name, kind, threat if aim else "static", run.eps if aim else 0.0, steps)
+        fields = _fields(
+            run, "initial", name, kind, threat if aim else "static", run.eps if aim else 0.0, steps
+        )
         found[threat] = Answers(fields, correct)
     return found
 
@@ -305,8 +332,12 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
 def transformations_table(found: dict[str, dict[str, Answers]]) -> pd.DataFrame:
     """Transformations in rows; accuracy in percent without an attack, and under either attacker (transformed)."""
     rows = {
-        transformations.DEFENSES[name].title: {kind: percent(answers.record()) for kind, answers in kinds.items()}
+        transformations.DEFENSES[name].title: {
+            kind: percent(answers.record()) for kind, answers in kinds.items()
+        }
         for name, kinds in found.items()
     }
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("transformation")
-    return frame.rename(columns={"regular": "no attack", "static": "static PGD-10", "adaptive": "adaptive PGD-10"})
+    return frame.rename(
+        columns={"regular": "no attack", "static": "static PGD-10", "adaptive": "adaptive PGD-10"}
+    )

@@ -99,7 +99,9 @@ def validation_difference(before: dict, after: dict, kind: str = "mean") -> tupl
 
 def in_points(difference: tuple[float, float, float]) -> str:
     """A difference and its interval, in [-1, 1], as text in points."""
-    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(round(100 * x, 1) + 0.0 for x in difference))  # + 0.0: no -0.0
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(
+        *(round(100 * x, 1) + 0.0 for x in difference)
+    )  # + 0.0: no -0.0
 
 
 def static_mean(answers: dict[str, Answers]) -> np.ndarray:
@@ -207,7 +209,9 @@ def pareto_table(
     """
     latents, rows = {other: card["latent"] for other, card in cards.items()}, []
     for kind, question in QUESTIONS.items():
-        rivals = dominated_by({other: (latents[other], score(card, kind)) for other, card in cards.items()}, name)
+        rivals = dominated_by(
+            {other: (latents[other], score(card, kind)) for other, card in cards.items()}, name
+        )
         verdicts = ["beaten" if some else "on it" for some in (rivals, set(rivals) & set(family))]
         on_test = versus(answers, name, latents, kind)
         for other in rivals:
@@ -216,7 +220,14 @@ def pareto_table(
         if not rivals:
             rows.append([question, *verdicts, "–", "–", "–"])
     asked = f"{cards[name]['title']}, by"
-    titles = [asked, "among all", "in its family", "beaten by", "more on validation images", "more on test images"]
+    titles = [
+        asked,
+        "among all",
+        "in its family",
+        "beaten by",
+        "more on validation images",
+        "more on test images",
+    ]
     return pd.DataFrame(rows, columns=titles).set_index(asked)
 
 
@@ -249,7 +260,8 @@ def versus_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]],
     latents = {other: card["latent"] for other, card in cards.items()}
     found = {
         title: {
-            cards[other]["title"]: in_points(points) for other, points in versus(answers, name, latents, kind).items()
+            cards[other]["title"]: in_points(points)
+            for other, points in versus(answers, name, latents, kind).items()
         }
         for kind, title in QUESTIONS.items()
     }

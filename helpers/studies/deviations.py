@@ -85,7 +85,9 @@ def check_recordable(run: Run, initial_only: bool) -> None:
     why = ""
     if not run.comparable or run.weights != "course" or run.profile.name == "smoke":
         why = "holds audits of the course's networks on CIFAR-10, in quick or full, at 8/255"
-    elif initial_only and (found := tables.recorded_audit(run.model)) and len(found["rows"][0]["records"]) > 3:
+    elif (
+        initial_only and (found := tables.recorded_audit(run.model)) and len(found["rows"][0]["records"]) > 3
+    ):
         why = f"has the whole audit of {run.model}, which one of the initial classifier alone would replace"
     if why:
         raise CourseError(f"figures/audit.json {why}; name another file: --out")
@@ -97,7 +99,9 @@ def _made_anew(run: Run, baseline: list[pipeline.Answers]) -> list[pipeline.Answ
 
     def anew(answers: pipeline.Answers) -> pipeline.Answers:
         threat = "grey_box" if answers.fields["defense"] == "none" else "adaptive"
-        return aware.get(pipeline.Answers({**answers.fields, "threat": threat}, answers.correct).cell, answers)
+        return aware.get(
+            pipeline.Answers({**answers.fields, "threat": threat}, answers.correct).cell, answers
+        )
 
     return [anew(answers) for answers in baseline]
 
@@ -106,14 +110,17 @@ def _concerns_the_attack(protocol: Protocol) -> bool:
     return bool({"attack_normalises", "statistics", "attack_loss"} & set(protocol.changes()))
 
 
-def _row(name: str, title: str, kind: str, answers: list[pipeline.Answers], baseline: list[pipeline.Answers]) -> dict:
+def _row(
+    name: str, title: str, kind: str, answers: list[pipeline.Answers], baseline: list[pipeline.Answers]
+) -> dict:
     return {
         "variant": name,
         "title": title,
         "kind": kind,
         "records": [a.record() for a in answers],
         "differences": [
-            _difference(b.correct[: len(a.correct)], a.correct) for a, b in zip(answers, baseline, strict=True)
+            _difference(b.correct[: len(a.correct)], a.correct)
+            for a, b in zip(answers, baseline, strict=True)
         ],
     }
 

@@ -136,7 +136,9 @@ def make(run: Run, name: str) -> dict:
         "precision": settings.training_precision(),
         "watched": WATCHED,
         **pipeline.unusual_steps(run.eps),  # of the PGD that is watched, and chooses the epoch
-        "code": artifacts.code_version(adversarial, smoothing, training, attacks, losses, classifiers, efficientnet, ae_module),
+        "code": artifacts.code_version(
+            adversarial, smoothing, training, attacks, losses, classifiers, efficientnet, ae_module
+        ),
     }
     if front and isinstance(recipe, adversarial.Recipe) and run.networks != "shipped":
         config["autoencoder_profile"] = run.profile.name
@@ -157,13 +159,18 @@ def make(run: Run, name: str) -> dict:
             else:
                 history = noise.train_on_noise(classifier, samples, recipe, **options)
         parts = {"classifier": classifier} | ({"autoencoder": front} if front else {})
-        weights = {f"{part}{k:03d}": w for part, model in parts.items() for k, w in enumerate(model.get_weights())}
+        weights = {
+            f"{part}{k:03d}": w for part, model in parts.items() for k, w in enumerate(model.get_weights())
+        }
         with open(path, "wb") as file:
             np.savez(file, history=np.array(json.dumps(history)), **weights)
 
     with np.load(artifacts.make("hardened", config, ".npz", train)) as stored:
         history = json.loads(str(stored["history"]))
-        classifier, front = classifiers.clone(run.classifier), ae_module.build_autoencoder() if front else None
+        classifier, front = (
+            classifiers.clone(run.classifier),
+            ae_module.build_autoencoder() if front else None,
+        )
         for part, model in {"classifier": classifier, "autoencoder": front}.items():
             if model:
                 model.set_weights([stored[key] for key in sorted(stored.files) if key.startswith(part)])
@@ -230,9 +237,14 @@ def _defended(autoencoder: keras.Model | None, classifier: keras.Model) -> keras
 
 
 def _ship(
-    run: Run, name: str, recipe: Recipe, classifier: keras.Model, autoencoder: keras.Model | None, config: dict,
+    run: Run,
+    name: str,
+    recipe: Recipe,
+    classifier: keras.Model,
+    autoencoder: keras.Model | None,
+    config: dict,
     history: list[dict],
-) -> dict:  # fmt: skip
+) -> dict:
     card = {
         "part": name,
         "title": recipe.title,
@@ -296,7 +308,9 @@ def network(run: Run, name: str) -> tuple[keras.Model, keras.Model | None, dict]
         return classifier, None, about
     autoencoder, front = ae_module.build_autoencoder(), _front(file)
     if not front.is_file() or provenance.sha256_of(front) != about["autoencoder_sha256"]:
-        raise CourseError(f"weights/{run.data.name}/{front.name} is missing or damaged (git checkout weights)")
+        raise CourseError(
+            f"weights/{run.data.name}/{front.name} is missing or damaged (git checkout weights)"
+        )
     autoencoder.load_weights(str(front))
     return ae_module.defended(autoencoder, classifier), autoencoder, about
 

@@ -103,7 +103,9 @@ def trained(run: Run, name: str, recipe: Recipe = RECIPE) -> tuple[keras.Model, 
         return model, json.loads(str(stored["history"]))
 
 
-def fitted(run: Run, architecture: Architecture, recipe: Recipe, folder: Path) -> tuple[keras.Model, list[dict]]:
+def fitted(
+    run: Run, architecture: Architecture, recipe: Recipe, folder: Path
+) -> tuple[keras.Model, list[dict]]:
     """An architecture trained by the recipe, here and now, and its history; checkpoints go into the folder."""
     keras.utils.set_random_seed(run.seed)
     model, run = architecture.build(), on_recipe(run, recipe)
@@ -389,7 +391,14 @@ def end_to_end(model: keras.Model, classifier: keras.Model, kind: str = "pgd") -
 
 def _fields(run: Run, name: str, kind: str, threat: str) -> dict:
     return {
-        "dataset": run.data.name, "profile": run.profile.name, "model": run.model, "stage": "initial",
-        "defense": f"ae:{name}", "input": kind, "threat": threat, "eps": 0.0 if kind == "regular" else run.eps,
-        "steps": {"regular": 0, "fgsm": 1}.get(kind, STEPS), "seed": run.seed,
-    }  # fmt: skip
+        "dataset": run.data.name,
+        "profile": run.profile.name,
+        "model": run.model,
+        "stage": "initial",
+        "defense": f"ae:{name}",
+        "input": kind,
+        "threat": threat,
+        "eps": 0.0 if kind == "regular" else run.eps,
+        "steps": {"regular": 0, "fgsm": 1}.get(kind, STEPS),
+        "seed": run.seed,
+    }

@@ -97,7 +97,9 @@ def check(records: list[dict], claim: str) -> list[dict]:
     for eps, steps, seed in sorted(cells):
         pair = [_matching(found, eps, steps, seed) for found in (lower, higher)]
         if None in pair:
-            raise CourseError(f"the sweep is not whole: seed {seed}, eps {eps:.4g}, {steps} steps lacks a record")
+            raise CourseError(
+                f"the sweep is not whole: seed {seed}, eps {eps:.4g}, {steps} steps lacks a record"
+            )
         points, low, high = (100 * x for x in difference(*pair))
         rows.append({"eps": eps, "steps": steps, "seed": seed, "points": points, "low": low, "high": high})
     return rows

@@ -46,7 +46,9 @@ class Rung:
 
 RUNGS = {
     "noise": Rung("random noise", "nothing", "noise", "static"),
-    "other_network": Rung("PGD on another network", "another classifier of the same images", "pgd", "transfer"),
+    "other_network": Rung(
+        "PGD on another network", "another classifier of the same images", "pgd", "transfer"
+    ),
     "static": Rung("PGD on the initial classifier", "the classifier before fine-tuning", "pgd", "static"),
     "grey_box": Rung("PGD on this classifier", "the classifier, not its autoencoder", "pgd", "grey_box"),
     "square": Rung("Square", "no weights, but the defense's answers", "square", "black_box"),
@@ -117,9 +119,16 @@ def _defense(run: Run, stage: str) -> tuple[keras.Model, keras.Model]:
 
 
 def measure(
-    run: Run, stage: str, defense: str, model: keras.Model, classifier: keras.Model, eps: float, n: int, effort: str,
+    run: Run,
+    stage: str,
+    defense: str,
+    model: keras.Model,
+    classifier: keras.Model,
+    eps: float,
+    n: int,
+    effort: str,
     rungs: Sequence[str],
-) -> dict[str, Answers]:  # fmt: skip
+) -> dict[str, Answers]:
     """climb for any defended model, and any budget.
 
     Args:
@@ -136,7 +145,9 @@ def measure(
         for name in (rung for rung in RUNGS if rung in rungs):
             if name == "worst_case":
                 spent = attack_ensemble.EFFORTS[effort]
-                standing = np.all([answers.correct for answers in found.values()], 0) if found else np.full(n, True)
+                standing = (
+                    np.all([answers.correct for answers in found.values()], 0) if found else np.full(n, True)
+                )
                 steps = spent.steps * (spent.restarts + spent.classes)
                 compute = _worst_case_of(run, model, images, labels, eps, effort, standing)
                 target, about = model, {"standing": [int(s) for s in standing]}
@@ -159,10 +170,17 @@ def measure(
             }
             correct = np.array(artifacts.make_json("ladder", config, compute), bool)
             fields = {
-                "dataset": run.data.name, "profile": run.profile.name, "model": run.model, "stage": stage,
-                "defense": defense, "input": RUNGS[name].input, "threat": RUNGS[name].threat, "eps": eps,
-                "steps": steps, "seed": run.seed,
-            }  # fmt: skip
+                "dataset": run.data.name,
+                "profile": run.profile.name,
+                "model": run.model,
+                "stage": stage,
+                "defense": defense,
+                "input": RUNGS[name].input,
+                "threat": RUNGS[name].threat,
+                "eps": eps,
+                "steps": steps,
+                "seed": run.seed,
+            }
             found[name] = Answers(fields, correct)
             bar.update()
     return found
@@ -193,7 +211,9 @@ def _attacker(
         return Attacker(model, spent.queries, lambda x, y: square_attack.square(model, x, y, eps, **options))
     if name == "apgd":
         aimed = pipeline.for_attack(model)
-        return Attacker(model, spent.steps, lambda x, y: auto_pgd.apgd(aimed, x, y, eps, steps=spent.steps, seed=seed))
+        return Attacker(
+            model, spent.steps, lambda x, y: auto_pgd.apgd(aimed, x, y, eps, steps=spent.steps, seed=seed)
+        )
     return pgd(model, MANY_STEPS if name == "pgd_100" else STEPS)
 
 
@@ -206,13 +226,21 @@ def _attacked_by(attacker: Attacker, model: keras.Model, images: np.ndarray, lab
 
 
 def _worst_case_of(
-    run: Run, model: keras.Model, images: np.ndarray, labels: np.ndarray, eps: float, effort: str, standing: np.ndarray
+    run: Run,
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    eps: float,
+    effort: str,
+    standing: np.ndarray,
 ) -> Callable:
     def compute() -> list[int]:
         correct = standing.copy()
         if left := list(np.flatnonzero(standing)):
             aimed = pipeline.for_attack(model)
-            moved = attack_ensemble.worst_case(aimed, images[left], labels[left], eps, effort=effort, seed=run.seed).images
+            moved = attack_ensemble.worst_case(
+                aimed, images[left], labels[left], eps, effort=effort, seed=run.seed
+            ).images
             correct[left] = evaluation.is_correct(model, moved, labels[left])
         return [int(right) for right in correct]
 

@@ -127,7 +127,9 @@ def line(x: Sequence[float], y: Sequence[float]) -> Callable[[float], float]:
     places, which = np.unique(np.asarray(x, float), return_inverse=True)
     means = np.maximum(np.bincount(which, np.asarray(y, float)) / np.bincount(which), 1e-3)
     a, b = (
-        (means[0], 0.0) if len(places) == 1 else nnls(np.stack([1 / means, places / means], 1), np.ones(len(means)))[0]
+        (means[0], 0.0)
+        if len(places) == 1
+        else nnls(np.stack([1 / means, places / means], 1), np.ones(len(means)))[0]
     )
     return lambda value: float(a + b * value)
 
@@ -169,9 +171,12 @@ def estimate(grid: Grid, cores: int, record: dict) -> Estimate:
             peak = max(peak, prices.peak_mib(step))
     total = record["seconds_to_begin"] + makespan(seconds, max(1, cores // grid.threads))
     return Estimate(
-        (len(sweep.trainings(grid)), len(sweep.measurements(grid))), sum(seconds.values()) / 60, total / 60, peak,
+        (len(sweep.trainings(grid)), len(sweep.measurements(grid))),
+        sum(seconds.values()) / 60,
+        total / 60,
+        peak,
         dict(by_step),
-    )  # fmt: skip
+    )
 
 
 def makespan(seconds: dict[Training | Measurement, float], slots: int) -> float:
@@ -211,7 +216,9 @@ def recorded(file: Path = RECORD) -> dict:
 def describe(grid: Grid, found: Estimate, cores: int, record: dict) -> str:
     """An estimate in words."""
     trained, measured = found.jobs
-    parts = ", ".join(f"{name} {minutes:.1f}" for name, minutes in sorted(found.by_step.items(), key=lambda p: -p[1]))
+    parts = ", ".join(
+        f"{name} {minutes:.1f}" for name, minutes in sorted(found.by_step.items(), key=lambda p: -p[1])
+    )
     return (
         f"{grid.name}: {trained} trainings and {measured} measurements, about {found.minutes:.1f} minutes on {cores} "
         f"cores ({found.core_minutes:.1f} minutes of jobs), {found.peak_mib:,.0f} MiB a job.\n"
@@ -237,7 +244,9 @@ def measure(dataset: str, models: Sequence[str], cores: int, threads: int, small
 
     slots, steps, ended = max(1, cores // threads), [], []
     if slots * threads != cores:
-        raise CourseError(f"{cores} cores are no whole number of jobs of {threads}; change --cores or --threads")
+        raise CourseError(
+            f"{cores} cores are no whole number of jobs of {threads}; change --cores or --threads"
+        )
     # As many seeds as jobs run at once, so that every job has others beside it.
     shared = Grid("cost", dataset, "smoke", threads=threads, seed=tuple(range(slots)))
     sizes = [(32, 256, (1, 20))] if small else [(64, 256, (1, 20)), (256, 1024, (5, 40))]
@@ -262,7 +271,9 @@ def run_in_a_store_of_its_own(grid: Grid, cores: int) -> Ended:
     """Run a grid from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{grid.name}.yml"
-        keys = {name: value for name, value in asdict(grid).items() if name in sweep.KEYS and value is not None}
+        keys = {
+            name: value for name, value in asdict(grid).items() if name in sweep.KEYS and value is not None
+        }
         file.write_text(json.dumps(keys))  # JSON is YAML
         environment = os.environ | {"ARTIFACTS_DIR": folder}
         course = {"env": environment, "cwd": settings.ROOT, "capture_output": True, "text": True}
@@ -303,7 +314,9 @@ def overhead(ended: Sequence[Ended]) -> tuple[float, float]:
     def total(each: float) -> float:
         return sum(
             grid.before
-            + makespan({j: sum(s.seconds for s in steps) + each for j, steps in grid.jobs.items()}, grid.slots)
+            + makespan(
+                {j: sum(s.seconds for s in steps) + each for j, steps in grid.jobs.items()}, grid.slots
+            )
             for grid in ended
         )
 
@@ -317,7 +330,11 @@ def overhead(ended: Sequence[Ended]) -> tuple[float, float]:
 def dataset_of(models: Sequence[str]) -> str:
     """The data set that has weights of all these networks, patches10 before CIFAR-10, which it may take a download to
     have; patches10 where none has."""
-    having = (d for d in ("patches10", "cifar10") if all((settings.WEIGHTS / d / f"{m}.h5").is_file() for m in models))
+    having = (
+        d
+        for d in ("patches10", "cifar10")
+        if all((settings.WEIGHTS / d / f"{m}.h5").is_file() for m in models)
+    )
     return next(having, "patches10")
 
 
@@ -327,7 +344,10 @@ def write(found: dict, file: Path) -> None:
     if file.is_file():
         before, names = recorded(file), {step["model"] for step in found["steps"]}
         if _alike(before) == _alike(found):
-            found = {**found, "steps": [s for s in before["steps"] if s["model"] not in names] + found["steps"]}
+            found = {
+                **found,
+                "steps": [s for s in before["steps"] if s["model"] not in names] + found["steps"],
+            }
     settings.write_atomically(file, json.dumps(found, indent=1).encode())
 
 

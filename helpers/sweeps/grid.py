@@ -36,12 +36,24 @@ PYTHON = sys.executable
 AUTOENCODERS = ("none", "paper")
 """What stands before the classifier: nothing, or the autoencoder of the paper's Table 1."""
 
-DATASETS = ("cifar10", "patches10")  # not auto: what a grid measures must not depend on what can be downloaded
+DATASETS = (
+    "cifar10",
+    "patches10",
+)  # not auto: what a grid measures must not depend on what can be downloaded
 
 CODE = (
-    "settings", "backend", "artifacts", "datasets", "classifiers", "attacks", "defenses", "training", "evaluation",
-    "pipeline", "sweeps",
-)  # fmt: skip
+    "settings",
+    "backend",
+    "artifacts",
+    "datasets",
+    "classifiers",
+    "attacks",
+    "defenses",
+    "training",
+    "evaluation",
+    "pipeline",
+    "sweeps",
+)
 """The packages that a job's records depend on: when one changes, finished jobs are run again, and take what did not
 change from the artifact store."""
 
@@ -94,8 +106,12 @@ def read(file: Path) -> Grid:
     import yaml
 
     if not file.is_file():
-        known = ", ".join(sorted(str(p.relative_to(settings.ROOT)) for p in (settings.ROOT / "sweeps").glob("*.yml")))
-        raise CourseError(f"there is no grid {file.name} in {file.parent.name or '.'}/; the course has {known}")
+        known = ", ".join(
+            sorted(str(p.relative_to(settings.ROOT)) for p in (settings.ROOT / "sweeps").glob("*.yml"))
+        )
+        raise CourseError(
+            f"there is no grid {file.name} in {file.parent.name or '.'}/; the course has {known}"
+        )
     try:
         asked = yaml.safe_load(file.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -171,7 +187,9 @@ def _weights(where: str, value: object) -> str:
         return value
     path = Path(str(value)).expanduser().resolve()
     if not path.is_file():
-        raise CourseError(f"{where}: there is no weight file {path.name}; choose course, tf2cv, none or a file")
+        raise CourseError(
+            f"{where}: there is no weight file {path.name}; choose course, tf2cv, none or a file"
+        )
     return str(path)
 
 
@@ -195,7 +213,9 @@ def _check_weights(file: str, grid: Grid) -> None:
     for model in grid.model:
         if grid.weights == "tf2cv":
             if not registry.MODELS[model].tf2cv:
-                raise CourseError(f"{file}: tf2cv has no weights of {model} for these images; take weights: course")
+                raise CourseError(
+                    f"{file}: tf2cv has no weights of {model} for these images; take weights: course"
+                )
         elif not (settings.WEIGHTS / grid.dataset / f"{model}.h5").is_file():
             raise CourseError(
                 f"{file}: the course ships no weights of {model} for {grid.dataset}; train them once with "
@@ -297,7 +317,11 @@ def version(grid: Grid) -> str:
         for file in sorted((settings.ROOT / "helpers" / name).rglob("*.py")):
             digest.update(file.read_bytes())
     for model in grid.model:
-        file = settings.WEIGHTS / grid.dataset / f"{model}.h5" if grid.weights == "course" else Path(grid.weights)
+        file = (
+            settings.WEIGHTS / grid.dataset / f"{model}.h5"
+            if grid.weights == "course"
+            else Path(grid.weights)
+        )
         digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:12]
 
@@ -346,21 +370,45 @@ def run(file: Path, cores: int, profile: str | None = None, dry: bool = False) -
     folder = folder_of(grid)
     folder.mkdir(parents=True, exist_ok=True)
     command = [
-        *engine(), "--snakefile", str(SNAKEFILE), "--directory", str(folder), "--config", f"grid={file.resolve()}",
-        f"python={PYTHON}", f"artifacts={settings.ARTIFACTS.resolve()}", f"course={settings.ROOT}",
-        "--cores" if profile is None else "--jobs", str(cores), "--keep-going", "--rerun-incomplete", "--nolock",
-        "--scheduler", "greedy", "--rerun-triggers", "params", "input", "--quiet", "rules", "host", "reason",
-    ]  # fmt: skip
+        *engine(),
+        "--snakefile",
+        str(SNAKEFILE),
+        "--directory",
+        str(folder),
+        "--config",
+        f"grid={file.resolve()}",
+        f"python={PYTHON}",
+        f"artifacts={settings.ARTIFACTS.resolve()}",
+        f"course={settings.ROOT}",
+        "--cores" if profile is None else "--jobs",
+        str(cores),
+        "--keep-going",
+        "--rerun-incomplete",
+        "--nolock",
+        "--scheduler",
+        "greedy",
+        "--rerun-triggers",
+        "params",
+        "input",
+        "--quiet",
+        "rules",
+        "host",
+        "reason",
+    ]
     if profile:
         place = PROFILES / profile if (PROFILES / profile).is_dir() else Path(profile)
         if not (place / "config.yaml").is_file():
             known = ", ".join(sorted(p.name for p in PROFILES.iterdir()))
-            raise CourseError(f"there is no profile {profile!r}; choose one of {known}, or a folder with a config.yaml")
+            raise CourseError(
+                f"there is no profile {profile!r}; choose one of {known}, or a folder with a config.yaml"
+            )
         command += ["--profile", str(place.resolve())]
         if "default-storage-provider: fs" in (place / "config.yaml").read_text():
             command += ["--default-storage-prefix", str(folder.resolve())]
     # Snakemake's own lock outlives a Snakemake that was killed; this one does not, and is held by its process too.
-    with artifacts.sole(folder / ".running", f"the grid {grid.name} is being run by another process") as descriptor:
+    with artifacts.sole(
+        folder / ".running", f"the grid {grid.name} is being run by another process"
+    ) as descriptor:
         held = [] if descriptor is None else [descriptor]
         return subprocess.call(command + ["--dry-run"] * dry, cwd=settings.ROOT, pass_fds=held)
 

@@ -49,7 +49,9 @@ class Watch:
         memory.forget_peak()
         yield
         if always or artifacts.made > made:
-            self.steps.append(Step(name, self._model, n, times, round(time.time() - start, 3), memory.peak_mib()))
+            self.steps.append(
+                Step(name, self._model, n, times, round(time.time() - start, 3), memory.peak_mib())
+            )
 
 
 def start(job: Training | Measurement) -> tuple[pipeline.Run, Watch]:
@@ -59,7 +61,9 @@ def start(job: Training | Measurement) -> tuple[pipeline.Run, Watch]:
     run = pipeline.start(job.dataset, job.model, job.profile, job.seed, job.weights, eps)
     changes = {"n_train": job.n_train, "n_sweep": getattr(job, "n", None)}
     networks = "trained" if job.n_train else run.networks
-    run = replace(run, networks=networks, profile=replace(run.profile, **{k: n for k, n in changes.items() if n}))
+    run = replace(
+        run, networks=networks, profile=replace(run.profile, **{k: n for k, n in changes.items() if n})
+    )
     watch.steps.append(Step("start", job.model, 0, 1, round(time.time() - watch.begun, 3), memory.peak_mib()))
     return run, watch
 
@@ -140,6 +144,7 @@ def describe(found: dict) -> str:
         numbers = ", ".join(f"{k} {v:.4g}" for k, v in found["autoencoder"].items())
         return f"trained in {seconds:.0f} s; the autoencoder's last epoch: {numbers}"
     lines = [
-        f"{r['stage']}, {r['defense']}, {r['input']}, {r['threat']}: {titles.percent(r)}" for r in found["records"]
+        f"{r['stage']}, {r['defense']}, {r['input']}, {r['threat']}: {titles.percent(r)}"
+        for r in found["records"]
     ]
     return "\n".join(lines)

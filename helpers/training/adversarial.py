@@ -71,7 +71,9 @@ def adversarial_step(
         seed: of the attack's random starts, which depend on it and on the optimizer's step count alone.
     """
     variables = model.trainable_variables
-    front = {v.ref() for layer in model.layers if layer.name == "autoencoder" for v in layer.trainable_variables}
+    front = {
+        v.ref() for layer in model.layers if layer.name == "autoencoder" for v in layer.trainable_variables
+    }
     rates = [recipe.autoencoder_rate if v.ref() in front else 1.0 for v in variables]
     kernels = [v for v in variables if len(v.shape) > 1]
 

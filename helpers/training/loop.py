@@ -38,7 +38,9 @@ class Samples:
 
     def __init__(self, sources: Sequence[np.ndarray], targets: np.ndarray):
         if any(len(source) != len(targets) for source in sources):
-            raise CourseError(f"sources of {[len(s) for s in sources]} images and {len(targets)} targets do not match")
+            raise CourseError(
+                f"sources of {[len(s) for s in sources]} images and {len(targets)} targets do not match"
+            )
         self.sources, self.targets = list(sources), targets
 
     def __len__(self) -> int:
@@ -53,7 +55,9 @@ class Samples:
         targets = self.targets[row]
         return images, to_float(targets) if targets.ndim > 1 else targets
 
-    def batches(self, size: int, seed: int, epoch: int, augment: Augmentation | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, seed: int, epoch: int, augment: Augmentation | None = None
+    ) -> Iterator[Batch]:
         """One shuffled pass in full batches; the same (seed, epoch) gives the same pass."""
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(self))
@@ -87,7 +91,9 @@ def cut_out(images: np.ndarray, rng: np.random.Generator, size: int = 8) -> np.n
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "crop after padding by 4, mirror": crop_and_flip,
-    "crop after padding by 4, mirror, cutout of 8 x 8": lambda images, rng: cut_out(crop_and_flip(images, rng), rng),
+    "crop after padding by 4, mirror, cutout of 8 x 8": lambda images, rng: cut_out(
+        crop_and_flip(images, rng), rng
+    ),
 }
 """What a recipe may name as its augmentation."""
 
@@ -156,8 +162,15 @@ def run(
             on_epoch_begin(history)
             loss = one_epoch(step, samples.batches(batch_size, seed, number, augment), bar.update)
             if not np.isfinite(loss):
-                raise CourseError(f"{title}: the loss is {loss} in epoch {number + 1}; lower the learning rate")
-            record = {"epoch": number + 1, "loss": loss, "seconds": time.perf_counter() - start, **on_epoch_end()}
+                raise CourseError(
+                    f"{title}: the loss is {loss} in epoch {number + 1}; lower the learning rate"
+                )
+            record = {
+                "epoch": number + 1,
+                "loss": loss,
+                "seconds": time.perf_counter() - start,
+                **on_epoch_end(),
+            }
             history.append(record)
             bar.note(record)
             # The history first: a kill between the two leaves a record too many, which the next start cuts off.
@@ -223,7 +236,9 @@ def classifier_step(
         with tf.GradientTape() as tape:
             logits = classifier(images, training=training)
             loss = tf.reduce_mean(cross_entropy(tf.one_hot(labels, logits.shape[-1]), logits))
-            total = loss + weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels]) if weight_decay else loss
+            total = (
+                loss + weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels]) if weight_decay else loss
+            )
             total = devices.share(total)
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return loss
@@ -260,7 +275,9 @@ def train_classifier(
     """
     size = min(recipe["batch_size"], len(samples))
     steps = epochs * (len(samples) // size)
-    optimizer = keras.optimizers.SGD(OneCycle(recipe["peak_rate"], steps, recipe["warm_up"]), 0.9, nesterov=True)
+    optimizer = keras.optimizers.SGD(
+        OneCycle(recipe["peak_rate"], steps, recipe["warm_up"]), 0.9, nesterov=True
+    )
     return run(
         classifier_step(classifier, optimizer, recipe["label_smoothing"], recipe["weight_decay"]),
         samples,

@@ -73,7 +73,9 @@ def train_denoiser(
         steps = epochs * (len(samples) // size)
         optimizer = keras.optimizers.Adam(Decay(first, first / 10, steps))
         part = run(
-            denoiser_step(denoiser, optimizer, recipe.sigma, seed, classifier if phase == "stability" else None),
+            denoiser_step(
+                denoiser, optimizer, recipe.sigma, seed, classifier if phase == "stability" else None
+            ),
             samples,
             epochs=epochs,
             batch_size=size,
@@ -95,7 +97,11 @@ def noisy(images: tf.Tensor, sigma: float, seed: int, number: tf.Tensor) -> tf.T
 
 
 def noisy_classifier_step(
-    classifier: keras.Model, optimizer: keras.optimizers.Optimizer, sigma: float, seed: int, weight_decay: float = 5e-4
+    classifier: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    sigma: float,
+    seed: int,
+    weight_decay: float = 5e-4,
 ) -> Step:
     """One step of cross-entropy on noisy images (Cohen et al. 2019, section 3.3), with L2 decay of the kernels."""
     check_sigma(sigma)

@@ -71,7 +71,9 @@ def test_numpy_defenses_are_attacked_in_a_graph(learned):
     classify, images, labels = learned
 
     def defense(x):
-        return tf.numpy_function(lambda a: np.rint(a * 31).astype(np.float32) / np.float32(31), [x], tf.float32)
+        return tf.numpy_function(
+            lambda a: np.rint(a * 31).astype(np.float32) / np.float32(31), [x], tf.float32
+        )
 
     moved = attacks.pgd(adaptive.straight_through(defense, then=classify), images, labels, 0.05)
     assert accuracy(lambda x: classify(defense(x)), moved, labels) < 0.1

@@ -18,12 +18,16 @@ EPS = 8 / 255
 
 def losses(model, images, labels):
     """The cross-entropy of each image."""
-    return -log_softmax(np.asarray(attacks.logits_of(model, images), np.float64), 1)[np.arange(len(labels)), labels]
+    return -log_softmax(np.asarray(attacks.logits_of(model, images), np.float64), 1)[
+        np.arange(len(labels)), labels
+    ]
 
 
 def both(model, images, labels, eps, **options):
     """FGSM's and PGD's images."""
-    return attacks.fgsm(model, images, labels, eps, **options), attacks.pgd(model, images, labels, eps, **options)
+    return attacks.fgsm(model, images, labels, eps, **options), attacks.pgd(
+        model, images, labels, eps, **options
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- invariants
@@ -83,7 +87,8 @@ def test_it_runs_eagerly_too(cnn, images, labels):
 
 def test_a_model_may_be_a_function(cnn, images, labels):
     np.testing.assert_array_equal(
-        attacks.fgsm(lambda x: cnn(x, training=False), images, labels, EPS), attacks.fgsm(cnn, images, labels, EPS)
+        attacks.fgsm(lambda x: cnn(x, training=False), images, labels, EPS),
+        attacks.fgsm(cnn, images, labels, EPS),
     )
 
 
@@ -179,7 +184,9 @@ def test_fgsm_is_the_sign_of_the_gradient_of_the_cross_entropy():
     excess = softmax(images.reshape(6, 12) @ weights, axis=1) - np.eye(5)[labels]
     step = (0.1 * np.sign(excess @ weights.T)).reshape(images.shape)
     np.testing.assert_allclose(attacks.fgsm(model, images, labels, 0.1), images + step, atol=1e-6)
-    np.testing.assert_allclose(attacks.fgsm(model, images, labels, 0.1, targeted=True), images - step, atol=1e-6)
+    np.testing.assert_allclose(
+        attacks.fgsm(model, images, labels, 0.1, targeted=True), images - step, atol=1e-6
+    )
     assert (step.reshape(6, 12)[:, 3] == 0).all()
 
 
@@ -274,8 +281,14 @@ BAD = {
     "batch size negative": (dict(batch_size=-1), "batch_size is -1"),
     "seed negative": (dict(seed=-1), "seed is -1"),
     "images 0..255": (dict(images=lambda x: 255 * x), "run from 0 to 255; divide them by 255"),
-    "images uint8": (dict(images=lambda x: (255 * x).astype(np.uint8)), "images are uint8; divide them by 255"),
-    "images normalised": (dict(images=lambda x: 4 * x - 2), "run from -2 to 2.*leave normalisation to the model"),
+    "images uint8": (
+        dict(images=lambda x: (255 * x).astype(np.uint8)),
+        "images are uint8; divide them by 255",
+    ),
+    "images normalised": (
+        dict(images=lambda x: 4 * x - 2),
+        "run from -2 to 2.*leave normalisation to the model",
+    ),
     "images slightly out": (dict(images=lambda x: x * 1.001), "run from 0 to 1.001; clip them"),
     "images NaN": (dict(images=lambda x: corrupted(x, np.nan)), "not numbers .NaN or infinity."),
     "images infinite": (dict(images=lambda x: corrupted(x, np.inf)), "not numbers .NaN or infinity."),
@@ -283,15 +296,39 @@ BAD = {
         dict(images=lambda x: x[:0], labels=lambda y: y[:0]),
         r"shape \(0, 32, 32, 3\); a batch \[n, height, width, channels\], n > 0, is needed",
     ),
-    "one image": (dict(images=lambda x: x[0]), r"shape \(32, 32, 3\); a batch \[n, height, width, channels\]"),
-    "labels too high": (dict(labels=lambda y: corrupted(y, 10)), "labels run from 0 to 10, but .* classes 0 to 9"),
-    "labels negative": (dict(labels=lambda y: corrupted(y, -1)), "labels run from -1 to 9, but .* classes 0 to 9"),
-    "labels one-hot": (dict(labels=lambda y: np.eye(10)[y]), r"12 integers, but are float64 \(12, 10\); take argmax"),
-    "labels one-hot, integer": (dict(labels=lambda y: np.eye(10, dtype=int)[y]), r"but are int64 \(12, 10\); take arg"),
-    "labels in a column": (dict(labels=lambda y: y[:, None]), r"labels must be 12 integers, but are int64 \(12, 1\)"),
-    "labels float": (dict(labels=lambda y: y.astype(np.float32)), r"must be 12 integers, but are float32 \(12,\)"),
+    "one image": (
+        dict(images=lambda x: x[0]),
+        r"shape \(32, 32, 3\); a batch \[n, height, width, channels\]",
+    ),
+    "labels too high": (
+        dict(labels=lambda y: corrupted(y, 10)),
+        "labels run from 0 to 10, but .* classes 0 to 9",
+    ),
+    "labels negative": (
+        dict(labels=lambda y: corrupted(y, -1)),
+        "labels run from -1 to 9, but .* classes 0 to 9",
+    ),
+    "labels one-hot": (
+        dict(labels=lambda y: np.eye(10)[y]),
+        r"12 integers, but are float64 \(12, 10\); take argmax",
+    ),
+    "labels one-hot, integer": (
+        dict(labels=lambda y: np.eye(10, dtype=int)[y]),
+        r"but are int64 \(12, 10\); take arg",
+    ),
+    "labels in a column": (
+        dict(labels=lambda y: y[:, None]),
+        r"labels must be 12 integers, but are int64 \(12, 1\)",
+    ),
+    "labels float": (
+        dict(labels=lambda y: y.astype(np.float32)),
+        r"must be 12 integers, but are float32 \(12,\)",
+    ),
     "labels too few": (dict(labels=lambda y: y[:5]), r"labels must be 12 integers, but are int64 \(5,\)"),
-    "softmax outputs": (dict(model=lambda m: lambda x: tf.nn.softmax(m(x))), "probabilities .* take the softmax off"),
+    "softmax outputs": (
+        dict(model=lambda m: lambda x: tf.nn.softmax(m(x))),
+        "probabilities .* take the softmax off",
+    ),
     "no model": (dict(model=lambda m: "resnet20"), "the model is a str, which cannot be called"),
     "features, not logits": (
         dict(model=lambda m: lambda x: tf.zeros((len(x), 4, 4, 8))),

@@ -31,30 +31,53 @@ def art_classifier(model):
 
 
 def art_fgsm(model, images, labels, targeted, norm):
-    attack = FastGradientMethod(art_classifier(model), norm=ORDER[norm], eps=EPS[norm], targeted=targeted, batch_size=N)
+    attack = FastGradientMethod(
+        art_classifier(model), norm=ORDER[norm], eps=EPS[norm], targeted=targeted, batch_size=N
+    )
     return attack.generate(images, labels)
 
 
 def art_pgd(model, images, labels, targeted, norm):
     attack = ProjectedGradientDescentTensorFlowV2(
-        art_classifier(model), norm=ORDER[norm], eps=EPS[norm], eps_step=STEP[norm], max_iter=STEPS, targeted=targeted,
-        num_random_init=0, batch_size=N, verbose=False,
-    )  # fmt: skip
+        art_classifier(model),
+        norm=ORDER[norm],
+        eps=EPS[norm],
+        eps_step=STEP[norm],
+        max_iter=STEPS,
+        targeted=targeted,
+        num_random_init=0,
+        batch_size=N,
+        verbose=False,
+    )
     return attack.generate(images, labels)
 
 
 def cleverhans_fgsm(model, images, labels, targeted, norm):
     return fast_gradient_method(
-        lambda x: model(x, training=False), images, EPS[norm], ORDER[norm], clip_min=0.0, clip_max=1.0, y=labels,
+        lambda x: model(x, training=False),
+        images,
+        EPS[norm],
+        ORDER[norm],
+        clip_min=0.0,
+        clip_max=1.0,
+        y=labels,
         targeted=targeted,
-    ).numpy()  # fmt: skip
+    ).numpy()
 
 
 def cleverhans_pgd(model, images, labels, targeted, norm):
     return projected_gradient_descent(
-        lambda x: model(x, training=False), tf.constant(images), EPS[norm], STEP[norm], STEPS, ORDER[norm],
-        clip_min=0.0, clip_max=1.0, y=labels, targeted=targeted,
-    ).numpy()  # fmt: skip
+        lambda x: model(x, training=False),
+        tf.constant(images),
+        EPS[norm],
+        STEP[norm],
+        STEPS,
+        ORDER[norm],
+        clip_min=0.0,
+        clip_max=1.0,
+        y=labels,
+        targeted=targeted,
+    ).numpy()
 
 
 def our_fgsm(model, images, labels, targeted, norm):
@@ -63,9 +86,16 @@ def our_fgsm(model, images, labels, targeted, norm):
 
 def our_pgd(model, images, labels, targeted, norm):
     return attacks.pgd(
-        model, images, labels, EPS[norm], step_size=STEP[norm], steps=STEPS, random_start=False, norm=norm,
+        model,
+        images,
+        labels,
+        EPS[norm],
+        step_size=STEP[norm],
+        steps=STEPS,
+        random_start=False,
+        norm=norm,
         targeted=targeted,
-    )  # fmt: skip
+    )
 
 
 def assert_alike(ours, theirs, norm, strays):

@@ -122,7 +122,8 @@ def test_the_checkpoints_are_the_papers():
         assert checkpoints(steps) == counted
     for steps in range(1, 120):
         assert (
-            np.all(np.diff(checkpoints(steps)) >= 0) and 1 <= checkpoints(steps)[0] <= checkpoints(steps)[-1] <= steps
+            np.all(np.diff(checkpoints(steps)) >= 0)
+            and 1 <= checkpoints(steps)[0] <= checkpoints(steps)[-1] <= steps
         )
 
 
@@ -195,7 +196,9 @@ def test_apgd_is_algorithm_1(cnn, many, truth, norm, loss):
     decisions = np.ravel(halvings)
     assert decisions.any() and not decisions.all()
     graph = apgd(cnn, images, labels, eps, loss=loss, steps=steps, seed=5, norm=norm)
-    assert (np.abs(graph - ours).max((1, 2, 3)) <= 1e-5).mean() >= 0.75  # rounding may turn a stray image elsewhere
+    assert (
+        np.abs(graph - ours).max((1, 2, 3)) <= 1e-5
+    ).mean() >= 0.75  # rounding may turn a stray image elsewhere
 
 
 def test_apgd_is_algorithm_1_where_the_loss_has_many_hills():
@@ -203,7 +206,9 @@ def test_apgd_is_algorithm_1_where_the_loss_has_many_hills():
     weights = tf.constant(np.random.default_rng(0).normal(0, 1, (48, 10)), tf.float32)
 
     def hilly(x, training=False):
-        return tf.sin(30 * tf.reshape(x, [-1, 48])) @ weights + 50 * tf.one_hot(0, 10)  # class 0, whatever is done
+        return tf.sin(30 * tf.reshape(x, [-1, 48])) @ weights + 50 * tf.one_hot(
+            0, 10
+        )  # class 0, whatever is done
 
     images = np.random.default_rng(1).uniform(0.3, 0.7, (400, 4, 4, 3)).astype(np.float32)
     case = images, np.zeros(400, int), 0.1
@@ -254,7 +259,9 @@ def test_apgd_finds_at_least_what_pgd_finds(cnn, many, truth):
     model, _, linear_images = linear(200)
     for network, images, eps in ((cnn, many, EPS), (model, linear_images, 0.06)):
         labels = answers(network, images)
-        pgd = accuracy(network, attacks.pgd(network, images, labels, eps, steps=20, step_size=eps / 4), labels)
+        pgd = accuracy(
+            network, attacks.pgd(network, images, labels, eps, steps=20, step_size=eps / 4), labels
+        )
         ours = accuracy(network, apgd(network, images, labels, eps, steps=20), labels)
         assert 0 < ours <= pgd < 1
 
@@ -290,7 +297,10 @@ def test_logits_so_large_that_cross_entropys_gradient_vanishes_hide_nothing_from
         return 1e4 * cnn(x, training=False)
 
     eps = 8 * EPS
-    by = {loss: accuracy(cnn, apgd(masked, many, truth, eps, steps=10, loss=loss), truth) for loss in losses.LOSSES}
+    by = {
+        loss: accuracy(cnn, apgd(masked, many, truth, eps, steps=10, loss=loss), truth)
+        for loss in losses.LOSSES
+    }
     assert by["cross_entropy"] > 0.5 and by["dlr"] == by["margin"] == 0
     assert accuracy(cnn, apgd_targeted(masked, many, truth, eps, steps=10), truth) == 0
 
@@ -323,9 +333,18 @@ def test_the_squares_shrink_as_the_paper_has_it():
 
     for queries in (10_000, 1_000):
         scale = queries / 10_000
-        for after, before, halvings in ((10, 50, 1), (50, 200, 2), (200, 500, 3), (2000, 4000, 6), (8000, 9999, 9)):
+        for after, before, halvings in (
+            (10, 50, 1),
+            (50, 200, 2),
+            (200, 500, 3),
+            (2000, 4000, 6),
+            (8000, 9999, 9),
+        ):
             for query in (int(after * scale) + 1, int(before * scale)):
-                assert side_at(query, queries, 0.8, 32, 32) == max(side(0.8 / 2**halvings), 1), (query, halvings)
+                assert side_at(query, queries, 0.8, 32, 32) == max(side(0.8 / 2**halvings), 1), (
+                    query,
+                    halvings,
+                )
         assert side_at(0, queries, 0.8, 32, 32) == side_at(int(10 * scale), queries, 0.8, 32, 32) == 29
     assert side_at(0, 10, 1.0, 32, 16) == 16  # a square fits into the image
 
@@ -353,7 +372,9 @@ def test_square_keeps_only_what_raises_the_margin_and_values_stay_at_the_ends(cn
     right = answers(cnn, inner)
     eps = 1e-4  # breaks next to nothing
     one, ten, more = (square(cnn, inner, right, eps, queries=q, p=0.1) for q in (1, 10, 200))
-    first, last = (losses.margin(tf.constant(right, tf.int32), cnn(x, training=False)).numpy() for x in (one, more))
+    first, last = (
+        losses.margin(tf.constant(right, tf.int32), cnn(x, training=False)).numpy() for x in (one, more)
+    )
     standing = last < 0
     assert standing.mean() > 0.8 and (last >= first).all() and last.mean() > first.mean() + 1e-3
     for attacked in (one, ten, more):
@@ -406,7 +427,9 @@ def test_the_worst_case_is_never_above_any_attack_and_says_who_broke_what(cnn, m
     assert list(result.counts()) == ["clean", "apgd-ce", "apgd-t", "square"]
     assert sum(result.counts().values()) == (~result.standing).sum() and result.counts()["clean"] == 3
     first = apgd(cnn, many, labels, EPS, steps=EFFORTS["quick"].steps, seed=2)
-    np.testing.assert_array_equal(result.broken_by == "apgd-ce", (answers(cnn, first) != labels) & (labels == truth))
+    np.testing.assert_array_equal(
+        result.broken_by == "apgd-ce", (answers(cnn, first) != labels) & (labels == truth)
+    )
 
 
 def test_a_callers_attacks_run_in_turn_on_the_images_still_standing(cnn, images):
@@ -431,7 +454,9 @@ def test_a_callers_attacks_run_in_turn_on_the_images_still_standing(cnn, images)
         seen.append((len(x), seed))
         return x + np.float32(0.03)
 
-    result = worst_case(model, pictures, labels, 0.04, attacks={"down": darken, "up": brighten_a_little}, seed=7)
+    result = worst_case(
+        model, pictures, labels, 0.04, attacks={"down": darken, "up": brighten_a_little}, seed=7
+    )
     assert seen == [(5, 7), (4, 7)]
     assert result.broken_by.tolist() == ["", "", "up", "down", "", "clean"]
     assert result.standing.tolist() == [True, True, False, False, True, False]
@@ -440,10 +465,19 @@ def test_a_callers_attacks_run_in_turn_on_the_images_still_standing(cnn, images)
 
 
 CHEATS = {
-    "leaves the ball": (lambda x, eps: np.clip(x + 1.1 * eps, 0, 1), "'cheat' moved a value by 0.0.*, more than eps"),
-    "leaves the range": (lambda x, eps: np.where(x > 0.99, x + eps, x), r"'cheat' returned values outside \[0, 1\]"),
+    "leaves the ball": (
+        lambda x, eps: np.clip(x + 1.1 * eps, 0, 1),
+        "'cheat' moved a value by 0.0.*, more than eps",
+    ),
+    "leaves the range": (
+        lambda x, eps: np.where(x > 0.99, x + eps, x),
+        r"'cheat' returned values outside \[0, 1\]",
+    ),
     "is not a number": (lambda x, eps: x * np.float32("nan"), r"'cheat' returned values outside \[0, 1\]"),
-    "is fewer": (lambda x, eps: x[1:], r"'cheat' returned float32 \(\d+, 32, 32, 3\); float32 .* was expected"),
+    "is fewer": (
+        lambda x, eps: x[1:],
+        r"'cheat' returned float32 \(\d+, 32, 32, 3\); float32 .* was expected",
+    ),
     "is uint8": (lambda x, eps: x.astype(np.uint8), "'cheat' returned uint8"),
 }
 
@@ -485,7 +519,11 @@ def classes(n):
         (apgd, {"loss": "hinge"}, "unknown loss 'hinge'; choose one of cross_entropy, margin, dlr"),
         (apgd, {"norm": "l1"}, "unknown norm 'l1'; choose one of linf, l2"),
         (apgd, {"restarts": 0}, "restarts is 0; an attack is tried at least once"),
-        (apgd, {"model": classes(2), "loss": "dlr"}, "needs 3 classes, but the model knows 2; take another loss"),
+        (
+            apgd,
+            {"model": classes(2), "loss": "dlr"},
+            "needs 3 classes, but the model knows 2; take another loss",
+        ),
         (apgd_targeted, {"model": classes(3)}, "needs 4 classes, but the model knows 3"),
         (apgd_targeted, {"classes": 0}, "classes is 0; at least 1 wrong class is tried"),
         (square, {"queries": 0}, "queries is 0; an attack takes at least 1"),
@@ -529,7 +567,9 @@ def test_our_apgd_breaks_as_much_as_arts(network):
     options = {"eps_step": 2 * EPS, "max_iter": 8, "nb_random_init": 1, "loss_type": "cross_entropy"}
     theirs = art_accuracy(AutoProjectedGradientDescent, *network, EPS, **options)
     ours = accuracy(network[0], apgd(*network, EPS, steps=8), network[2])
-    assert 0 < ours <= theirs + 2 / 24 and theirs < 0.8  # an image or two may go either way, by the random start
+    assert (
+        0 < ours <= theirs + 2 / 24 and theirs < 0.8
+    )  # an image or two may go either way, by the random start
 
 
 def test_our_square_breaks_as_much_as_arts(network):

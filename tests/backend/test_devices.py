@@ -145,7 +145,9 @@ def test_a_worker_that_is_killed_ends_the_other_with_a_clear_error_and_both_go_o
     second.send_signal(signal.SIGKILL)
     assert first.wait(240) not in (0, -signal.SIGKILL)
     said = (tmp_path / "dying0.log").read_text()
-    assert "another worker no longer answers" in said and "start the same command on all workers again" in said
+    assert (
+        "another worker no longer answers" in said and "start the same command on all workers again" in said
+    )
     done = json.loads((tmp_path / "store-workers" / "network" / "history.json").read_text())
     assert 2 <= len(done) < 4
     workers = [begin(tmp_path, "workers", f"again{k}", config) for k, config in enumerate(cluster(2))]
@@ -170,7 +172,10 @@ def test_workers_fill_one_store_between_them(tmp_path):
     job = ["train", "--profile", "smoke", "--dataset", "patches10", "--n-train", "64"]
 
     def start(option, config, name):
-        env = environment(option, config) | {"ARTIFACTS_DIR": str(tmp_path / "store"), "COURSE_PRECISION": "float32"}
+        env = environment(option, config) | {
+            "ARTIFACTS_DIR": str(tmp_path / "store"),
+            "COURSE_PRECISION": "float32",
+        }
         with open(tmp_path / f"{name}.log", "w") as log:
             command = [sys.executable, "-m", "helpers", *job, "--out", str(tmp_path / f"{name}.json")]
             return subprocess.Popen(command, env=env, cwd=settings.ROOT, stdout=log, stderr=log)
@@ -180,7 +185,9 @@ def test_workers_fill_one_store_between_them(tmp_path):
         assert worker.wait(400) == 0, (tmp_path / f"worker{k}.log").read_text()[-3000:]
     alone = start("", None, "alone")
     assert alone.wait(400) == 0, (tmp_path / "alone.log").read_text()[-3000:]
-    results = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("worker0", "worker1", "alone")]
+    results = [
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("worker0", "worker1", "alone")
+    ]
     made = [[step["name"] for step in found["steps"]] for found in results]
     assert "fine-tune" in made[0] and made[2] == ["start"], "it found everything in the store"
     for name in ("autoencoder", "fine_tuned"):
@@ -198,8 +205,16 @@ def test_workers_fill_one_store_between_them(tmp_path):
         ("mirrored:0", None, "COURSE_DEVICES is 'mirrored:0'; there are one"),
         ("mirrored", None, "there are 0 GPUs; for parts of the CPU say how many"),
         ("workers", None, "TF_CONFIG does not say which"),
-        ("workers", {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}, "TF_CONFIG does not say"),
-        ("workers", {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}, "workers share weights,"),
+        (
+            "workers",
+            {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}},
+            "TF_CONFIG does not say",
+        ),
+        (
+            "workers",
+            {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}},
+            "workers share weights,",
+        ),
         ("mirrored:2", None, "COURSE_DEVICES is mirrored:2: devices share weights, train, measure and"),
     ],
 )

@@ -45,11 +45,19 @@ def page_file(tmp_path_factory):
     data = datasets.Data("cifar10", nothing, nothing, nothing, *about)
     why = {"cell": 1, "name": "CourseError", "message": "no", "source": wide}
     runs = [
-        {"notebook": name, "title": name, "seconds": 60.0, "peak_mib": 1000, "error": why if name[0] == "9" else None}
+        {
+            "notebook": name,
+            "title": name,
+            "seconds": 60.0,
+            "peak_mib": 1000,
+            "error": why if name[0] == "9" else None,
+        }
         for name in (*SHOWN, "99_failed")
     ]
     weights = [{"file": "weights/cifar10/resnet20.h5", "sha256": "0f" * 32}]
-    report.write(folder, recorded["parameters"], data, runs, datetime.fromisoformat(recorded["started"]), weights)
+    report.write(
+        folder, recorded["parameters"], data, runs, datetime.fromisoformat(recorded["started"]), weights
+    )
     return shutil.copy(folder / "index.html", alone / "moved.html")
 
 
@@ -65,9 +73,12 @@ def opened(browser, page_file):
             file = page_file.with_name("changed.html")
             file.write_text(text)
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, java_script_enabled=scripts,
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            offline=True,
+            java_script_enabled=scripts,
             bypass_csp=True,
-        )  # fmt: skip
+        )
         contexts.append(context)
         page = context.new_page()
         page.requests, page.complaints = [], []
@@ -134,7 +145,9 @@ def test_formulas_are_rendered(opened, text):
     page = opened()
     assert page.locator("math").count() >= 15
     assert formulas(page) == (0, [])
-    worse = opened(changed(changed(text, "</main>", "<p>$x^2$</p></main>"), "<math", '<math style="display: none"'))
+    worse = opened(
+        changed(changed(text, "</main>", "<p>$x^2$</p></main>"), "<math", '<math style="display: none"')
+    )
     assert formulas(worse) == (1, ["$x^2$"])
 
 
@@ -165,8 +178,12 @@ def test_axe_would_find_something(opened, axe, text):
 
 def headings(page):
     """Faults of the outline: not one h1, or a level left out."""
-    levels = [int(name[1]) for name in page.evaluate(
-        "() => [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((h) => h.tagName)")]  # fmt: skip
+    levels = [
+        int(name[1])
+        for name in page.evaluate(
+            "() => [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((h) => h.tagName)"
+        )
+    ]
     faults = [f"{a} to {b}" for a, b in zip(levels, levels[1:], strict=False) if b > a + 1]
     return faults + ([] if levels.count(1) == 1 and levels[0] == 1 else ["h1"])
 
@@ -177,8 +194,11 @@ def test_headings_and_landmarks(opened, text):
     assert page.get_attribute("html", "lang") == "en"
     assert all(page.locator(name).count() == 1 for name in ("main", "header", "nav"))
     assert [page.locator("h2").nth(k).inner_text() for k in range(4)] == [
-        "The question", "The paper against this run", "Static against adaptive", "What to believe"
-    ]  # fmt: skip
+        "The question",
+        "The paper against this run",
+        "Static against adaptive",
+        "What to believe",
+    ]
     assert headings(opened(changed(text, "<h2 id", "<h4 id"))) and headings(opened(text.replace("h1", "h2")))
 
 
@@ -198,7 +218,9 @@ def test_by_keyboard(opened):
     page = opened()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the summary"
-    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0, "it is seen when it has the focus"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0, (
+        "it is seen when it has the focus"
+    )
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
     folded, all_of_them = "details.code:not([open])", page.locator("details.code").count()
@@ -268,7 +290,9 @@ def test_paper_is_white_and_shows_no_code(opened):
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)" != dark
-    shown = "() => [...document.querySelectorAll('details.code')].filter((d) => d.getClientRects().length).length"
+    shown = (
+        "() => [...document.querySelectorAll('details.code')].filter((d) => d.getClientRects().length).length"
+    )
     assert page.evaluate(shown) == 1, "only the cell that failed"
     assert page.locator("nav").is_hidden()
 

@@ -165,7 +165,9 @@ def test_a_damaged_file(networks, original, trained, tmp_path, damage):
 
 @pytest.mark.parametrize("model, other", [("resnet20", "sepreresnet56"), ("sepreresnet56", "resnet20")])
 def test_weights_of_another_network(networks, original, trained, model, other):
-    with pytest.raises(CourseError, match=f"{other}.h5 holds the weights of another network.*choose the model"):
+    with pytest.raises(
+        CourseError, match=f"{other}.h5 holds the weights of another network.*choose the model"
+    ):
         classifiers.load_weights(networks[model], trained / f"{other}.h5")
     assert same(networks[model].get_weights(), original[model])
 
@@ -176,7 +178,9 @@ def test_weights_of_a_network_with_other_shapes(networks, original, trained, tmp
     shutil.copy(trained / "resnet20.h5", file)
     with h5py.File(file, "r+") as stored:
         names = []
-        stored.visititems(lambda name, item: names.append(name) if getattr(item, "shape", None) == (64, 10) else None)
+        stored.visititems(
+            lambda name, item: names.append(name) if getattr(item, "shape", None) == (64, 10) else None
+        )
         for name in names:
             del stored[name]
             stored[name] = np.zeros((64, 100), np.float32)
@@ -229,7 +233,9 @@ def test_weights_that_are_not_their_cards(shipped, data):
 
 
 def test_an_unknown_model(data):
-    with pytest.raises(CourseError, match=f"unknown model 'vgg16'; choose one of {', '.join(registry.MODELS)}"):
+    with pytest.raises(
+        CourseError, match=f"unknown model 'vgg16'; choose one of {', '.join(registry.MODELS)}"
+    ):
         classifiers.load("vgg16", data)
 
 
@@ -255,7 +261,9 @@ def test_tf2cvs_download_fails(data, monkeypatch):
 
 def test_tf2cv_has_no_weights_for_patches10(data, monkeypatch):
     object.__setattr__(data, "name", "patches10")
-    with pytest.raises(CourseError, match="tf2cv's weights are for CIFAR-10, not for patches10; choose WEIGHTS=course"):
+    with pytest.raises(
+        CourseError, match="tf2cv's weights are for CIFAR-10, not for patches10; choose WEIGHTS=course"
+    ):
         classifiers.load("resnet20", data, "tf2cv")
 
 
@@ -263,7 +271,9 @@ def test_tf2cv_has_no_weights_for_patches10(data, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "card", [c for c in CARDS if c.stem in registry.MODELS], ids=lambda path: f"{path.parent.name}/{path.stem}"
+    "card",
+    [c for c in CARDS if c.stem in registry.MODELS],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
 )
 class TestShippedWeights:
     @pytest.fixture

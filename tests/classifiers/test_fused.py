@@ -21,7 +21,9 @@ def classifier(request):
     for weight in model.weights:
         kind = weight.name.split("/")[-1]
         if kind.startswith("gamma"):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape) * rng.choice([-1, 1], weight.shape, p=[0.1, 0.9]))
+            weight.assign(
+                rng.uniform(0.5, 1.5, weight.shape) * rng.choice([-1, 1], weight.shape, p=[0.1, 0.9])
+            )
         elif kind.startswith("moving_variance"):
             weight.assign(rng.uniform(0.5, 2, weight.shape))
         elif kind.startswith(("beta", "moving_mean", "bias")):

@@ -36,7 +36,9 @@ def lite0() -> dict[str, np.ndarray]:
         state[f"{conv}.weight"] = rng.normal(size=shape).astype(np.float32)
         for name, middle in (("weight", 2), ("bias", 0), ("running_mean", -1)):
             state[f"{norm}.{name}"] = rng.normal(middle, 0.3, shape[0]).astype(np.float32)
-        state[f"{norm}.running_var"] = np.exp(rng.uniform(-9, 1, shape[0])).astype(np.float32)  # from 1e-4 to 3
+        state[f"{norm}.running_var"] = np.exp(rng.uniform(-9, 1, shape[0])).astype(
+            np.float32
+        )  # from 1e-4 to 3
         state[f"{norm}.num_batches_tracked"] = np.array(7)
 
     add("_conv_stem", "_bn0", 32, 3, 3, 3)
@@ -157,7 +159,9 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, torch, where):
         path.write_bytes(pickle.dumps(harm, 2))
     else:
         write(path, {"weight": harm})
-    with pytest.raises(CourseError, match=r"some.pth was refused: it asks for (io|_io|__builtin__|builtins)\.open"):
+    with pytest.raises(
+        CourseError, match=r"some.pth was refused: it asks for (io|_io|__builtin__|builtins)\.open"
+    ):
         imagenet.read_state(path)
     assert not trace.exists()
     pickle.loads(pickle.dumps(harm, 2)).close()
@@ -224,11 +228,17 @@ def depthwise_by_hand(x, kernel):
     """Cross-correlation, [n, h, w, c] with PyTorch's [c, 1, k, k], padded by k // 2."""
     size, (_, height, width, _) = kernel.shape[-1], x.shape
     padded = np.pad(x, [(0, 0), (size // 2,) * 2, (size // 2,) * 2, (0, 0)])
-    return sum(padded[:, i : i + height, j : j + width] * kernel[:, 0, i, j] for i in range(size) for j in range(size))
+    return sum(
+        padded[:, i : i + height, j : j + width] * kernel[:, 0, i, j]
+        for i in range(size)
+        for j in range(size)
+    )
 
 
 def close(found, expected):
-    np.testing.assert_allclose(np.asarray(found, float), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.asarray(found, float), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize(("stage", "unit", "number"), [(2, 1, 2), (4, 4, 9), (5, 2, 13)])
@@ -240,7 +250,9 @@ def test_a_block_computes_what_lite0s_computes(filled, lite0, stage, unit, numbe
     expected = norm_by_hand(x @ lite0[f"{at}_expand_conv.weight"][:, :, 0, 0].T, lite0, f"{at}_bn0")
     found = layer.conv1.bn(layer.conv1.conv(x), training=False)
     close(found, expected)
-    expected = norm_by_hand(depthwise_by_hand(expected, lite0[f"{at}_depthwise_conv.weight"]), lite0, f"{at}_bn1")
+    expected = norm_by_hand(
+        depthwise_by_hand(expected, lite0[f"{at}_depthwise_conv.weight"]), lite0, f"{at}_bn1"
+    )
     found = layer.conv2.bn(layer.conv2.conv(found), training=False)
     close(found, expected)
     expected = norm_by_hand(expected @ lite0[f"{at}_project_conv.weight"][:, :, 0, 0].T, lite0, f"{at}_bn2")
@@ -262,7 +274,10 @@ def test_every_array_is_in_its_place(filled, lite0):
     for pair in pairs:
         kernel = lite0[f"{pair.conv}.weight"]
         found = pair.layer.get_weights()[0]
-        assert found.tobytes() == kernel.transpose((2, 3, 0, 1) if kernel.shape[1] == 1 else (2, 3, 1, 0)).tobytes()
+        assert (
+            found.tobytes()
+            == kernel.transpose((2, 3, 0, 1) if kernel.shape[1] == 1 else (2, 3, 1, 0)).tobytes()
+        )
         np.testing.assert_array_equal(pair.block.bn.get_weights()[1], lite0[f"{pair.norm}.bias"])
         np.testing.assert_array_equal(pair.block.bn.get_weights()[2], lite0[f"{pair.norm}.running_mean"])
         np.testing.assert_array_equal(pair.block.bn.get_weights()[3], lite0[f"{pair.norm}.running_var"])

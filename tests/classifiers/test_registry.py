@@ -23,7 +23,13 @@ from helpers.sweeps import cost
 from helpers.sweeps.grid import Training
 
 TINY = replace(
-    settings.PROFILES["smoke"], n_train=32, n_validation=8, n_test=16, n_sweep=8, ae_epochs=2, tune_epochs_final=1
+    settings.PROFILES["smoke"],
+    n_train=32,
+    n_validation=8,
+    n_test=16,
+    n_sweep=8,
+    ae_epochs=2,
+    tune_epochs_final=1,
 )
 
 
@@ -31,7 +37,13 @@ def small() -> keras.Model:
     """The network of the added entry."""
     layers = keras.layers
     return keras.Sequential(
-        [layers.Conv2D(8, 3, strides=4), layers.BatchNormalization(), layers.ReLU(), layers.Flatten(), layers.Dense(10)]
+        [
+            layers.Conv2D(8, 3, strides=4),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(10),
+        ]
     )
 
 
@@ -57,7 +69,9 @@ def test_an_added_network_goes_through_the_papers_steps(added):
 def few(tmp_path, monkeypatch):
     """A data set so small that it is trained on in seconds, and a folder of its own for what is shipped."""
     data = datasets.load("patches10")
-    data = replace(data, train=data.train.head(256), validation=data.validation.head(16), test=data.test.head(16))
+    data = replace(
+        data, train=data.train.head(256), validation=data.validation.head(16), test=data.test.head(16)
+    )
     monkeypatch.setattr(datasets, "load", lambda _: data)
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     return data
@@ -73,11 +87,16 @@ def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, few, t
     assert json.loads((tmp_path / "patches10" / "small.json").read_text()) == json.loads(json.dumps(card))
     again = classifiers.load("small", few)
     assert classifiers.weights_sha256(again) == card["weights_sha256"]
-    assert [(part.name, part.epochs) for part in train_base.parts_of(card)] == [("recipe", 2), ("averaging", 1)]
+    assert [(part.name, part.epochs) for part in train_base.parts_of(card)] == [
+        ("recipe", 2),
+        ("averaging", 1),
+    ]
 
 
 def test_a_second_round_goes_on_from_the_averaged_weights(added, few, monkeypatch):
-    entry = replace(added, second_round={"patches10": Round(3, 2, "it was not enough"), "cifar10": Round(9, 9, "")})
+    entry = replace(
+        added, second_round={"patches10": Round(3, 2, "it was not enough"), "cifar10": Round(9, 9, "")}
+    )
     monkeypatch.setitem(registry.MODELS, "small", entry)
     parts, cut, cut_out = [], [], training.cut_out
     monkeypatch.setattr(training, "cut_out", lambda *given: cut.append(len(parts)) or cut_out(*given))
@@ -97,22 +116,38 @@ def test_a_second_round_goes_on_from_the_averaged_weights(added, few, monkeypatc
     assert len(parts) == 4  # the first round was there already
     assert parts[2] == (first["weights_sha256"], 9) and [seed for _, seed in parts] == [7, 8, 9, 10]
     assert set(cut) == {2, 3, 4}  # no cutout in the first cycle
-    assert card["second_round"]["why"] == "it was not enough" and card["weights_sha256"] != first["weights_sha256"]
+    assert (
+        card["second_round"]["why"] == "it was not enough"
+        and card["weights_sha256"] != first["weights_sha256"]
+    )
     assert [(part.name, part.epochs) for part in train_base.parts_of(card)] == [
-        ("recipe", 2), ("averaging", 1), ("second cycle", 3), ("averaging again", 2)
-    ]  # fmt: skip
-    assert [part.recipe["augmentation"].endswith("cutout of 8 x 8") for part in train_base.parts_of(card)] == [0, 1, 1, 1]
+        ("recipe", 2),
+        ("averaging", 1),
+        ("second cycle", 3),
+        ("averaging again", 2),
+    ]
+    assert [
+        part.recipe["augmentation"].endswith("cutout of 8 x 8") for part in train_base.parts_of(card)
+    ] == [0, 1, 1, 1]
     assert [h["epoch"] for h in card["history"]] == [1, 2, 1, 1, 2, 3, 1, 2]
     assert card["history"][:3] == first["history"]
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_an_added_network_begins_elsewhere_where_that_is_installed(added, few, monkeypatch, capsys, installed):
+def test_an_added_network_begins_elsewhere_where_that_is_installed(
+    added, few, monkeypatch, capsys, installed
+):
     def fill(network: keras.Model) -> None:
         network.layers[-1].set_weights([np.full((512, 10), 0.25), np.full(10, 0.25)])
 
-    beginning = Beginning(lambda: "numbers, sha256 12ab" if installed else None, fill, "pip install numbers", 1, 0.03,
-                          {"epochs": 1, "rate": 0.004, "first_averaged": 0})  # fmt: skip
+    beginning = Beginning(
+        lambda: "numbers, sha256 12ab" if installed else None,
+        fill,
+        "pip install numbers",
+        1,
+        0.03,
+        {"epochs": 1, "rate": 0.004, "first_averaged": 0},
+    )
     monkeypatch.setitem(registry.MODELS, "small", replace(added, begins_with=beginning))
     monkeypatch.delenv("COURSE_PROGRESS", raising=False)
     configs, make = [], artifacts.make
@@ -130,7 +165,9 @@ def test_an_added_network_begins_elsewhere_where_that_is_installed(added, few, m
     assert card["begins_with"] == expected and [c["begins_with"] for c in configs] == [expected] * 2
     assert [bool((weights[-1] == 0.25).all()) for weights in begun] == [installed]
     assert (card["epochs"], card["recipe"]["peak_rate"]) == ((1, 0.03) if installed else (2, 0.02))
-    assert (card["averaging"]["rate"], card["averaging"]["first_averaged"]) == ((0.004, 0) if installed else (0.03, 4))
+    assert (card["averaging"]["rate"], card["averaging"]["first_averaged"]) == (
+        (0.004, 0) if installed else (0.03, 4)
+    )
     assert f"Small begins with {expected}, {card['epochs']} epochs" in told
     assert ("1 epochs would do after: pip install numbers" in told) is not installed
 
@@ -166,31 +203,56 @@ def test_the_registry_needs_no_tensorflow():
 
 def test_networks_of_the_paper_keep_their_recipe():
     assert {MODELS[name].peak_rate for name in published.PAPER} == {training.BASE_RECIPE["peak_rate"]}
-    assert {name: MODELS[name].averaging_epochs for name in published.PAPER} == {"resnet20": 25, "sepreresnet56": 15}
+    assert {name: MODELS[name].averaging_epochs for name in published.PAPER} == {
+        "resnet20": 25,
+        "sepreresnet56": 15,
+    }
     assert {name: set(MODELS[name].second_round) for name in MODELS if MODELS[name].second_round} == {
         "sepreresnet56": {"cifar10"}
     }
-    assert {name: MODELS[name].table for name in MODELS} == {"resnet20": 2, "sepreresnet56": 3, "efficientnet_b0": None}
+    assert {name: MODELS[name].table for name in MODELS} == {
+        "resnet20": 2,
+        "sepreresnet56": 3,
+        "efficientnet_b0": None,
+    }
     assert set(published.PAPER) == {name for name, network in MODELS.items() if network.table}
 
 
 def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(added):
     records = [
-        evaluation.record(np.arange(10) < 7, dataset="cifar10", profile="full", model="small", stage=stage,
-                          defense=defense, input=kind, threat="static", eps=8 / 255 if kind != "regular" else 0.0,
-                          steps={"fgsm": 1, "pgd": 10}.get(kind, 0), seed=0)
+        evaluation.record(
+            np.arange(10) < 7,
+            dataset="cifar10",
+            profile="full",
+            model="small",
+            stage=stage,
+            defense=defense,
+            input=kind,
+            threat="static",
+            eps=8 / 255 if kind != "regular" else 0.0,
+            steps={"fgsm": 1, "pgd": 10}.get(kind, 0),
+            seed=0,
+        )
         for kind, stage, defense in titles.CELLS
-    ]  # fmt: skip
+    ]
     frame = tables.paper_table(records, "small", comparable=True)
     assert list(frame.columns) == ["this run [95% interval]", "recorded full run"] and len(frame) == 12
     assert set(frame["this run [95% interval]"]) == {titles.percent(records[0])}
-    results = {"runs": {"small": {"parameters": {"profile": "full", "seed": 0, "eps": 8 / 255}}}, "records": records}
+    results = {
+        "runs": {"small": {"parameters": {"profile": "full", "seed": 0, "eps": 8 / 255}}},
+        "records": records,
+    }
     text = tables.readme_table(results)
     assert "**Small** (in none of the paper's tables): recorded full run" in text
     assert text.count("| 70.0 [") == 12 and "None" not in text and "| paper |" not in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1, text
-    other_n = {**records[0], "input": "noise", "steps": 0, "n": 7}  # of another notebook, in no cell of the table
+    other_n = {
+        **records[0],
+        "input": "noise",
+        "steps": 0,
+        "n": 7,
+    }  # of another notebook, in no cell of the table
     assert "n = 10 test images" in tables.readme_table({**results, "records": [other_n, *records]})
     figure = plots.results_figure(records, "small", "A title", comparable=True)
     assert not any("paper" in text.get_text() for text in figure.findobj(plots.plt.Text))
@@ -201,8 +263,10 @@ def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(adde
 
 def test_what_a_second_phase_costs(added):
     job = Training("patches10", "smoke", "small", "none", "8/255", 0, None)
-    fine_tune = {m: next(s for s in cost.steps_of(replace(job, model=m)) if s.name == "fine-tune").times
-                 for m in ("small", "resnet20")}  # fmt: skip
+    fine_tune = {
+        m: next(s for s in cost.steps_of(replace(job, model=m)) if s.name == "fine-tune").times
+        for m in ("small", "resnet20")
+    }
     assert fine_tune == {"small": 6 + 4, "resnet20": 6}
 
 
@@ -215,7 +279,9 @@ def test_lists_of_networks_are_complete(file):
 
 def test_every_notebook_names_every_network():
     for notebook in sorted((settings.ROOT / "notebooks").rglob("*.ipynb")):
-        assert f"model = \\\"resnet20\\\"  # or {', '.join([*MODELS][1:])}\\n" in notebook.read_text(), notebook.name
+        assert f'model = \\"resnet20\\"  # or {", ".join([*MODELS][1:])}\\n' in notebook.read_text(), (
+            notebook.name
+        )
 
 
 def test_the_command_line_names_every_network(capsys):
@@ -252,7 +318,9 @@ def test_efficientnet_trains_the_same_each_time(images, labels):
 def test_efficientnets_convolutions_pad_by_themselves(images):
     statistics = datasets.CIFAR_MEAN, datasets.CIFAR_STD
     keras.utils.set_random_seed(0)
-    inside, before = (classifiers.build("efficientnet_b0", *statistics, padding_inside=p) for p in (True, False))
+    inside, before = (
+        classifiers.build("efficientnet_b0", *statistics, padding_inside=p) for p in (True, False)
+    )
     before.set_weights(inside.get_weights())
     # In training mode: in inference the logits of an untrained EfficientNet are all but 0, whatever the padding.
     expected = before(images, training=True).numpy()

@@ -103,7 +103,9 @@ def test_the_file_is_downloaded_once(server, data, weights):
 
 def test_a_file_with_another_checksum_is_refused_and_fetched_anew(server, data, weights):
     server.answers = [(server.wrong, None)]
-    with pytest.raises(CourseError, match="checksum is not the published one.*try again, or choose WEIGHTS=course"):
+    with pytest.raises(
+        CourseError, match="checksum is not the published one.*try again, or choose WEIGHTS=course"
+    ):
         classifiers.load("resnet20", data, "tf2cv")
     server.answers = [(server.archive, None)]
     assert loads(data, weights), "the wrong file is not kept"

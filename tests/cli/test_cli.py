@@ -19,7 +19,9 @@ def notebooks(tmp_path, monkeypatch):
     """A course of one notebook, which none of these tests gets as far as running."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    names = 'dataset = "auto"\nmodel = "resnet20"\nprofile = "quick"\nseed = 0\nweights = "course"\neps = 8 / 255'
+    names = (
+        'dataset = "auto"\nmodel = "resnet20"\nprofile = "quick"\nseed = 0\nweights = "course"\neps = 8 / 255'
+    )
     parameters = nbformat.v4.new_code_cell(names, metadata={"tags": ["parameters"]})
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = nbformat.v4.new_notebook(cells=[parameters], metadata=metadata)
@@ -40,10 +42,16 @@ def error_of(capsys, *arguments: str) -> str:
 
 BAD = {
     "profile": (["report", "--profile", "huge"], "unknown profile 'huge'; choose one of smoke, quick, full"),
-    "data set": (["report", "--dataset", "mnist"], "unknown data set 'mnist'; choose one of cifar10, patches10, auto"),
+    "data set": (
+        ["report", "--dataset", "mnist"],
+        "unknown data set 'mnist'; choose one of cifar10, patches10, auto",
+    ),
     "model": (["report", "--model", "vgg16"], "unknown model 'vgg16'; choose one of resnet20, sepreresnet56"),
     "networks": (["report", "--networks", "mine"], "unknown networks 'mine'; choose trained or shipped"),
-    "networks of a quick run": (["report", "--networks", "shipped"], "a quick run trains its own: leave --networks"),
+    "networks of a quick run": (
+        ["report", "--networks", "shipped"],
+        "a quick run trains its own: leave --networks",
+    ),
     "model of networks": (["networks", "--model", "vgg16"], "unknown model 'vgg16'; choose one of resnet20"),
     "eps 8": (["report", "--eps", "8"], "eps is 8, but images are in [0, 1]: write 8/255"),
     "eps -1/255": (["report", "--eps=-1/255"], "it must be a number in [0, 1], such as 8/255"),
@@ -56,7 +64,10 @@ BAD = {
     "seed too large": (["report", "--seed", "4294967296"], "seed is 4294967296"),
     "seed of weights": (["weights", "--seed", "-1"], "seed is -1"),
     "seed of weights text": (["weights", "--seed", "x"], "seed is 'x', which is not a"),
-    "data set of cost": (["cost", "--dataset", "mnist"], "unknown data set 'mnist'; choose one of cifar10, patches10"),
+    "data set of cost": (
+        ["cost", "--dataset", "mnist"],
+        "unknown data set 'mnist'; choose one of cifar10, patches10",
+    ),
     "weights missing": (["report", "--weights", "nowhere.h5"], "no weight file nowhere.h5"),
     "notebook": (["run", "99"], "there is no notebook '99'; choose one of 00_start_here"),
     "unknown parameter": (
@@ -108,12 +119,19 @@ def test_a_report_that_was_not_made(tmp_path, capsys):
 
 
 def test_a_report_that_failed_is_not_recorded(tmp_path, capsys):
-    runs = [{"notebook": "00_start_here", "error": None}, {"notebook": "01_fgsm_and_pgd", "error": {"cell": 3}}]
+    runs = [
+        {"notebook": "00_start_here", "error": None},
+        {"notebook": "01_fgsm_and_pgd", "error": {"cell": 3}},
+    ]
     (tmp_path / "run.json").write_text(json.dumps({"notebooks": runs}))
-    assert "01_fgsm_and_pgd failed in that report; mend it" in error_of(capsys, "record", "--out", str(tmp_path))
+    assert "01_fgsm_and_pgd failed in that report; mend it" in error_of(
+        capsys, "record", "--out", str(tmp_path)
+    )
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["report", "--colour", "blue"], ["weights", "--epochs", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["report", "--colour", "blue"], ["weights", "--epochs", "x"]]
+)
 def test_unknown_words(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -136,8 +154,13 @@ def test_a_failed_notebook_is_a_status(notebooks, tmp_path, monkeypatch, whole, 
     arguments = ["--eps", "4/255", "--seed", "3", "--model", "sepreresnet56", "--weights", "none"]
     assert main(["report", "--out", str(tmp_path / "out"), *arguments]) == status
     expected = {
-        "profile": "quick", "dataset": "auto", "model": "sepreresnet56", "seed": 3, "weights": "none", "eps": 4 / 255,
-    }  # fmt: skip
+        "profile": "quick",
+        "dataset": "auto",
+        "model": "sepreresnet56",
+        "seed": 3,
+        "weights": "none",
+        "eps": 4 / 255,
+    }
     assert given == [(expected, tmp_path / "out", [], False)]
     main(["report", "--only", "06", "07"])
     assert given[1][1:] == (settings.ROOT / "report" / "only", ["06", "07"], False)
@@ -164,7 +187,9 @@ def test_weights_prints_the_scores(monkeypatch, capsys):
 )
 def test_a_try_does_not_take_the_place_of_shipped_weights(monkeypatch, capsys, arguments, with_what):
     monkeypatch.setattr(train_base, "train_base", lambda *_: pytest.fail("it was trained"))
-    monkeypatch.setattr(train_base, "beginning", lambda model: train_base.RANDOM if model == "efficientnet_b0" else "")
+    monkeypatch.setattr(
+        train_base, "beginning", lambda model: train_base.RANDOM if model == "efficientnet_b0" else ""
+    )
     monkeypatch.setattr(pipeline, "start", lambda *_, **__: pytest.fail("it was begun"))
     message = error_of(capsys, *arguments)
     assert with_what in message and "add --replace" in message
@@ -181,13 +206,20 @@ def test_an_audit_that_may_not_stand_beside_the_paper_is_not_recorded(monkeypatc
 
     monkeypatch.setattr(deviations, "audit", lambda *_: pytest.fail("it was computed"))
     message = error_of(capsys, "audit", "--dataset", "patches10")
-    assert "figures/audit.json holds audits of the course's networks on CIFAR-10" in message and "--out" in message
-    run = SimpleNamespace(comparable=True, weights="course", profile=settings.PROFILES["full"], model="resnet20")
+    assert (
+        "figures/audit.json holds audits of the course's networks on CIFAR-10" in message
+        and "--out" in message
+    )
+    run = SimpleNamespace(
+        comparable=True, weights="course", profile=settings.PROFILES["full"], model="resnet20"
+    )
     deviations.check_recordable(run, False)
     with pytest.raises(CourseError, match="has the whole audit of resnet20"):
         deviations.check_recordable(run, True)
     with pytest.raises(CourseError, match="in quick or full"):
-        deviations.check_recordable(SimpleNamespace(**{**vars(run), "profile": settings.PROFILES["smoke"]}), False)
+        deviations.check_recordable(
+            SimpleNamespace(**{**vars(run), "profile": settings.PROFILES["smoke"]}), False
+        )
 
 
 def test_clean_removes_artifacts_and_report_alone(tmp_path, monkeypatch):

@@ -81,8 +81,12 @@ PLACES = {
     "CIFAR10_DIR, unpacked": lambda home: write_batches(home / "given" / datasets.CIFAR_FOLDER),
     "data/, archive": lambda home: write_archive(home / "course" / "data" / datasets.CIFAR_ARCHIVE),
     "data/, unpacked": lambda home: write_batches(home / "course" / "data" / datasets.CIFAR_FOLDER),
-    "the Keras cache, archive": lambda home: write_archive(home / "keras" / "datasets" / "cifar-10-batches-py.tar.gz"),
-    "the Keras cache, unpacked": lambda home: write_batches(home / "keras" / "datasets" / datasets.CIFAR_FOLDER),
+    "the Keras cache, archive": lambda home: write_archive(
+        home / "keras" / "datasets" / "cifar-10-batches-py.tar.gz"
+    ),
+    "the Keras cache, unpacked": lambda home: write_batches(
+        home / "keras" / "datasets" / datasets.CIFAR_FOLDER
+    ),
 }
 
 
@@ -167,8 +171,12 @@ def test_channels_are_planes_in_storage_and_last_in_use(pointed):
 def test_training_and_validation_share_no_image_and_lose_none(pointed):
     write_batches(pointed / datasets.CIFAR_FOLDER)
     data = datasets.load("cifar10")
-    train, validation = ({image.tobytes() for image in split.pixels} for split in (data.train, data.validation))
-    everything = {bytes(image) for k in range(5) for image in stored(k)[b"data"].reshape(SIZE, 3, 1024).swapaxes(1, 2)}
+    train, validation = (
+        {image.tobytes() for image in split.pixels} for split in (data.train, data.validation)
+    )
+    everything = {
+        bytes(image) for k in range(5) for image in stored(k)[b"data"].reshape(SIZE, 3, 1024).swapaxes(1, 2)
+    }
     assert not train & validation and train | validation == everything
     again = datasets.load("cifar10")  # the split is the same every time
     np.testing.assert_array_equal(again.validation.pixels, data.validation.pixels)
@@ -240,7 +248,9 @@ def test_a_foreign_pickle_is_refused_and_not_run(pointed, home):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("module, name", [("numpy", "load"), ("builtins", "eval"), ("numpy.core.multiarray", "scalar")])
+@pytest.mark.parametrize(
+    "module, name", [("numpy", "load"), ("builtins", "eval"), ("numpy.core.multiarray", "scalar")]
+)
 def test_only_what_a_batch_needs_can_be_loaded(module, name):
     with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name}"):
         datasets._BatchUnpickler(io.BytesIO(f"c{module}\n{name}\n.".encode())).load()
@@ -250,11 +260,15 @@ BAD_BATCHES = {
     "not a pickle": b"no pickle at all",
     "empty": b"",
     "a list": pickle.dumps([1, 2], protocol=2),
-    "CIFAR-100's labels": pickle.dumps({b"fine_labels": [1], b"data": np.zeros((1, 3072), np.uint8)}, protocol=2),
+    "CIFAR-100's labels": pickle.dumps(
+        {b"fine_labels": [1], b"data": np.zeros((1, 3072), np.uint8)}, protocol=2
+    ),
     "other size": pickle.dumps({b"labels": [1], b"data": np.zeros((1, 784), np.uint8)}, protocol=2),
     "floats": pickle.dumps({b"labels": [1], b"data": np.zeros((1, 3072))}, protocol=2),
     "label 10": pickle.dumps({b"labels": [10], b"data": np.zeros((1, 3072), np.uint8)}, protocol=2),
-    "more labels than images": pickle.dumps({b"labels": [1, 2], b"data": np.zeros((1, 3072), np.uint8)}, protocol=2),
+    "more labels than images": pickle.dumps(
+        {b"labels": [1, 2], b"data": np.zeros((1, 3072), np.uint8)}, protocol=2
+    ),
     "no images": pickle.dumps({b"labels": [], b"data": np.zeros((0, 3072), np.uint8)}, protocol=2),
 }
 
@@ -269,7 +283,9 @@ def test_an_archive_of_something_else(pointed, home):
     pointed.mkdir()
     with tarfile.open(pointed / datasets.CIFAR_ARCHIVE, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("holiday.jpg"))
-    refused("cifar-10-python.tar.gz .CIFAR10_DIR. holds no cifar-10-batches-py/test_batch; it is not CIFAR-10")
+    refused(
+        "cifar-10-python.tar.gz .CIFAR10_DIR. holds no cifar-10-batches-py/test_batch; it is not CIFAR-10"
+    )
     assert not list((home / "artifacts" / "datasets").iterdir())
 
 
@@ -324,7 +340,9 @@ def test_cifar10_dir_pointing_nowhere(pointed):
 
 def test_without_data_and_network_three_remedies_are_named(home):
     message = refused("CIFAR-10 was not found: COURSE_OFFLINE=1 forbids downloading")
-    assert all(word in message for word in ("(1) set CIFAR10_DIR", "(2) put either of them into", "(3) connect to"))
+    assert all(
+        word in message for word in ("(1) set CIFAR10_DIR", "(2) put either of them into", "(3) connect to")
+    )
 
 
 def test_auto_falls_back_to_patches10_with_a_notice(home, monkeypatch):
@@ -344,7 +362,9 @@ def test_auto_prefers_cifar10(pointed):
 
 
 def test_an_unknown_name():
-    with pytest.raises(CourseError, match="unknown data set 'cifar100'; choose one of cifar10, patches10, auto"):
+    with pytest.raises(
+        CourseError, match="unknown data set 'cifar100'; choose one of cifar10, patches10, auto"
+    ):
         datasets.load("cifar100")
 
 
@@ -394,7 +414,11 @@ def test_a_failing_download_is_tried_again_and_leaves_nothing(server, home, repl
 
 
 def test_the_real_splits(cifar10):
-    assert [len(split) for split in (cifar10.train, cifar10.validation, cifar10.test)] == [45_000, 5_000, 10_000]
+    assert [len(split) for split in (cifar10.train, cifar10.validation, cifar10.test)] == [
+        45_000,
+        5_000,
+        10_000,
+    ]
     np.testing.assert_array_equal(np.bincount(cifar10.test.labels), [1_000] * 10)
     training = np.bincount(cifar10.train.labels) + np.bincount(cifar10.validation.labels)
     np.testing.assert_array_equal(training, [5_000] * 10)

@@ -46,7 +46,9 @@ def test_sizes_types_and_balance(data):
         assert split.pixels.shape == (count, 32, 32, 3) and split.pixels.dtype == np.uint8
         assert split.labels.shape == (count,) and split.labels.dtype == np.int32
         np.testing.assert_array_equal(np.bincount(split.labels), [count // 10] * 10)
-        assert np.bincount(split.labels[:500], minlength=10).min() >= 25  # shuffled: any beginning is about balanced
+        assert (
+            np.bincount(split.labels[:500], minlength=10).min() >= 25
+        )  # shuffled: any beginning is about balanced
     images, _ = data.train.take()
     np.testing.assert_allclose(data.mean, images.mean((0, 1, 2), dtype=np.float64), atol=6e-5)
     np.testing.assert_allclose(data.std, images.std((0, 1, 2), dtype=np.float64), atol=6e-5)
@@ -140,7 +142,9 @@ def test_another_recipe_has_another_cache(data, artifacts, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["is missing", "cannot be read"])
-def test_a_missing_or_damaged_picture_is_named_with_the_remedy(artifacts, monkeypatch, tmp_path_factory, damage):
+def test_a_missing_or_damaged_picture_is_named_with_the_remedy(
+    artifacts, monkeypatch, tmp_path_factory, damage
+):
     folder = tmp_path_factory.mktemp("pictures")
     for file in patches10.PICTURES.values():
         shutil.copy(patches10.PICTURES_FOLDER / file, folder)

@@ -31,9 +31,15 @@ def test_images_become_images(name, images):
     assert bool(model.trainable_weights) == ARCHITECTURES[name].trained
 
 
-@pytest.mark.parametrize("name", [n for n, a in ARCHITECTURES.items() if a.trained and n not in ("unet", "vq_vae")])
+@pytest.mark.parametrize(
+    "name", [n for n, a in ARCHITECTURES.items() if a.trained and n not in ("unet", "vq_vae")]
+)
 def test_the_latent_size_is_that_of_the_waist(name):
-    strided = [layer for layer in built(name).layers if type(layer) is keras.layers.Conv2D and layer.strides == (2, 2)]
+    strided = [
+        layer
+        for layer in built(name).layers
+        if type(layer) is keras.layers.Conv2D and layer.strides == (2, 2)
+    ]
     assert ARCHITECTURES[name].latent == int(np.prod(strided[-1].output_shape[1:]))
     assert len(strided) == ARCHITECTURES[name].depth
 
@@ -41,7 +47,9 @@ def test_the_latent_size_is_that_of_the_waist(name):
 def test_the_search_spans_what_the_issue_asks_for():
     around = [a for n, a in ARCHITECTURES.items() if n.startswith("d")]
     assert len(around) >= 8 and {a.depth for a in around} == {1, 2, 3}
-    channels = {built(n).get_layer(f"encode{a.depth}").filters for n, a in ARCHITECTURES.items() if n.startswith("d")}
+    channels = {
+        built(n).get_layer(f"encode{a.depth}").filters for n, a in ARCHITECTURES.items() if n.startswith("d")
+    }
     assert {min(channels), max(channels)} == {2, 64}
 
 
@@ -66,9 +74,14 @@ def test_an_untrained_unet_changes_nothing_and_a_trained_one_may(images):
 
 
 def test_the_unets_latent_size_counts_what_goes_past_its_waist():
-    passed = [int(np.prod(built("unet").get_layer(n).output_shape[1:])) for n in ("encode0", "encode1", "waist")]
+    passed = [
+        int(np.prod(built("unet").get_layer(n).output_shape[1:])) for n in ("encode0", "encode1", "waist")
+    ]
     assert sum(passed) == ARCHITECTURES["unet"].latent > PIXELS
-    assert int(np.prod(built("vq_vae").get_layer("codebook").output_shape[1:3])) == ARCHITECTURES["vq_vae"].latent
+    assert (
+        int(np.prod(built("vq_vae").get_layer("codebook").output_shape[1:3]))
+        == ARCHITECTURES["vq_vae"].latent
+    )
 
 
 def test_the_blur_is_the_transformation(images):
@@ -81,7 +94,9 @@ def test_an_unknown_architecture():
 
 
 def test_an_added_architecture_is_found(monkeypatch, images):
-    entry = Architecture("identity", lambda: keras.Sequential([keras.Input((32, 32, 3))]), PIXELS, 0, trained=False)
+    entry = Architecture(
+        "identity", lambda: keras.Sequential([keras.Input((32, 32, 3))]), PIXELS, 0, trained=False
+    )
     monkeypatch.setitem(ARCHITECTURES, "identity", entry)
     np.testing.assert_array_equal(architectures.architecture_of("identity").build()(images), images)
 
@@ -137,7 +152,9 @@ def test_the_commitment_draws_the_encoder_to_its_code(book):
         (loss,) = book.losses
     chosen = book.vectors.numpy()[[0, 3]]
     assert float(loss) == pytest.approx(0.25 * np.mean((given - chosen) ** 2), rel=1e-5)
-    np.testing.assert_allclose(tape.gradient(loss, given), 0.25 * 2 * (given - chosen) / 4, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        tape.gradient(loss, given), 0.25 * 2 * (given - chosen) / 4, rtol=1e-5, atol=1e-7
+    )
     book(given, training=False)
     assert not book.losses  # no loss outside training
 
@@ -147,7 +164,9 @@ def test_idle_codes_begin_anew_where_the_vectors_are(book):
     given = tf.constant([[0.0, 0.0], [0.9, 0.1], [1.0, 0.0], [0.1, 0.1]])
     book(given, training=True)
     placed = book.vectors.numpy()
-    np.testing.assert_allclose(placed[1], [0.9, 0.1], atol=1e-5)  # the second of four vectors for the second code
+    np.testing.assert_allclose(
+        placed[1], [0.9, 0.1], atol=1e-5
+    )  # the second of four vectors for the second code
     np.testing.assert_allclose(placed[[0, 2, 3]], [[0, 0], [1, 0], [0.1, 0.1]], atol=1e-5)
 
 
@@ -158,7 +177,9 @@ def test_a_codebook_learns_where_the_vectors_are():
     book = Codebook(16)
     book.build((None, 3))
     for _ in range(60):
-        book((heaps[rng.integers(0, 8, 200)] + rng.normal(0, 0.05, (200, 3))).astype(np.float32), training=True)
+        book(
+            (heaps[rng.integers(0, 8, 200)] + rng.normal(0, 0.05, (200, 3))).astype(np.float32), training=True
+        )
     assert np.abs(book(heaps) - heaps).max() < 0.1
 
 

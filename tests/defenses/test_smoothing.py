@@ -57,7 +57,9 @@ def test_noise_depends_on_seed_and_image_alone(beside_the_border):
 
 def test_certificates_hold_as_often_as_promised(beside_the_border):
     wrong = [
-        smoothing.certify(half_space, beside_the_border[:1], SIGMA, select=20, samples=200, alpha=0.3, seed=s).radii[0]
+        smoothing.certify(
+            half_space, beside_the_border[:1], SIGMA, select=20, samples=200, alpha=0.3, seed=s
+        ).radii[0]
         > 0.3
         for s in range(60)
     ]
@@ -97,8 +99,12 @@ def test_training_on_noise_is_cross_entropy_on_noisy_images():
     seen = images + SIGMA * tf.random.stateless_normal(images.shape, [4, 0]).numpy()
     with tf.GradientTape() as tape:
         logits = twin(seen, training=True)
-        expected = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
-        total = expected + 0.005 * sum(tf.reduce_sum(v**2) for v in twin.trainable_variables if len(v.shape) > 1)
+        expected = tf.reduce_mean(
+            keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        )
+        total = expected + 0.005 * sum(
+            tf.reduce_sum(v**2) for v in twin.trainable_variables if len(v.shape) > 1
+        )
     for v, g in zip(twin.trainable_variables, tape.gradient(total, twin.trainable_variables), strict=True):
         v.assign_sub(0.1 * g)
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)

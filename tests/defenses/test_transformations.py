@@ -17,7 +17,9 @@ def test_jpeg_is_what_another_decoder_reads(images):
     found = transformations.jpeg(tf.constant(images[:3]), 60).numpy()
     for image, ours in zip(images[:3], found, strict=True):
         pixels = tf.cast(tf.round(255 * image), tf.uint8)
-        theirs = Image.open(io.BytesIO(tf.io.encode_jpeg(pixels, quality=60, chroma_downsampling=True).numpy()))
+        theirs = Image.open(
+            io.BytesIO(tf.io.encode_jpeg(pixels, quality=60, chroma_downsampling=True).numpy())
+        )
         assert np.abs(255 * ours - np.asarray(theirs, np.float32)).mean() < 2  # decoders differ a little
     assert found.dtype == np.float32 and found.min() >= 0 and found.max() <= 1
 
@@ -44,7 +46,9 @@ def test_an_attack_that_knows_it_does_better_than_one_that_does_not(cnn, images,
     unaware = attacks.pgd(cnn, images, answers, 8 / 255, **options)
 
     def loss(moved):
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(answers, model(tf.constant(moved))).numpy().mean()
+        return (
+            tf.nn.sparse_softmax_cross_entropy_with_logits(answers, model(tf.constant(moved))).numpy().mean()
+        )
 
     assert loss(aware) > loss(images)
     assert loss(aware) >= loss(unaware) - 0.02

@@ -67,7 +67,9 @@ def data():
     return patterns(N, 1)
 
 
-def by_hand(model, images, labels, eps, *, uphill=1.0, project=True, clip=True, training=False, output=lambda z: z):
+def by_hand(
+    model, images, labels, eps, *, uphill=1.0, project=True, clip=True, training=False, output=lambda z: z
+):
     """PGD as a student writes it, ten steps without a random start; each argument plants one mistake."""
     moved = tf.constant(images)
     for _ in range(10):
@@ -150,21 +152,27 @@ def test_what_the_attack_is_asked_for(model, data):
 
 
 def test_the_seed_alone_decides(model, data):
-    first, again, other = (checklist.check_evaluation(model, *data, EPS, seed=seed, quick=True) for seed in (0, 0, 1))
+    first, again, other = (
+        checklist.check_evaluation(model, *data, EPS, seed=seed, quick=True) for seed in (0, 0, 1)
+    )
     assert first.equals(again) and not first.equals(other)
 
 
 def test_resnet20_on_cifar10(resnet20, cifar10):
     """Sound as it is; and the mistake of the paper's released code, a gradient taken without the normalisation."""
     images, labels = cifar10.test.head(48).take()
-    table = checklist.check_evaluation(resnet20, images, labels, EPS, attacked=attacks.pgd(resnet20, images, labels, EPS))
+    table = checklist.check_evaluation(
+        resnet20, images, labels, EPS, attacked=attacks.pgd(resnet20, images, labels, EPS)
+    )
     assert not failed(table), checklist.markdown(checklist.failed_checks(table))
     network = classifiers.network_of(resnet20)
 
     def without_normalisation(_, images, labels, eps):
         return attacks.pgd(lambda x: network(x, training=False), images, labels, eps)
 
-    table = checklist.check_evaluation(resnet20, images, labels, EPS, attack=without_normalisation, quick=True)
+    table = checklist.check_evaluation(
+        resnet20, images, labels, EPS, attack=without_normalisation, quick=True
+    )
     assert {"follows gradient", "margin loss"} <= failed(table)
 
 
@@ -214,7 +222,10 @@ ATTACKS = {
         attack_on(lambda model: partial(model.get_layer("network"), training=False)),
         {"follows gradient", "twice the steps", "margin loss", "worst case"},
     ),
-    "step down": (partial(by_hand, uphill=-1.0), {"loss rises", "follows gradient", "attack <= FGSM", "eps = 1"}),
+    "step down": (
+        partial(by_hand, uphill=-1.0),
+        {"loss rises", "follows gradient", "attack <= FGSM", "eps = 1"},
+    ),
     "no projection": (partial(by_hand, project=False), {"in the ball", "eps = 0"}),
     "no clipping": (partial(by_hand, clip=False), {"in range"}),
     "not numbers": (spoiled, {"in range"}),
@@ -246,7 +257,10 @@ MODELS = {
     "softmax": (lambda m: lambda x: tf.nn.softmax(m(x, training=False)), {"logits", "runs"}),
     "NaN": (lambda m: lambda x: m(x, training=False) * np.nan, {"logits"}),
     "training mode": (lambda m: lambda x: m(x, training=True), {"neighbours", "weights"}),
-    "random": (lambda m: lambda x: m(x + tf.random.normal(tf.shape(x), 0, 0.05), training=False), {"neighbours"}),
+    "random": (
+        lambda m: lambda x: m(x + tf.random.normal(tf.shape(x), 0, 0.05), training=False),
+        {"neighbours"},
+    ),
     "rounded": (
         lambda m: lambda x: m(levels(20)(x), training=False),
         {"runs", "zero gradients", "true gradient", "attack <= noise", "FGSM <= noise", "Square"},
@@ -273,7 +287,9 @@ def unchanged(model):
 @pytest.mark.parametrize("fault", ATTACKS)
 def test_faults_in_the_attack(unchanged, data, fault):
     attack, checks = ATTACKS[fault]
-    table = checklist.check_evaluation(unchanged, *data, EPS, attack=attack, queries=1, quick=not checks & SLOW)
+    table = checklist.check_evaluation(
+        unchanged, *data, EPS, attack=attack, queries=1, quick=not checks & SLOW
+    )
     assert checks <= failed(table), checklist.results(table).to_string()
     assert np.isfinite(data[0]).all()  # whatever the attack does to its arguments
 
@@ -294,7 +310,9 @@ def test_a_loss_taken_on_probabilities(model, data):
 
     sound = checklist.check_evaluation(sharp, *data, EPS, quick=True)
     assert failed(sound) <= {"saturation"}, checklist.results(sound).to_string()
-    table = checklist.check_evaluation(sharp, *data, EPS, attack=partial(by_hand, output=saturating), quick=True)
+    table = checklist.check_evaluation(
+        sharp, *data, EPS, attack=partial(by_hand, output=saturating), quick=True
+    )
     checks = {"margin loss", "follows gradient", "loss rises", "worst case"}
     assert checks <= failed(table), checklist.results(table).to_string()
 
@@ -316,14 +334,18 @@ def test_images_made_for_another_model(model, data):
     "change, check", [(lambda x: x - 0.04, "in the ball"), (lambda x: x - x.min() - 1e-4, "in range")]
 )
 def test_stored_images_are_held_to_the_rules(model, data, change, check):
-    table = checklist.check_evaluation(model, *data, EPS, attacked=change(data[0]).astype(np.float32), quick=True)
+    table = checklist.check_evaluation(
+        model, *data, EPS, attacked=change(data[0]).astype(np.float32), quick=True
+    )
     assert check in failed(table)
 
 
 def test_images_outside_the_ball_do_not_count_in_the_worst_case(model, data):
     far = by_hand(model, *data, 0.5)
     with_far, without = (
-        checklist.check_evaluation(model, *data, EPS, transfer=x, quick=True).set_index("check").loc["worst case", "value"]
+        checklist.check_evaluation(model, *data, EPS, transfer=x, quick=True)
+        .set_index("check")
+        .loc["worst case", "value"]
         for x in (far, None)
     )
     assert with_far == without and not without.startswith("0.0%")
@@ -341,7 +363,10 @@ def test_every_check_has_a_fault_that_it_finds(model, data):
 def test_what_was_left_out_is_said(model, data):
     table = checklist.check_evaluation(model, *data, EPS, quick=True)
     left_out = table[table["value"].str.startswith(checklist.NOT_RUN)]
-    assert set(left_out["check"]) == SLOW | {"end-to-end <= transfer", "fresh images"} and left_out["passed"].all()
+    assert (
+        set(left_out["check"]) == SLOW | {"end-to-end <= transfer", "fresh images"}
+        and left_out["passed"].all()
+    )
     shown = checklist.results(table).set_index("check")["result"]
     assert (shown[left_out["check"]] == "not run").all() and (shown.drop(left_out["check"]) == "pass").all()
 
@@ -363,7 +388,9 @@ def test_the_table_is_shown_in_words(model, data, monkeypatch):
     assert len(checklist.failed_checks(table)) and not checklist.failed_checks(table)["passed"].any()
     text = checklist.markdown(table)
     assert len(text.splitlines()) == len(table) + 2 and {line.count("|") for line in text.splitlines()} == {6}
-    assert "| runs | FAIL | attack: no gradient; eps = 0: no gradient" in text and "| weights | pass |" in text
+    assert (
+        "| runs | FAIL | attack: no gradient; eps = 0: no gradient" in text and "| weights | pass |" in text
+    )
     assert table.set_index("check").loc["runs", "meaning"] in text  # what failed is explained,
     assert table.set_index("check").loc["weights", "meaning"] not in text  # what passed is not
     given = []
@@ -382,8 +409,14 @@ BAD = {
     "seed": ({"seed": lambda _: -1}, "seed is -1"),
     "queries": ({"queries": lambda _: 0}, "queries is 0"),
     "attack": ({"attack": lambda _: "pgd"}, "the attack is a str, which cannot be called"),
-    "attacked": ({"attacked": lambda _: np.zeros((3, 8, 8, 3), np.float32)}, r"attacked has shape \(3, 8, 8, 3\)"),
-    "transfer": ({"transfer": lambda _: np.zeros((3, 8, 8, 3), np.float32)}, r"transfer has shape \(3, 8, 8, 3\)"),
+    "attacked": (
+        {"attacked": lambda _: np.zeros((3, 8, 8, 3), np.float32)},
+        r"attacked has shape \(3, 8, 8, 3\)",
+    ),
+    "transfer": (
+        {"transfer": lambda _: np.zeros((3, 8, 8, 3), np.float32)},
+        r"transfer has shape \(3, 8, 8, 3\)",
+    ),
 }
 
 
@@ -425,7 +458,9 @@ def test_a_runs_weaker_images_are_found(run):
 
 def test_only_a_full_run_has_all_checks(run, monkeypatch):
     asked = []
-    monkeypatch.setattr(checklist, "sanity", lambda *_, quick, **__: asked.append(quick) or pd.DataFrame([{"check": "x"}]))
+    monkeypatch.setattr(
+        checklist, "sanity", lambda *_, quick, **__: asked.append(quick) or pd.DataFrame([{"check": "x"}])
+    )
     for name in ("quick", "full"):
         pipeline.run_checklist(replace(run, profile=replace(run.profile, name=name)), run.classifier)
     assert asked == [True, False]

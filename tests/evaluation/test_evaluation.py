@@ -16,9 +16,17 @@ from helpers.pipeline import published
 from helpers.settings import CourseError
 
 FIELDS = {
-    "dataset": "cifar10", "profile": "quick", "model": "resnet20", "stage": "initial", "defense": "ae",
-    "input": "pgd", "threat": "static", "eps": 8 / 255, "steps": 10, "seed": 0,
-}  # fmt: skip
+    "dataset": "cifar10",
+    "profile": "quick",
+    "model": "resnet20",
+    "stage": "initial",
+    "defense": "ae",
+    "input": "pgd",
+    "threat": "static",
+    "eps": 8 / 255,
+    "steps": 10,
+    "seed": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -56,9 +64,13 @@ def test_paired_difference():
     assert (low, high) == pytest.approx((middle - half, middle + half))
     assert evaluation.paired_difference(after, before)[0] == pytest.approx(-0.2)
     low, high = evaluation.paired_difference(before, before)[1:]
-    assert low == pytest.approx(-high) and high > 0, "no change in a hundred images is no proof of none at all"
+    assert low == pytest.approx(-high) and high > 0, (
+        "no change in a hundred images is no proof of none at all"
+    )
     unpaired = evaluation.difference(*(evaluation.record(c, **FIELDS) for c in (before, after)))
-    assert unpaired[2] - unpaired[1] != pytest.approx(2 * half), "it is another interval than the unpaired one"
+    assert unpaired[2] - unpaired[1] != pytest.approx(2 * half), (
+        "it is another interval than the unpaired one"
+    )
     with pytest.raises(CourseError, match="no pairs"):
         evaluation.paired_difference(before, after[:50])
 
@@ -109,7 +121,9 @@ def test_published_records_are_found_in_the_notebook(monkeypatch):
 def test_predictions_do_not_depend_on_the_batch_size(cnn, images, size):
     expected = cnn(images, training=False)
     np.testing.assert_allclose(evaluation.predict(cnn, images, size), expected, atol=1e-5)
-    np.testing.assert_allclose(evaluation.predict(lambda x: cnn(x), images[:7], size), expected[:7], atol=1e-5)
+    np.testing.assert_allclose(
+        evaluation.predict(lambda x: cnn(x), images[:7], size), expected[:7], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind, scale", [(np.uint8, 255), (np.uint16, 65535), (np.float64, 1)])

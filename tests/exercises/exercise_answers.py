@@ -55,7 +55,11 @@ WRONG["check_to_unit"] = {
     "to [-1, 1]": ((lambda pixels: pixels / 127.5 - 1,), "leave normalisation"),
     "back to uint8": ((lambda pixels: (pixels / 255).astype(np.uint8),), "return float32"),
     "stretched": (
-        (lambda p: (p - p.min((1, 2, 3), keepdims=True)) / np.ptp(p, (1, 2, 3), keepdims=True).astype(float),),
+        (
+            lambda p: (
+                (p - p.min((1, 2, 3), keepdims=True)) / np.ptp(p, (1, 2, 3), keepdims=True).astype(float)
+            ),
+        ),
         "the same number",
     ),
     "channels first": ((lambda pixels: pixels.transpose(0, 3, 1, 2) / 255,), "shape"),
@@ -185,8 +189,12 @@ WRONG["check_card"] = {
 RIGHT["check_grey_levels"] = one(
     numpy=lambda attacked, images: 255 * np.abs(attacked - images).max(axis=(1, 2, 3)),
     tensorflow=lambda attacked, images: 255 * tf.reduce_max(tf.abs(attacked - images), axis=[1, 2, 3]),
-    a_list=lambda attacked, images: [255 * float(np.abs(a - x).max()) for a, x in zip(attacked, images, strict=True)],
-    float64=lambda attacked, images: np.abs(np.float64(attacked) - images).reshape(len(images), -1).max(1) * 255,
+    a_list=lambda attacked, images: [
+        255 * float(np.abs(a - x).max()) for a, x in zip(attacked, images, strict=True)
+    ],
+    float64=lambda attacked, images: (
+        np.abs(np.float64(attacked) - images).reshape(len(images), -1).max(1) * 255
+    ),
     kept_axes=lambda attacked, images: 255 * np.abs(attacked - images).max(axis=(1, 2, 3), keepdims=True),
     both_sides=lambda a, x: 255 * np.maximum((a - x).max((1, 2, 3)), (x - a).max((1, 2, 3))),
 )
@@ -204,9 +212,15 @@ WRONG["check_grey_levels"] = {
     "mean": ((lambda a, x: 255 * np.abs(a - x).mean((1, 2, 3)),), "neither a mean"),
     "length": ((lambda a, x: 255 * np.linalg.norm((a - x).reshape(len(x), -1), axis=1),), "nor a length"),
     "of each channel": ((lambda a, x: 255 * np.abs(a - x).max((1, 2)),), "axes 1 to 3"),
-    "cut to whole numbers": ((lambda a, x: (255 * np.abs(a - x).max((1, 2, 3))).astype(int),), "keep the decimals"),
+    "cut to whole numbers": (
+        (lambda a, x: (255 * np.abs(a - x).max((1, 2, 3))).astype(int),),
+        "keep the decimals",
+    ),
     "256 levels": ((lambda a, x: 256 * np.abs(a - x).max((1, 2, 3)),), "the largest is 255"),
-    "uint8": ((lambda a, x: ((255 * a).astype(np.uint8) - (255 * x).astype(np.uint8)).max((1, 2, 3)),), "as floats"),
+    "uint8": (
+        (lambda a, x: ((255 * a).astype(np.uint8) - (255 * x).astype(np.uint8)).max((1, 2, 3)),),
+        "as floats",
+    ),
     "in place": ((grey_levels_in_place,), "changes the arrays"),
     "raises": ((lambda a, x: a - y,), "NameError: name 'y' is not defined"),  # noqa: F821
     "other arguments": ((lambda a: a,), "called as grey_levels(attacked, images)"),
@@ -246,7 +260,9 @@ def gradient_of(model, images, labels, loss=losses.cross_entropy, training=False
     return tape.gradient(total, images)
 
 
-def fgsm(loss=losses.cross_entropy, training=False, direction=tf.sign, clip=(0, 1), scale=1.0, of=None, aim=None):
+def fgsm(
+    loss=losses.cross_entropy, training=False, direction=tf.sign, clip=(0, 1), scale=1.0, of=None, aim=None
+):
     """FGSM, or with an argument a wrong one."""
 
     def attack(model, images, labels, eps):
@@ -353,7 +369,9 @@ RIGHT["check_project"] = one(
     numpy=lambda moved, images, eps: np.clip(np.clip(moved, images - eps, images + eps), 0, 1),
     range_first=lambda moved, images, eps: images + np.clip(np.clip(moved, 0, 1) - images, -eps, eps),
     change_clipped=lambda moved, images, eps: np.clip(images + np.clip(moved - images, -eps, eps), 0, 1),
-    limits=lambda moved, images, eps: tf.clip_by_value(moved, tf.maximum(images - eps, 0), tf.minimum(images + eps, 1)),
+    limits=lambda moved, images, eps: tf.clip_by_value(
+        moved, tf.maximum(images - eps, 0), tf.minimum(images + eps, 1)
+    ),
     helpers=lambda moved, images, eps: attacks.project(moved, images, eps, "linf"),
     float64=lambda moved, images, eps: np.float64(project(moved, images, eps)),
 )
@@ -368,22 +386,43 @@ WRONG["check_project"] = {
         (lambda moved, images, eps: tf.clip_by_value(moved - images, -eps, eps),),
         "or you return the change, not the image",
     ),
-    "eps in pixels": ((lambda moved, images, eps: project(moved, images, eps * 255),), "away from the original"),
+    "eps in pixels": (
+        (lambda moved, images, eps: project(moved, images, eps * 255),),
+        "away from the original",
+    ),
     "eps divided twice": ((lambda moved, images, eps: project(moved, images, eps / 255),), "a second time"),
-    "eps of the notebook": ((lambda moved, images, eps: project(moved, images, 8 / 255),), "use the argument eps"),
+    "eps of the notebook": (
+        (lambda moved, images, eps: project(moved, images, 8 / 255),),
+        "use the argument eps",
+    ),
     "in l2": ((in_l2,), "do not shrink"),
     "shrunk": ((shrunk,), "do not shrink"),
-    "arguments swapped": ((lambda moved, images, eps: project(images, moved, eps),), "moves only what is outside"),
+    "arguments swapped": (
+        (lambda moved, images, eps: project(images, moved, eps),),
+        "moves only what is outside",
+    ),
     "the originals": ((lambda moved, images, eps: images,), "the originals came back"),
     "rejected": ((rejected,), "on its edge"),
-    "upwards only": ((lambda moved, images, eps: np.clip(np.minimum(moved, images + eps), 0, 1),), "images - eps"),
+    "upwards only": (
+        (lambda moved, images, eps: np.clip(np.minimum(moved, images + eps), 0, 1),),
+        "images - eps",
+    ),
 }
 
 
 def targeted(
-    sign=-1.0, about="originals", clip=True, loss=losses.cross_entropy, fresh=True, steps_taken=None, start=None,
-    length=None, aim=None, training=False, start_anew=False,
-):  # fmt: skip
+    sign=-1.0,
+    about="originals",
+    clip=True,
+    loss=losses.cross_entropy,
+    fresh=True,
+    steps_taken=None,
+    start=None,
+    length=None,
+    aim=None,
+    training=False,
+    start_anew=False,
+):
     """Targeted PGD without random start, or with an argument a wrong one."""
 
     def attack(model, images, targets, eps, step_size, steps):
@@ -393,7 +432,9 @@ def targeted(
             gradient = gradient_of(model, x, targets, loss, training) if fresh or first is None else first
             first = gradient
             before = images if about == "originals" else x
-            x = (images if start_anew else x) + sign * (step_size if length is None else length) * tf.sign(gradient)
+            x = (images if start_anew else x) + sign * (step_size if length is None else length) * tf.sign(
+                gradient
+            )
             if about:
                 x = tf.clip_by_value(x, before - eps, before + eps)
             if clip:
@@ -404,7 +445,9 @@ def targeted(
 
 
 def uniform_start(images, eps):
-    return tf.clip_by_value(images + np.random.default_rng().uniform(-eps, eps, images.shape).astype("float32"), 0, 1)
+    return tf.clip_by_value(
+        images + np.random.default_rng().uniform(-eps, eps, images.shape).astype("float32"), 0, 1
+    )
 
 
 def projected_at_the_end(model, images, targets, eps, step_size, steps):
@@ -482,7 +525,9 @@ RIGHT["check_attack_the_sure"] = one(
     margin=lambda model, images, labels, eps: attacks.pgd(model, images, labels, eps, loss="margin"),
     dlr=lambda model, images, labels, eps: attacks.pgd(model, images, labels, eps, loss="dlr"),
     temperature=colder,
-    one_step_of_the_margin=lambda model, images, labels, eps: attacks.fgsm(model, images, labels, eps, loss="margin"),
+    one_step_of_the_margin=lambda model, images, labels, eps: attacks.fgsm(
+        model, images, labels, eps, loss="margin"
+    ),
     by_hand=fgsm(lambda labels, logits: -tf.gather(logits, labels, batch_dims=1)),
 )
 WRONG["check_attack_the_sure"] = {
@@ -491,7 +536,10 @@ WRONG["check_attack_the_sure"] = {
     "FGSM": ((fgsm(),), "24 did not move"),
     "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
     "few queries": ((lambda m, x, y, eps: square(m, x, y, eps / 8, queries=2),), "still stand"),
-    "twice the budget": ((lambda m, x, y, eps: attacks.pgd(m, x, y, 2 * eps, loss="margin"),), "eps is 0.031"),
+    "twice the budget": (
+        (lambda m, x, y, eps: attacks.pgd(m, x, y, 2 * eps, loss="margin"),),
+        "eps is 0.031",
+    ),
     "another image": ((lambda m, x, y, eps: np.zeros_like(x),), "a value moved by 1.000"),
     "the network is changed": (
         (lambda m, x, y, eps: (m.set_weights([0 * w for w in m.get_weights()]), x)[1],),
@@ -505,7 +553,9 @@ RIGHT["check_parameters"] = one(
     formula=lambda kernel, inputs, outputs: kernel**2 * inputs * outputs + outputs,
     factored=lambda k, i, o: o * (k * k * i + 1),
     numpy=lambda k, i, o: np.prod([k, k, i, o]) + np.int64(o),
-    by_keras=lambda k, i, o: keras.Sequential([keras.Input((32, 32, i)), keras.layers.Conv2D(o, k)]).count_params(),
+    by_keras=lambda k, i, o: keras.Sequential(
+        [keras.Input((32, 32, i)), keras.layers.Conv2D(o, k)]
+    ).count_params(),
 )
 WRONG["check_parameters"] = {
     "no bias": ((lambda k, i, o: k * k * i * o,), "biases are missing"),
@@ -520,9 +570,15 @@ WRONG["check_parameters"] = {
 
 
 def autoencoder(
-    last="sigmoid", strides=(2, 2), channels=(16, None, 8, 16), padding="same", out=3, by=None, scale=False,
+    last="sigmoid",
+    strides=(2, 2),
+    channels=(16, None, 8, 16),
+    padding="same",
+    out=3,
+    by=None,
+    scale=False,
     between="relu",
-):  # fmt: skip
+):
     """The function that builds the paper's autoencoder, or with an argument another one."""
 
     def build(waist):
@@ -742,7 +798,10 @@ WRONG["check_defense"] = {
         (lambda x: np.clip(np.array(x) + np.random.default_rng().normal(0, 0.05, x.shape), 0, 1),),
         "the defense is random; such a defense needs another attack (see exercise 06.6)",
     ),
-    "mean of the batch": ((lambda images: 0 * images + tf.reduce_mean(images, 0, keepdims=True),), "mixes the images"),
+    "mean of the batch": (
+        (lambda images: 0 * images + tf.reduce_mean(images, 0, keepdims=True),),
+        "mixes the images",
+    ),
     "sharpened": ((lambda images: 2 * images - by_convolution(images, 1.0),), "leave [0, 1]"),
     "another size": ((lambda images: tf.nn.avg_pool2d(images, 2, 2, "VALID"),), "shape"),
 }
@@ -837,7 +896,10 @@ KEPT = pareto()
 RIGHT["check_pareto_front"] = {
     "each against all": (KEPT, luck()),
     "sorted, ties kept": (sorted_with_ties, luck_by_images),
-    "the course's": (comparison.pareto_front, lambda k, n, p, rng: exercises.searching.expected_luck(k, n, p)),
+    "the course's": (
+        comparison.pareto_front,
+        lambda k, n, p, rng: exercises.searching.expected_luck(k, n, p),
+    ),
     "a set, against the mean": (lambda points: set(KEPT(points)), luck(lambda a, p: a.max(1) - a.mean(1))),
     "in words": (
         pareto(lambda o, s: (o[0] <= s[0] and o[1] > s[1]) or (o[0] < s[0] and o[1] >= s[1])),
@@ -850,11 +912,23 @@ WRONG["check_pareto_front"] = {
     "> of accuracy": ((pareto(lambda o, s: o[0] <= s[0] and o[1] > s[1]), luck()), "as accurate and smaller"),
     "> of size": ((pareto(lambda o, s: o[0] < s[0] and o[1] >= s[1]), luck()), "as small and more accurate"),
     "large sizes": ((pareto(lambda o, s: o[0] >= s[0] and o[1] >= s[1] and o != s), luck()), "large sizes"),
-    "low accuracies": ((pareto(lambda o, s: o[0] <= s[0] and o[1] <= s[1] and o != s), luck()), "low accuracies"),
+    "low accuracies": (
+        (pareto(lambda o, s: o[0] <= s[0] and o[1] <= s[1] and o != s), luck()),
+        "low accuracies",
+    ),
     "sorted by size": ((sorted_by(lambda point: point[0]), luck()), "beats it"),
-    "sorted, one of equals": ((sorted_by(lambda point: (point[0], -point[1])), luck()), "neither beats the other"),
-    "sorted, at least as good": ((sorted_by(lambda p: p[0], lambda a, best: a >= best), luck()), "lets ties pass"),
-    "the best": ((lambda points: [max(points, key=lambda n: points[n][1])], luck()), "most accurate one alone"),
+    "sorted, one of equals": (
+        (sorted_by(lambda point: (point[0], -point[1])), luck()),
+        "neither beats the other",
+    ),
+    "sorted, at least as good": (
+        (sorted_by(lambda p: p[0], lambda a, best: a >= best), luck()),
+        "lets ties pass",
+    ),
+    "the best": (
+        (lambda points: [max(points, key=lambda n: points[n][1])], luck()),
+        "most accurate one alone",
+    ),
     "all": ((lambda points: list(points), luck()), "beats it"),
     "points": ((lambda points: list(points.values()), luck()), "return names"),
     "one name": ((lambda points: min(points), luck()), "in a list or a set"),
@@ -919,20 +993,32 @@ WRONG["check_quantiser"] = {
         (quantise(lambda z, q: tf.stop_gradient(q - 2 * z) + 2 * z), commitment),
         "twice that of the identity",
     ),
-    "its number": ((lambda z, codes: tf.argmin(tf.norm(z[:, None] - codes, axis=-1), 1), commitment), "tf.gather"),
+    "its number": (
+        (lambda z, codes: tf.argmin(tf.norm(z[:, None] - codes, axis=-1), 1), commitment),
+        "tf.gather",
+    ),
     "largest product": (
         (quantise(choice=lambda z, c: tf.gather(c, tf.argmax(z @ tf.transpose(c), 1))), commitment),
         "largest product",
     ),
     "farthest": (
-        (quantise(choice=lambda z, c: tf.gather(c, tf.argmax(tf.norm(z[:, None] - c, axis=-1), 1))), commitment),
+        (
+            quantise(choice=lambda z, c: tf.gather(c, tf.argmax(tf.norm(z[:, None] - c, axis=-1), 1))),
+            commitment,
+        ),
         "farthest",
     ),
     "softmax": ((soft, commitment), "none of the codes"),
     "NumPy": ((lambda z, codes: nearest(z, codes).numpy(), commitment), "NumPy array"),
-    "commits the code": ((STRAIGHT, lambda z, q: tf.reduce_mean((tf.stop_gradient(z) - q) ** 2)), "wrong term"),
+    "commits the code": (
+        (STRAIGHT, lambda z, q: tf.reduce_mean((tf.stop_gradient(z) - q) ** 2)),
+        "wrong term",
+    ),
     "commits both": ((STRAIGHT, lambda z, q: tf.reduce_mean((z - q) ** 2)), "moves the code as well"),
-    "commits nothing": ((STRAIGHT, lambda z, q: tf.reduce_mean(tf.stop_gradient(z - q) ** 2)), "nothing has a"),
+    "commits nothing": (
+        (STRAIGHT, lambda z, q: tf.reduce_mean(tf.stop_gradient(z - q) ** 2)),
+        "nothing has a",
+    ),
     "a sum": ((STRAIGHT, lambda z, q: tf.reduce_sum((z - tf.stop_gradient(q)) ** 2)), "that is the sum"),
     "a vector's sum": (
         (STRAIGHT, lambda z, q: tf.reduce_mean(tf.reduce_sum((z - tf.stop_gradient(q)) ** 2, 1))),
@@ -986,7 +1072,15 @@ WRONG["check_usage"] = {
 
 
 def own(
-    channels=8, activation="elu", last="sigmoid", before=None, after=None, latent=None, waist=None, image=3, title="own"
+    channels=8,
+    activation="elu",
+    last="sigmoid",
+    before=None,
+    after=None,
+    latent=None,
+    waist=None,
+    image=3,
+    title="own",
 ):
     """An entry of ARCHITECTURES: Table 1's form with another activation, and things put before and after it."""
     layers = keras.layers
@@ -1061,7 +1155,10 @@ WRONG["check_architecture"] = {
     "another of the course's": ((own(16, "relu"),), "that is 'd2_c16'"),
     "the blur": ((architectures.ARCHITECTURES["blur"],), "nothing to learn"),
     "latent without channels": ((own(latent=64),), "hands on 512"),
-    "a U-Net by its waist": ((Architecture("x", lambda: architectures.unet(12), 768, 2),), "goes past the waist"),
+    "a U-Net by its waist": (
+        (Architecture("x", lambda: architectures.unet(12), 768, 2),),
+        "goes past the waist",
+    ),
     "rounded": ((own(waist=tf.round),), "no gradient"),
     "stopped": ((own(after=tf.stop_gradient),), "no gradient"),
     "grey": ((own(after=lambda x: 0.7 + 1e-7 * x),), "the same of every picture"),
@@ -1084,7 +1181,10 @@ def counts_in_place(rows, n, sources):
 
 
 WRONG["check_counts"] = {
-    "modulo": ((lambda rows, n, sources: np.bincount(rows % sources, minlength=sources),), "divide, and drop"),
+    "modulo": (
+        (lambda rows, n, sources: np.bincount(rows % sources, minlength=sources),),
+        "divide, and drop",
+    ),
     "of rows": ((lambda rows, n, sources: np.bincount(rows % n, minlength=sources),), "each source has one"),
     "empty sources dropped": (
         (lambda rows, n, sources: np.unique(rows // n, return_counts=True)[1],),
@@ -1092,7 +1192,10 @@ WRONG["check_counts"] = {
     ),
     "shares": ((lambda rows, n, s: np.bincount(rows // n, minlength=s) / len(rows),), "counts are asked for"),
     "in place": ((counts_in_place,), "changes the arrays"),
-    "from 1": ((lambda rows, n, s: np.bincount(np.maximum(rows - 1, 0) // n, minlength=s),), "one after another"),
+    "from 1": (
+        (lambda rows, n, s: np.bincount(np.maximum(rows - 1, 0) // n, minlength=s),),
+        "one after another",
+    ),
     "divided by sources": (
         (lambda rows, n, s: np.bincount(np.minimum(rows // s, s - 1), minlength=s),),
         "divide, and drop the rest",
@@ -1125,7 +1228,10 @@ WRONG["check_balance"] = {
         "count both directions",
     ),
     "a fraction": ((balanced(points=lambda b, a, g, f: (g - f) / len(b)),), "a hundredth"),
-    "of the changed": ((balanced(points=lambda b, a, g, f: 100 * (g - f) / max(g + f, 1)),), "those that changed"),
+    "of the changed": (
+        (balanced(points=lambda b, a, g, f: 100 * (g - f) / max(g + f, 1)),),
+        "those that changed",
+    ),
     "of the right": ((balanced(points=lambda b, a, g, f: 100 * (g - f) / b.sum()),), "those that were right"),
     "wrong sign": ((balanced(points=lambda b, a, g, f: 100 * (f - g) / len(b)),), "a gain is positive"),
     "images": ((balanced(points=lambda b, a, g, f: g - f),), "a number of images"),
@@ -1225,8 +1331,14 @@ WRONG["check_fair_epochs"] = {
     "for six sources": ((18, lambda s, n, b: max(1, round(s / (6 * n // b)))), "six sources"),
     "steps": ((18, lambda steps, images, batch: steps), "those are steps"),
     "a fraction": ((18, lambda steps, images, batch: steps / (images // batch)), "a whole number"),
-    "rounded up": ((18, lambda steps, images, batch: int(np.ceil(steps / (images // batch)))), "which is nearer"),
-    "rounded down": ((18, lambda steps, images, batch: max(1, steps // (images // batch))), "which is nearer"),
+    "rounded up": (
+        (18, lambda steps, images, batch: int(np.ceil(steps / (images // batch)))),
+        "which is nearer",
+    ),
+    "rounded down": (
+        (18, lambda steps, images, batch: max(1, steps // (images // batch))),
+        "which is nearer",
+    ),
     "the rest kept": ((18, lambda s, n, b: max(1, round(s / np.ceil(n / b)))), "11 full batches"),
     "images counted": ((18, lambda s, n, b: max(1, round(s * b / n))), "which is nearer"),
     "steps of an epoch": ((18, lambda steps, images, batch: images // batch), "of one epoch"),
@@ -1237,12 +1349,17 @@ WRONG["check_fair_epochs"] = {
 
 RIGHT["check_phases"] = one(
     without_clean=[(["fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 3)],
-    one_after_the_other=[([name], 3) for name in ("regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)")],
+    one_after_the_other=[
+        ([name], 3) for name in ("regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)")
+    ],
     tuples=((("regular", "ae(pgd)"), np.int64(9)),),
     two_phases=[(["pgd"], 6), (["regular", "ae(regular)"], 4)],
 )
 WRONG["check_phases"] = {
-    "the paper's": (([(["regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 3)],), "the paper's own"),
+    "the paper's": (
+        ([(["regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 3)],),
+        "the paper's own",
+    ),
     "an unknown source": (([(["clean", "pgd"], 3)],), "source 'clean'"),
     "a test source": (([(["regular", "ae(test)"], 3)],), "ae(test)"),
     "too long": (([(["regular", "pgd"], 10)],), "no better mixture"),
@@ -1296,7 +1413,9 @@ WRONG["check_worst_case"] = {
 }
 
 
-def through(target=lambda ae, f: lambda x: f(ae(x)), sign=1.0, project=True, clip=True, after=None, about=None):
+def through(
+    target=lambda ae, f: lambda x: f(ae(x)), sign=1.0, project=True, clip=True, after=None, about=None
+):
     """PGD through both, or with an argument a wrong one."""
 
     def attack(ae, f, images, labels, eps):
@@ -1324,7 +1443,11 @@ RIGHT["check_attack_through"] = one(
     a_function=lambda ae, f, x, y, eps: attacks.pgd(lambda z: f(ae(z)), x, y, eps, loss="margin"),
     fgsm=lambda ae, f, x, y, eps: attacks.fgsm(lambda z: f(ae(z)), x, y, eps),
     identity_backward=lambda ae, f, x, y, eps: attacks.pgd(
-        adaptive.straight_through(ae, f, backward=lambda z: tf.nn.avg_pool2d(z, 3, 1, "SAME")), x, y, eps, steps=20
+        adaptive.straight_through(ae, f, backward=lambda z: tf.nn.avg_pool2d(z, 3, 1, "SAME")),
+        x,
+        y,
+        eps,
+        steps=20,
     ),
     float64=lambda *arguments: np.float64(through()(*arguments)),
 )
@@ -1342,17 +1465,28 @@ WRONG["check_attack_through"] = {
     ),
     "eps divided twice": ((lambda ae, f, x, y, eps: through()(ae, f, x, y, eps / 255),), "a second time"),
     "reconstruction returned": ((through(after=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
-    "NumPy between": ((through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),), "predict and NumPy cut it"),
-    "gradient stopped": ((through(lambda ae, f: lambda x: f(tf.stop_gradient(ae(x)))),), "is a gradient None?"),
+    "NumPy between": (
+        (through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),),
+        "predict and NumPy cut it",
+    ),
+    "gradient stopped": (
+        (through(lambda ae, f: lambda x: f(tf.stop_gradient(ae(x)))),),
+        "is a gradient None?",
+    ),
     "downhill": ((through(sign=-1.0),), "go up"),
     "no projection": ((through(project=False),), "go back into the ball"),
     "noise": ((lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
     "nothing": ((lambda ae, f, x, y, eps: x,), "no value moved"),
-    "twice the budget": ((lambda ae, f, x, y, eps: through()(ae, f, x, y, 2 * eps),), "go back into the ball"),
+    "twice the budget": (
+        (lambda ae, f, x, y, eps: through()(ae, f, x, y, 2 * eps),),
+        "go back into the ball",
+    ),
 }
 
 
-def evaluation_with(*, units=1.0, training=False, clipped=False, same_labels=False, percent=False, clean=False):
+def evaluation_with(
+    *, units=1.0, training=False, clipped=False, same_labels=False, percent=False, clean=False
+):
     """The evaluation of notebook 05's exercise; each argument plants a mistake."""
 
     def evaluate(classifier, images, labels, eps, size=16):
@@ -1396,16 +1530,37 @@ RIGHT["check_evaluation"] = one(
 )
 WRONG["check_evaluation"] = {
     "as it was": ((BROKEN,), "of the four mistakes 4 are"),
-    "eps in the wrong unit": ((evaluation_with(units=255),), "mistakes 1 is still there:\n- no value moved by more"),
-    "training mode": ((evaluation_with(training=True),), "mistakes 1 is still there:\n- the network is another"),
-    "clipped probabilities": ((evaluation_with(clipped=True),), "mistakes 1 is still there:\n- of a classifier"),
-    "labels of the first batch": ((evaluation_with(same_labels=True),), "mistakes 1 is still there:\n- the loss of"),
+    "eps in the wrong unit": (
+        (evaluation_with(units=255),),
+        "mistakes 1 is still there:\n- no value moved by more",
+    ),
+    "training mode": (
+        (evaluation_with(training=True),),
+        "mistakes 1 is still there:\n- the network is another",
+    ),
+    "clipped probabilities": (
+        (evaluation_with(clipped=True),),
+        "mistakes 1 is still there:\n- of a classifier",
+    ),
+    "labels of the first batch": (
+        (evaluation_with(same_labels=True),),
+        "mistakes 1 is still there:\n- the loss of",
+    ),
     "two left": ((evaluation_with(training=True, same_labels=True),), "of the four mistakes 2 are"),
-    "three left": ((evaluation_with(units=255, clipped=True, same_labels=True),), "of the four mistakes 3 are"),
+    "three left": (
+        (evaluation_with(units=255, clipped=True, same_labels=True),),
+        "of the four mistakes 3 are",
+    ),
     "percent": ((evaluation_with(percent=True),), "in [0, 1]"),
     "assessed on clean images": ((evaluation_with(clean=True),), "you report"),
-    "eps of the notebook": ((lambda f, x, y, e: evaluation_with()(f, x, y, 8 / 255),), "use the argument eps"),
-    "assessed in training mode": ((assessed_in_training_mode,), "mistakes 1 is still there:\n- the network is another"),
+    "eps of the notebook": (
+        (lambda f, x, y, e: evaluation_with()(f, x, y, 8 / 255),),
+        "use the argument eps",
+    ),
+    "assessed in training mode": (
+        (assessed_in_training_mode,),
+        "mistakes 1 is still there:\n- the network is another",
+    ),
     "only the accuracy": ((lambda *a: evaluation_with()(*a)[1],), "a pair"),
     "eps in pixels": ((lambda f, x, y, e: evaluation_with(units=1 / 20)(f, x, y, e),), "a value moved by"),
 }
@@ -1440,7 +1595,10 @@ WRONG["check_without_gradient"] = {
     "a blur": ((lambda images: by_convolution(images, 0.3), with_identity), "nothing to get around"),
     "grey": ((lambda images: 0 * images + 0.5, with_identity), "keep their class"),
     "no attack": ((rounded, lambda model, x, y, eps: x), "your attack leaves"),
-    "noise": ((rounded, lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0)), "your attack leaves"),
+    "noise": (
+        (rounded, lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0)),
+        "your attack leaves",
+    ),
     "plain PGD": ((rounded, lambda m, x, y, eps: attacks.pgd(m, x, y, eps)), "no gradient"),
     "too large a budget": ((rounded, lambda m, x, y, e: with_identity(m, x, y, 2 * e)), "eps is 0.031"),
     "NumPy in a graph": ((rounded_in_numpy, without_gradients), "NumPy inside a graph"),
@@ -1453,14 +1611,20 @@ RIGHT["check_rungs"] = {
     "as on the ladder": (RUNGS, ["C", "E", "A", "F", "D", "B"]),
     "D early": (RUNGS, list("CDEAFB")),
     "D in the middle": (RUNGS, tuple("CEADFB")),
-    "spelled otherwise": (RUNGS | {"F": "grey-box", "E": "Other network", "B": "PGD"}, ["c", "e", "a", "f", "d", "b"]),
+    "spelled otherwise": (
+        RUNGS | {"F": "grey-box", "E": "Other network", "B": "PGD"},
+        ["c", "e", "a", "f", "d", "b"],
+    ),
     "a text": (RUNGS, "C < E < A < F < D < B"),
 }
 WRONG["check_rungs"] = {
     "most first": ((RUNGS, list("BDFAEC")), "turn it"),
     "F knows all": ((RUNGS | {"F": "pgd"}, list("CEAFDB")), "weights; nobody said"),
     "A and F swapped": ((RUNGS | {"A": "grey_box", "F": "static"}, list("CEAFDB")), "attacker A"),
-    "D has the weights": ((RUNGS | {"D": "pgd"}, list("CEAFDB")), "needs somebody who knows: autoencoder and class"),
+    "D has the weights": (
+        (RUNGS | {"D": "pgd"}, list("CEAFDB")),
+        "needs somebody who knows: autoencoder and class",
+    ),
     "E attacks the initial classifier": ((RUNGS | {"E": "static"}, list("CEAFDB")), "attacker E"),
     "no such rung": ((RUNGS | {"B": "white-box"}, list("CEAFDB")), "choose from"),
     "whoever asks knows most": ((RUNGS, list("CEAFBD")), "B can ask the copy"),
@@ -1483,19 +1647,34 @@ CAUSES = {"P": "order", "Q": "sound", "R": "strongest", "S": "left_out"}
 RIGHT["check_contradictions"] = {
     "as in the solution": (counted(), CAUSES),
     "comparison": (counted(lambda worst, left: int((worst > left).sum())), CAUSES),
-    "by hand": (counted(lambda worst, left: sum(w and not c for w, c in zip(worst, left, strict=True))), CAUSES),
+    "by hand": (
+        counted(lambda worst, left: sum(w and not c for w, c in zip(worst, left, strict=True))),
+        CAUSES,
+    ),
     "tensors": (counted(lambda w, c: tf.reduce_sum(tf.cast(w & ~c, tf.int32))), CAUSES | {"S": "left out"}),
 }
 WRONG["check_contradictions"] = {
     "swapped": ((counted(lambda worst, left: (~worst & left).sum()), CAUSES), "the other way round"),
-    "all that differ": ((counted(lambda worst, left: (worst != left).sum()), CAUSES), "one of the two directions"),
+    "all that differ": (
+        (counted(lambda worst, left: (worst != left).sum()), CAUSES),
+        "one of the two directions",
+    ),
     "both stand": ((counted(lambda worst, left: (worst & left).sum()), CAUSES), "withstood both"),
     "sums": ((counted(lambda worst, left: max(worst.sum() - left.sum(), 0)), CAUSES), "cancel each other"),
-    "sums with sign": ((counted(lambda worst, left: int(worst.sum()) - int(left.sum())), CAUSES), "cancel each other"),
+    "sums with sign": (
+        (counted(lambda worst, left: int(worst.sum()) - int(left.sum())), CAUSES),
+        "cancel each other",
+    ),
     "shares": ((counted(lambda worst, left: (worst & ~left).mean()), CAUSES), "that is a share"),
     "yes or no": ((counted(lambda worst, left: (worst & ~left).any()), CAUSES), "count the images"),
-    "one number": ((lambda w, c: sum((w & ~x).sum() for x in c.values()), CAUSES), "one number for each of the"),
-    "a list": ((lambda w, c: [(w & ~x).sum() for x in c.values()], CAUSES), "one number for each of the attacks"),
+    "one number": (
+        (lambda w, c: sum((w & ~x).sum() for x in c.values()), CAUSES),
+        "one number for each of the",
+    ),
+    "a list": (
+        (lambda w, c: [(w & ~x).sum() for x in c.values()], CAUSES),
+        "one number for each of the attacks",
+    ),
     "the order goes unseen": ((counted(), CAUSES | {"P": "sound"}), "report P is not 'sound'"),
     "strongest for left out": ((counted(), CAUSES | {"S": "strongest"}), "report S is not 'strongest'"),
     "left out for strongest": ((counted(), CAUSES | {"R": "left_out"}), "PGD 0, PGD-margin"),
@@ -1523,7 +1702,9 @@ def curve(of=attacks.pgd, budget=lambda eps: eps, scale=1.0, broken=False, of_th
 
 
 def fixed_step(model, images, labels, budgets):
-    return [evaluation.is_correct(model, attacks.pgd(model, images, labels, b), labels).mean() for b in budgets]
+    return [
+        evaluation.is_correct(model, attacks.pgd(model, images, labels, b), labels).mean() for b in budgets
+    ]
 
 
 def one_step(model, images, labels, eps, step_size):
@@ -1553,19 +1734,31 @@ WRONG["check_curve"] = {
     "predicted one number": ((20, curve()), "one for each budget"),
     "eps in pixels": ((GUESS, curve(budget=lambda eps: min(255 * eps, 1))), "no attack can leave less than"),
     "eps divided twice": ((GUESS, curve(budget=lambda eps: eps / 255)), "hardly falls at all"),
-    "one budget for all": ((GUESS, curve(budget=lambda eps: 8 / 255 if eps else 0)), "no attack can leave less than"),
-    "the smallest for all": ((GUESS, curve(budget=lambda eps: 0.25 / 255 if eps else 0)), "a plain PGD leaves"),
+    "one budget for all": (
+        (GUESS, curve(budget=lambda eps: 8 / 255 if eps else 0)),
+        "no attack can leave less than",
+    ),
+    "the smallest for all": (
+        (GUESS, curve(budget=lambda eps: 0.25 / 255 if eps else 0)),
+        "a plain PGD leaves",
+    ),
     "no clip": ((GUESS, curve(unclipped)), "leave [0, 1]"),
     "another model attacked": ((GUESS, curve(aim=toys.network(40.0))), "a plain PGD leaves"),
     "noise": ((GUESS, curve(coins)), "a plain PGD leaves"),
     "downhill": (
-        (GUESS, curve(lambda m, x, y, e, step_size: attacks.pgd(m, x, y, e, step_size=step_size, targeted=True))),
+        (
+            GUESS,
+            curve(lambda m, x, y, e, step_size: attacks.pgd(m, x, y, e, step_size=step_size, targeted=True)),
+        ),
         "a plain PGD leaves",
     ),
     "percent": ((GUESS, curve(scale=100.0)), "give them in [0, 1]"),
     "what is broken": ((GUESS, curve(broken=True)), "the share that is broken"),
     "of those that were right": ((GUESS, curve(of_the_right=True)), "divide by all images"),
-    "attacked also at 0": ((GUESS, curve(budget=lambda eps: eps + 1 / 255)), "a budget of 0 allows no change"),
+    "attacked also at 0": (
+        (GUESS, curve(budget=lambda eps: eps + 1 / 255)),
+        "a budget of 0 allows no change",
+    ),
     "no accuracy at 0": ((GUESS, lambda m, x, y, b: curve()(m, x, y, b[1:])), "5 budgets give as many"),
 }
 
@@ -1579,8 +1772,16 @@ def rounded_with_a_gradient(images):
     return exercises.rounded(images), lambda upstream: upstream
 
 
-def attack_rounded(between=lambda ae, f: lambda x: f(ae(through_rounding(x))), sign=1.0, steps=10, scale=1.0, clip=True,
-                   project=True, after=None, fresh=True):  # fmt: skip
+def attack_rounded(
+    between=lambda ae, f: lambda x: f(ae(through_rounding(x))),
+    sign=1.0,
+    steps=10,
+    scale=1.0,
+    clip=True,
+    project=True,
+    after=None,
+    fresh=True,
+):
     """PGD through rounding, autoencoder and classifier, or with an argument a wrong one."""
 
     def attack(ae, f, images, labels, eps):
@@ -1614,7 +1815,10 @@ WRONG["check_rounded"] = {
     "just the rounding": ((exercises.rounded, attack_rounded()), "finds no gradient"),
     "NumPy": ((lambda x: np.array(exercises.rounded(x)), attack_rounded()), "finds no gradient"),
     "the images": ((lambda x: x, attack_rounded()), "the images came back as they were"),
-    "gradient stopped for all": ((lambda x: tf.stop_gradient(exercises.rounded(x)), attack_rounded()), "no gradient"),
+    "gradient stopped for all": (
+        (lambda x: tf.stop_gradient(exercises.rounded(x)), attack_rounded()),
+        "no gradient",
+    ),
     "the bracket's sign": (
         (lambda x: -x + tf.stop_gradient(exercises.rounded(x) + x), attack_rounded()),
         "-1 times what it should be",
@@ -1629,7 +1833,10 @@ WRONG["check_rounded"] = {
         (through_rounding, attack_rounded(lambda ae, f: lambda x: f(ae(exercises.rounded(x))))),
         "is a gradient None?",
     ),
-    "the classifier alone": ((through_rounding, attack_rounded(lambda ae, f: f)), "the autoencoder has a gradient"),
+    "the classifier alone": (
+        (through_rounding, attack_rounded(lambda ae, f: f)),
+        "the autoencoder has a gradient",
+    ),
     "classifier behind the rounding": (
         (through_rounding, attack_rounded(lambda ae, f: lambda x: f(through_rounding(x)))),
         "comes through the autoencoder",
@@ -1640,7 +1847,10 @@ WRONG["check_rounded"] = {
     "eps divided twice": ((through_rounding, attack_rounded(scale=1 / 255)), "no value moved by more"),
     "no projection": ((through_rounding, attack_rounded(project=False)), "go back into the ball"),
     "downhill": ((through_rounding, attack_rounded(sign=-1.0)), "go up"),
-    "rounded images returned": ((through_rounding, attack_rounded(after=exercises.rounded)), "you return rounded"),
+    "rounded images returned": (
+        (through_rounding, attack_rounded(after=exercises.rounded)),
+        "you return rounded",
+    ),
     "noise": (
         (through_rounding, lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0)),
         "still stand",
@@ -1671,23 +1881,38 @@ RIGHT["check_tables"] = {
 }
 WRONG["check_tables"] = {
     "Square means masked": ((DIAGNOSES | {"A": "masked"}, EVIDENCE, LEFT_OF_B), "the model has a gradient"),
-    "a weak attack in B": ((DIAGNOSES | {"B": "weak"}, EVIDENCE, LEFT_OF_B), "what should the attack have followed"),
+    "a weak attack in B": (
+        (DIAGNOSES | {"B": "weak"}, EVIDENCE, LEFT_OF_B),
+        "what should the attack have followed",
+    ),
     "D is weak": ((DIAGNOSES | {"D": "weak"}, EVIDENCE, LEFT_OF_B), "the images assessed that are weaker"),
     "0% is suspect": ((DIAGNOSES | {"C": "weak"}, EVIDENCE, LEFT_OF_B), "none of its checks failed"),
     "95.8% in B is sound": ((DIAGNOSES | {"B": "sound"}, EVIDENCE, LEFT_OF_B), "8 of its checks failed"),
-    "B was made elsewhere": ((DIAGNOSES | {"B": "transfer"}, EVIDENCE, LEFT_OF_B), "'fresh images' was not run"),
+    "B was made elsewhere": (
+        (DIAGNOSES | {"B": "transfer"}, EVIDENCE, LEFT_OF_B),
+        "'fresh images' was not run",
+    ),
     "another word": ((DIAGNOSES | {"A": "obfuscated"}, EVIDENCE, LEFT_OF_B), "choose from sound"),
     "worst case for masked": ((DIAGNOSES, EVIDENCE | {"B": "worst case"}, LEFT_OF_B), "not why"),
     "eps = 1 for masked": ((DIAGNOSES, EVIDENCE | {"B": "eps = 1"}, LEFT_OF_B), "for other reasons, too"),
-    "follows gradient": ((DIAGNOSES, EVIDENCE | {"B": "follows gradient"}, LEFT_OF_B), "no gradient to follow"),
+    "follows gradient": (
+        (DIAGNOSES, EVIDENCE | {"B": "follows gradient"}, LEFT_OF_B),
+        "no gradient to follow",
+    ),
     "Square for weak": ((DIAGNOSES, EVIDENCE | {"A": "Square"}, LEFT_OF_B), "so does FGSM"),
-    "loss rises for transfer": ((DIAGNOSES, EVIDENCE | {"D": "loss rises"}, LEFT_OF_B), "for other reasons, too"),
+    "loss rises for transfer": (
+        (DIAGNOSES, EVIDENCE | {"D": "loss rises"}, LEFT_OF_B),
+        "for other reasons, too",
+    ),
     "a row that passed": ((DIAGNOSES, EVIDENCE | {"B": "in the ball"}, LEFT_OF_B), "did not fail"),
     "no such row": ((DIAGNOSES, EVIDENCE | {"B": "gradients"}, LEFT_OF_B), "has no row 'gradients'"),
     "the reported number": ((DIAGNOSES, EVIDENCE, REPORTED_OF_B), "other attacks in the table leave less"),
     "a share": ((DIAGNOSES, EVIDENCE, OfTableB(0, 0.01)), "in percent"),
     "nothing is left": ((DIAGNOSES, EVIDENCE, 0), "no evidence"),
-    "D is missing": ((DIAGNOSES, {k: v for k, v in EVIDENCE.items() if k != "D"}, LEFT_OF_B), "missing in evidence"),
+    "D is missing": (
+        (DIAGNOSES, {k: v for k, v in EVIDENCE.items() if k != "D"}, LEFT_OF_B),
+        "missing in evidence",
+    ),
 }
 
 
@@ -1721,7 +1946,10 @@ RIGHT["check_attack_dice"] = one(
 WRONG["check_attack_dice"] = {
     "plain PGD": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps),), "over more draws"),
     "more steps": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=50),), "over more draws"),
-    "two draws": ((lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 2), x, y, eps),), "over more draws"),
+    "two draws": (
+        (lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 2), x, y, eps),),
+        "over more draws",
+    ),
     "FGSM": ((lambda m, x, y, eps: attacks.fgsm(m, x, y, eps),), "over more draws"),
     "the dice left out": ((lambda m, x, y, eps: attacks.pgd(m.classifier, x, y, eps),), "left the dice out"),
     "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still right"),
@@ -1730,7 +1958,10 @@ WRONG["check_attack_dice"] = {
         "does the loss of the true classes grow?",
     ),
     "nothing": ((lambda m, x, y, eps: x,), "no value moved"),
-    "twice the budget": ((lambda m, x, y, eps: by_hand_over_draws(m, x, y, 2 * eps, 8),), "go back into the ball"),
+    "twice the budget": (
+        (lambda m, x, y, eps: by_hand_over_draws(m, x, y, 2 * eps, 8),),
+        "go back into the ball",
+    ),
     "one image": ((lambda m, x, y, eps: x[0],), "shape"),
 }
 
@@ -1782,9 +2013,13 @@ WRONG["check_norms"] = {
 }
 
 RAN = {
-    "A": "robust_overfitting", "B": "weak_attack", "C": "sound", "D": "catastrophic", "E": "unfinished",
+    "A": "robust_overfitting",
+    "B": "weak_attack",
+    "C": "sound",
+    "D": "catastrophic",
+    "E": "unfinished",
     "F": "no_attack",
-}  # fmt: skip
+}
 
 
 def best(key="pgd", of="ACDE", shift=0):
@@ -1801,7 +2036,10 @@ RIGHT["check_histories"] = {
     "numpy": (RAN, {n: 1 + np.argmax([r["pgd"] for r in exercises.histories()[n]]) for n in "ACDE"}),
 }
 WRONG["check_histories"] = {
-    "the two overfittings turned": ((RAN | {"A": "catastrophic", "D": "robust_overfitting"}, best()), "still gain"),
+    "the two overfittings turned": (
+        (RAN | {"A": "catastrophic", "D": "robust_overfitting"}, best()),
+        "still gain",
+    ),
     "catastrophic for robust": ((RAN | {"D": "robust_overfitting"}, best()), "on training images, too"),
     "hardly falls, so robust": ((RAN | {"B": "sound"}, best()), "from the first epoch on"),
     "nothing left, so collapsed": ((RAN | {"F": "catastrophic"}, best()), "nothing was lost"),
@@ -1827,10 +2065,13 @@ def clopper_pearson(hits, n, alpha):
 
 
 def decide(
-    bound=clopper_pearson, radius=lambda lower, sigma: sigma * norm.ppf(lower),
-    leading=lambda first, counts: first.argmax(), seen=lambda first, counts: counts,
-    abstains=lambda lower: lower <= 0.5, abstention=(-1, 0.0),
-):  # fmt: skip
+    bound=clopper_pearson,
+    radius=lambda lower, sigma: sigma * norm.ppf(lower),
+    leading=lambda first, counts: first.argmax(),
+    seen=lambda first, counts: counts,
+    abstains=lambda lower: lower <= 0.5,
+    abstention=(-1, 0.0),
+):
     """CERTIFY's decision; with an argument, another one."""
 
     def decision(first, counts, sigma, alpha):
@@ -1879,25 +2120,41 @@ WRONG["check_decide"] = {
     "Wilson": (
         (
             decide(
-                lambda h, n, a: binomtest(int(h), int(n), alternative="greater").proportion_ci(1 - a, "wilson").low
+                lambda h, n, a: (
+                    binomtest(int(h), int(n), alternative="greater").proportion_ci(1 - a, "wilson").low
+                )
             ),
         ),
         "is Wilson's",
     ),
-    "alpha on the wrong side": ((decide(lambda h, n, a: beta.ppf(1 - a, h, n - h + 1)),), "on the wrong side"),
+    "alpha on the wrong side": (
+        (decide(lambda h, n, a: beta.ppf(1 - a, h, n - h + 1)),),
+        "on the wrong side",
+    ),
     "a Bayesian's": ((decide(lambda h, n, a: beta.ppf(a, h + 1, n - h + 1)),), "a Bayesian's bound"),
-    "alpha fixed": ((decide(lambda h, n, a: clopper_pearson(h, n, 0.001)),), "take the alpha that you are given"),
+    "alpha fixed": (
+        (decide(lambda h, n, a: clopper_pearson(h, n, 0.001)),),
+        "take the alpha that you are given",
+    ),
     "sigma forgotten": ((decide(radius=lambda lower, sigma: norm.ppf(lower)),), "multiply by sigma"),
     "variance": ((decide(radius=lambda lower, sigma: sigma**2 * norm.ppf(lower)),), "sigma counts once"),
     "no quantile": ((decide(radius=lambda lower, sigma: sigma * lower),), "the quantile is missing"),
     "never abstains": ((decide(abstains=lambda lower: False),), "abstain: return"),
     "abstains below the share": (
-        (lambda f, c, s, a: decide()(f, c, s, a) if c.max() <= c.sum() / 2 or decide()(f, c, s, a)[0] != -1
-         else (f.argmax(), 0.0),),
+        (
+            lambda f, c, s, a: (
+                decide()(f, c, s, a)
+                if c.max() <= c.sum() / 2 or decide()(f, c, s, a)[0] != -1
+                else (f.argmax(), 0.0)
+            ),
+        ),
         "abstain: return",
     ),
     "a radius without a class": ((decide(abstention=(-1, 0.1)),), "nothing is certified"),
-    "chosen from the draws that bound": ((decide(leading=lambda f, c: c.argmax()),), "the selecting draws had another"),
+    "chosen from the draws that bound": (
+        (decide(leading=lambda f, c: c.argmax()),),
+        "the selecting draws had another",
+    ),
     "all draws bound": ((decide(seen=lambda f, c: f + c),), "of `counts` alone"),
     "the selecting draws bound": ((decide(seen=lambda f, c: f),), "of `counts` alone"),
     "abstains too often": ((decide(abstains=lambda lower: lower <= 0.55),), "above a half; that is enough"),
@@ -1905,13 +2162,19 @@ WRONG["check_decide"] = {
     "a word for an abstention": ((decide(abstention=("abstain", 0.0)),), "the class should be"),
     "radius alone": ((lambda *a: decide()(*a)[1],), "two things are asked for"),
     "radius first": ((lambda *a: decide()(*a)[::-1],), "the class is the one that leads"),
-}  # fmt: skip
+}
 
 
 def nfgsm(
-    start=lambda x, noise, eps: x + noise, at=None, add=None, of=losses.cross_entropy, way=tf.sign, after=None,
-    training=True, labels_of=None,
-):  # fmt: skip
+    start=lambda x, noise, eps: x + noise,
+    at=None,
+    add=None,
+    of=losses.cross_entropy,
+    way=tf.sign,
+    after=None,
+    training=True,
+    labels_of=None,
+):
     """N-FGSM's images; with an argument, others."""
 
     def attacked(model, images, labels, eps, noise):
@@ -1931,7 +2194,9 @@ def nfgsm(
 N_FGSM = nfgsm()
 
 
-def train_step(attack=N_FGSM, training=True, sign=1.0, mean=tf.reduce_mean, batch=None, inside=False, returned=None):
+def train_step(
+    attack=N_FGSM, training=True, sign=1.0, mean=tf.reduce_mean, batch=None, inside=False, returned=None
+):
     """A step of training on attacked images; with an argument, another one."""
 
     def step(model, optimizer, images, labels, eps, noise):
@@ -1950,7 +2215,10 @@ def train_step(attack=N_FGSM, training=True, sign=1.0, mean=tf.reduce_mean, batc
 
 
 def keras_step(model, optimizer, images, labels, eps, noise):
-    moved, of = nfgsm()(model, images, labels, eps, noise), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    moved, of = (
+        nfgsm()(model, images, labels, eps, noise),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     with tf.GradientTape() as tape:
         loss = of(labels, model(moved, training=True))
     optimizer.minimize(loss, model.trainable_variables, tape=tape)
@@ -1993,9 +2261,18 @@ WRONG["check_min_max"] = {
         "back into the eps-ball, which",
     ),
     "projected and clipped": ((nfgsm(after=project), train_step()), "back into the eps-ball, which"),
-    "clipped": ((nfgsm(after=lambda m, x, eps: tf.clip_by_value(m, 0, 1)), train_step()), "you clip to [0, 1]"),
-    "noise clipped": ((nfgsm(lambda x, n, eps: tf.clip_by_value(x + n, 0, 1)), train_step()), "clip the noisy image"),
-    "noise cut": ((nfgsm(lambda x, n, eps: x + tf.clip_by_value(n, -eps, eps)), train_step()), "cut the noise to eps"),
+    "clipped": (
+        (nfgsm(after=lambda m, x, eps: tf.clip_by_value(m, 0, 1)), train_step()),
+        "you clip to [0, 1]",
+    ),
+    "noise clipped": (
+        (nfgsm(lambda x, n, eps: tf.clip_by_value(x + n, 0, 1)), train_step()),
+        "clip the noisy image",
+    ),
+    "noise cut": (
+        (nfgsm(lambda x, n, eps: x + tf.clip_by_value(n, -eps, eps)), train_step()),
+        "cut the noise to eps",
+    ),
     "Wong's step": ((nfgsm(way=lambda g: 1.25 * tf.sign(g)), train_step()), "1.25 eps"),
     "the change alone": ((nfgsm(after=lambda m, x, eps: m - x), train_step()), "add it to the image"),
     "noise alone": ((nfgsm(way=tf.zeros_like), train_step()), "the noise without the step"),
@@ -2011,15 +2288,24 @@ WRONG["check_min_max"] = {
         (nfgsm(), train_step(batch=lambda m, x, y: (tf.concat([m, x], 0), tf.concat([y, y], 0)))),
         "clean images as well",
     ),
-    "trained on FGSM": ((nfgsm(), train_step(nfgsm(lambda x, n, eps: x))), "FGSM's images, without the noise"),
+    "trained on FGSM": (
+        (nfgsm(), train_step(nfgsm(lambda x, n, eps: x))),
+        "FGSM's images, without the noise",
+    ),
     "attack downhill in training": ((nfgsm(), train_step(nfgsm(way=lambda g: -tf.sign(g)))), "go downhill"),
     "never applied": ((nfgsm(), forgetting_to_apply), "leaves the network's weights as they were"),
     "the clean loss": ((nfgsm(), train_step(returned=mean_clean_loss)), "that is the clean images'"),
 }
 
 FLAWED = {
-    "A": "static", "B": "interval", "C": "stands", "D": "units", "E": "masked", "F": "chosen", "G": "stands",
-}  # fmt: skip
+    "A": "static",
+    "B": "interval",
+    "C": "stands",
+    "D": "units",
+    "E": "masked",
+    "F": "chosen",
+    "G": "stands",
+}
 RIGHT["check_claims"] = {
     "as in the solution": (FLAWED, [1, 3, 8]),
     "a set": (FLAWED | {"C": "Stands"}, {8, 3, 1}),
@@ -2117,7 +2403,10 @@ WRONG["check_repair"] = {
     "on old images": ((on_old_images,), "knows those old images"),
     "on noise": ((trained_on(lambda m, x, y, eps, noise: x + noise),), "still leans on"),
     "more of the same": ((lambda m, x, y, eps: exercises.fitted(m, x, y),), "still leans on"),
-    "eps divided twice": ((trained_on(lambda m, x, y, e, n: nfgsm()(m, x, y, e / 255, n / 255)),), "with this eps"),
+    "eps divided twice": (
+        (trained_on(lambda m, x, y, e, n: nfgsm()(m, x, y, e / 255, n / 255)),),
+        "with this eps",
+    ),
     "downhill": ((trained_on(nfgsm(way=lambda g: -tf.sign(g))),), "still leans on"),
     "untrained": ((lambda m, x, y, eps: exercises.small_network(),), "next to nothing"),
     "a rounding": ((rounding_first,), "the gradient is hidden"),
@@ -2171,7 +2460,9 @@ RIGHT["check_paired"] = one(
     exact_quantile=paired(z=1.959964),
     the_courses=lambda before, after: evaluation.paired_difference(before, after),
     mcnemar=paired(
-        width=lambda each, before, after: np.sqrt((before != after).sum() - each.sum() ** 2 / len(each)) / len(each)
+        width=lambda each, before, after: (
+            np.sqrt((before != after).sum() - each.sum() ** 2 / len(each)) / len(each)
+        )
     ),
 )
 WRONG["check_paired"] = {
@@ -2230,8 +2521,14 @@ RIGHT["check_grid"] = one(
     with_the_undefended=GRID.replace("[paper]", "[none, paper]"),
 )
 WRONG["check_grid"] = {
-    "one defense": ((GRID.replace("trained_eps: [4/255, 8/255]", "trained_eps: [8/255]"),), "a smaller and a larger"),
-    "larger budget only": ((GRID.replace("\neps: [4/255]", "\neps: [8/255]"),), "attacks of the smaller budget"),
+    "one defense": (
+        (GRID.replace("trained_eps: [4/255, 8/255]", "trained_eps: [8/255]"),),
+        "a smaller and a larger",
+    ),
+    "larger budget only": (
+        (GRID.replace("\neps: [4/255]", "\neps: [8/255]"),),
+        "attacks of the smaller budget",
+    ),
     "one seed": ((GRID.replace("[0, 1, 2]", "[0]"),), "take 3 or more"),
     "two seeds": ((GRID.replace("[0, 1, 2]", "[0, 1]"),), "2 seeds can tell"),
     "nothing trained": ((GRID.replace("[paper]", "[none]"),), "nothing is trained"),
@@ -2265,7 +2562,9 @@ def mutation_table() -> str:
             verdict = check(*answers)
             refused += verdict.status == "not right yet"
             said = verdict.text.replace("|", "/").replace("\n", " ")
-            lines.append(f"| {check.exercise} | {name} | {title} | {'no' if verdict.passed else 'yes'} | {said} |")
+            lines.append(
+                f"| {check.exercise} | {name} | {title} | {'no' if verdict.passed else 'yes'} | {said} |"
+            )
         accepted += sum(check(*answers).passed for answers in RIGHT[name].values())
     wrong, right = (sum(map(len, table.values())) for table in (WRONG, RIGHT))
     lines.append("")

@@ -21,7 +21,9 @@ from helpers.settings import CourseError
 
 
 def table(answers: dict) -> list:
-    return [pytest.param(c, title, id=f"{c}-{title}") for c, by_title in answers.items() for title in by_title]
+    return [
+        pytest.param(c, title, id=f"{c}-{title}") for c, by_title in answers.items() for title in by_title
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------- checks
@@ -127,7 +129,9 @@ def test_the_least_accuracy_is_what_the_best_images_leave():
 
 
 def test_the_rows_of_a_diagnosis_fail_for_it_and_not_for_another():
-    failed = {name: set(checklist.failed_checks(table)["check"]) for name, table in exercises.checklists().items()}
+    failed = {
+        name: set(checklist.failed_checks(table)["check"]) for name, table in exercises.checklists().items()
+    }
     for name, diagnosis in breaking.PATIENTS.items():
         assert bool(failed[name]) == (diagnosis != "sound")
         for other, rows in breaking.ROWS.items():
@@ -168,8 +172,10 @@ def test_the_histories_show_what_they_are_said_to_show():
 
 def test_the_claims_fall_and_stand_by_their_numbers():
     def difference(rows):
-        records = [{"accuracy": k / n, **dict(zip(("ci_low", "ci_high"), evaluation.wilson(k, n), strict=True))}
-                   for *_, k, n in rows[-2:]]  # fmt: skip
+        records = [
+            {"accuracy": k / n, **dict(zip(("ci_low", "ci_high"), evaluation.wilson(k, n), strict=True))}
+            for *_, k, n in rows[-2:]
+        ]
         return evaluation.difference(*records)
 
     for name, flaw in repairing.CLAIMED.items():
@@ -197,7 +203,9 @@ def test_a_network_that_came_back_unchanged_is_not_done_yet():
 def test_a_check_called_otherwise_says_how_to_call_it():
     for answers in ((), (12_585,), (1000, 12_585, 3)):
         verdict = exercises.check_needed(*answers)
-        assert verdict.status == exercises.WRONG and "call it as check_needed(predicted, needed)" in verdict.text
+        assert (
+            verdict.status == exercises.WRONG and "call it as check_needed(predicted, needed)" in verdict.text
+        )
     assert exercises.check_needed(needed=12_585, predicted=1000).passed
 
 
@@ -285,14 +293,21 @@ def test_a_solution_notebook_follows_the_template(path):
     number, found = path.name[:2], exercise_notebooks.exercises_in(notebook)
     assert notebook.cells[0].source.startswith(f"# {number} · Exercises")
     assert f"(../{path.name})" in notebook.cells[0].source
-    assert notebook.cells[1].metadata["tags"] == ["parameters"] and 'profile = "smoke"' in notebook.cells[1].source
+    assert (
+        notebook.cells[1].metadata["tags"] == ["parameters"]
+        and 'profile = "smoke"' in notebook.cells[1].source
+    )
     assert 3 <= len(found) <= 6
     called = [exercise_notebooks.checks_of(cells) for cells in found.values()]
-    expected = {int(check.exercise[3:]): name for name, check in CHECKS.items() if check.exercise[:2] == number}
+    expected = {
+        int(check.exercise[3:]): name for name, check in CHECKS.items() if check.exercise[:2] == number
+    }
     assert called == [[expected[k]] for k in found], "exercise k calls the check NN.k, once"
     for k, cells in found.items():
         heading = cells[0].source
-        assert re.search(r"^\*\d+ minutes, (warm-up|moderate|harder|open)\. You will ", heading, re.MULTILINE), heading
+        assert re.search(
+            r"^\*\d+ minutes, (warm-up|moderate|harder|open)\. You will ", heading, re.MULTILINE
+        ), heading
         minutes, kind = re.search(r"^\*(\d+) minutes, ([a-z-]+)\.", heading, re.MULTILINE).groups()
         assert re.search(rf"^\| {k} \| .+ \| {minutes} \| {kind} \|$", notebook.cells[0].source, re.MULTILINE)
     assert "warm-up" in found[1][0].source and "open" in found[len(found)][0].source
@@ -347,14 +362,22 @@ def executed(artifacts_folder):
     from nbclient import NotebookClient
 
     code, parts = nbformat.v4.new_code_cell, {}
-    for folder, before in ((exercise_notebooks.EXERCISES, SMALLER), (exercise_notebooks.SOLUTIONS, SMALLER_STILL)):
+    for folder, before in (
+        (exercise_notebooks.EXERCISES, SMALLER),
+        (exercise_notebooks.SOLUTIONS, SMALLER_STILL),
+    ):
         parts[folder.name, ""] = [code(before)]
         for path in SOLUTIONS:
             cells = [cell for cell in read(folder / path.name).cells if cell.cell_type == "code"]
             for cell in cells:
                 cell.id = f"{folder.name}-{cell.id}"
                 cell.source = cell.source.replace(".take(64)", ".take(12)").replace(".take(32)", ".take(20)")
-            parts[folder.name, path.name] = [code("%reset -f"), cells[0], code('dataset = "patches10"'), *cells[1:]]
+            parts[folder.name, path.name] = [
+                code("%reset -f"),
+                cells[0],
+                code('dataset = "patches10"'),
+                *cells[1:],
+            ]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     cells = [cell for part in parts.values() for cell in part]
     resources = {"metadata": {"path": str(exercise_notebooks.EXERCISES)}}
@@ -364,13 +387,17 @@ def executed(artifacts_folder):
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
-@pytest.mark.parametrize(("folder", "status"), [("exercises", exercises.NOT_DONE), ("solutions", exercises.RIGHT)])
+@pytest.mark.parametrize(
+    ("folder", "status"), [("exercises", exercises.NOT_DONE), ("solutions", exercises.RIGHT)]
+)
 def test_a_notebook_runs_to_its_end(executed, folder, status, path):
     outputs = [output for cell in executed[folder, path.name] for output in cell.outputs]
     for output in outputs:
         assert output.output_type != "error", f"{output.get('ename')}: {output.get('evalue')}"
         assert output.get("name") != "stderr", f"the notebook writes to stderr: {output['text'][:300]}"
-    verdicts = [o["data"]["text/plain"] for o in outputs if "exercise " in o.get("data", {}).get("text/plain", "")]
+    verdicts = [
+        o["data"]["text/plain"] for o in outputs if "exercise " in o.get("data", {}).get("text/plain", "")
+    ]
     number = path.name[:2]
     expected = [f"exercise {c.exercise}: {status}" for c in CHECKS.values() if c.exercise[:2] == number]
     assert [verdict[: len(e)] for verdict, e in zip(verdicts, expected, strict=True)] == expected, verdicts
@@ -446,9 +473,15 @@ BAD_NOTEBOOKS = {
         (TASK, CODE, HINT, ("markdown", "## Exercise 2 · More"), CODE, HINT, CALL),
         "01.ipynb: exercise 1 has no check",
     ),
-    "numbered from 2": ((("markdown", "## Exercise 2 · Add"), CODE, HINT, CALL), "numbered [2]; number them from 1"),
+    "numbered from 2": (
+        (("markdown", "## Exercise 2 · Add"), CODE, HINT, CALL),
+        "numbered [2]; number them from 1",
+    ),
     "no exercises": ((CODE, HINT, CALL), "numbered []"),
-    "unclosed": ((TASK, ("code", "# BEGIN SOLUTION"), HINT, CALL), "01.ipynb, cell 2, line 1: BEGIN SOLUTION has no"),
+    "unclosed": (
+        (TASK, ("code", "# BEGIN SOLUTION"), HINT, CALL),
+        "01.ipynb, cell 2, line 1: BEGIN SOLUTION has no",
+    ),
 }
 
 

@@ -27,8 +27,13 @@ from helpers.report import pages
 from helpers.settings import CourseError
 
 PARAMETERS = {
-    "profile": "smoke", "dataset": "patches10", "model": "resnet20", "seed": 0, "weights": "course", "eps": 8 / 255,
-}  # fmt: skip
+    "profile": "smoke",
+    "dataset": "patches10",
+    "model": "resnet20",
+    "seed": 0,
+    "weights": "course",
+    "eps": 8 / 255,
+}
 DEFENDED = Choice(stage="fine_tuned", defense="ae")
 
 
@@ -51,7 +56,9 @@ def view(networks):
 def test_attacked_images_stay_within_the_budget(networks, attack, threat):
     image, label = explorer.test_image(networks, 0)
     for eps in (0.0, 3 / 255, 32 / 255):
-        found = explorer.explore(networks, image, label, replace(DEFENDED, attack=attack, threat=threat, eps=eps))
+        found = explorer.explore(
+            networks, image, label, replace(DEFENDED, attack=attack, threat=threat, eps=eps)
+        )
         largest = np.abs(found.change).max()
         assert largest <= (0 if attack == "none" else eps) + 1e-6
         assert found.attacked.min() >= 0 and found.attacked.max() <= 1
@@ -62,9 +69,14 @@ def test_attacked_images_stay_within_the_budget(networks, attack, threat):
 
 @pytest.mark.parametrize(
     ("attack", "threat", "stage"),
-    [("pgd", "static", "fine_tuned"), ("pgd", "grey_box", "fine_tuned"), ("pgd", "adaptive", "fine_tuned"),
-     ("pgd", "adaptive", "initial"), ("fgsm", "adaptive", "initial")],
-)  # fmt: skip
+    [
+        ("pgd", "static", "fine_tuned"),
+        ("pgd", "grey_box", "fine_tuned"),
+        ("pgd", "adaptive", "fine_tuned"),
+        ("pgd", "adaptive", "initial"),
+        ("fgsm", "adaptive", "initial"),
+    ],
+)
 def test_the_attack_is_the_courses_own_aimed_at_what_is_named(networks, attack, threat, stage):
     """Against the uncompiled, unfolded networks. Rounding flips a sign here and there, so most values must agree."""
     run, (image, label) = networks.run, explorer.test_image(networks, 5)
@@ -131,7 +143,9 @@ def test_nothing_is_traced_anew_and_an_answer_comes_soon(networks):
         explorer.explore(networks, image, None, replace(DEFENDED, attack="fgsm", eps=steps / 255))
     assert [graph.experimental_get_tracing_count() for graph in graphs] == before
     begin = time.perf_counter()
-    attacks.fgsm(explorer._compiled(pipeline.for_attack(networks.run.classifier)), image[None], np.array([label]), 0.1)
+    attacks.fgsm(
+        explorer._compiled(pipeline.for_attack(networks.run.classifier)), image[None], np.array([label]), 0.1
+    )
     assert np.median(seconds) < 0.5 * (time.perf_counter() - begin)
 
 
@@ -141,7 +155,9 @@ def test_budgets_and_findings(networks):
     views = explorer.over_budgets(networks, number, DEFENDED, budgets)
     assert list(views) == [(threat, eps) for threat in ("grey_box", "adaptive") for eps in budgets]
     assert explorer.is_right(views["grey_box", 0])
-    known = dict(classes=("cat", "dog"), label=0, original=0, attacked=1, reconstructed=1, before=np.array([1, 0]))
+    known = dict(
+        classes=("cat", "dog"), label=0, original=0, attacked=1, reconstructed=1, before=np.array([1, 0])
+    )
     right, wrong = (explorer.View(DEFENDED, after=np.array(p), **known) for p in ([0.9, 0.1], [0.1, 0.9]))
     text = explorer.finding({("grey_box", 0): right, ("adaptive", 0): right, ("adaptive", 2 / 255): wrong})
     assert text == "PGD on the network: right throughout; PGD through both: wrong from 2/255"
@@ -149,10 +165,13 @@ def test_budgets_and_findings(networks):
 
 def test_bad_choices_are_refused(networks):
     for wrong, message in (
-        ({"attack": "magic"}, "unknown attack 'magic'"), ({"threat": "psychic"}, "unknown threat"),
-        ({"stage": "last"}, "unknown stage"), ({"defense": "wall"}, "unknown defense"), ({"eps": 8}, "write 8/255"),
+        ({"attack": "magic"}, "unknown attack 'magic'"),
+        ({"threat": "psychic"}, "unknown threat"),
+        ({"stage": "last"}, "unknown stage"),
+        ({"defense": "wall"}, "unknown defense"),
+        ({"eps": 8}, "write 8/255"),
         ({"steps": 0}, "at least 1"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(CourseError, match=message):
             Choice(**wrong)
     with pytest.raises(CourseError, match="no test image 128; this run has 0 to 127"):
@@ -168,16 +187,25 @@ def seen(label, then, now, changed=True, attack="pgd"):
     before[then], after[now] = 0.8, 0.93
     image = np.zeros((32, 32, 3), np.float32)
     return explorer.View(
-        choice=Choice(attack=attack), classes=("cat", "airplane", "grass"), label=label, original=image,
-        attacked=image + changed * np.float32(0.01), reconstructed=image, before=before, after=after,
-    )  # fmt: skip
+        choice=Choice(attack=attack),
+        classes=("cat", "airplane", "grass"),
+        label=label,
+        original=image,
+        attacked=image + changed * np.float32(0.01),
+        reconstructed=image,
+        before=before,
+        after=after,
+    )
 
 
 @pytest.mark.parametrize(
     ("view", "text"),
     [
         (seen(0, 0, 0, changed=False), "Taken for a cat (93%), which is right."),
-        (seen(1, 0, 0, changed=False), "Taken for a cat (93%), but it is an airplane: wrong without any attack."),
+        (
+            seen(1, 0, 0, changed=False),
+            "Taken for a cat (93%), but it is an airplane: wrong without any attack.",
+        ),
         (seen(None, 0, 0, changed=False), "Taken for a cat (93%)."),
         (seen(0, 0, 0), "Still taken for a cat (93%; 80% before), which is right."),
         (seen(2, 0, 0), "Still taken for a cat (93%; 80% before), but it is grass."),
@@ -201,9 +229,13 @@ def test_the_threat_model_in_words():
     say = explorer.threat_model
     assert say(Choice(attack="none")) == "Nobody attacks."
     assert "8/255, up or down at random" in say(Choice(attack="noise"))
-    assert say(Choice(attack="fgsm", threat="adaptive")).startswith("The attacker knows autoencoder and network, and")
+    assert say(Choice(attack="fgsm", threat="adaptive")).startswith(
+        "The attacker knows autoencoder and network, and"
+    )
     assert say(Choice(attack="fgsm")).endswith("at most 8/255, in one step.")
-    assert say(Choice(threat="static", steps=7, eps=32 / 255)).endswith("at most 32/255, in 7 steps of 0.0314.")
+    assert say(Choice(threat="static", steps=7, eps=32 / 255)).endswith(
+        "at most 32/255, in 7 steps of 0.0314."
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- one's own
@@ -275,7 +307,13 @@ def panel(networks):
 
 def file(name: str, content: bytes) -> dict:
     """An uploaded file, as the control has it."""
-    return {"name": name, "type": "", "size": len(content), "content": content, "last_modified": datetime.now(UTC)}
+    return {
+        "name": name,
+        "type": "",
+        "size": len(content),
+        "content": content,
+        "last_modified": datetime.now(UTC),
+    }
 
 
 def sources(html: str) -> dict[str, str]:
@@ -287,10 +325,20 @@ def test_every_control_changes_the_view(panel):
     """Without a browser: a value is set as a browser would set it."""
     own = file("own.png", file_of(Image.new("RGB", (64, 48), "teal")))
     for control, value in (
-        (panel.eps, 20), (panel.steps, 4), (panel.threat, "adaptive"), (panel.stage, "initial"),
-        (panel.defense, False), (panel.attack, "fgsm"), (panel.attack, "noise"), (panel.number, 5), (panel.kind, 2),
-        (panel.number, 1), (panel.upload, (own,)), (panel.kind, widgets.ANY), (panel.attack, "none"),
-    ):  # fmt: skip
+        (panel.eps, 20),
+        (panel.steps, 4),
+        (panel.threat, "adaptive"),
+        (panel.stage, "initial"),
+        (panel.defense, False),
+        (panel.attack, "fgsm"),
+        (panel.attack, "noise"),
+        (panel.number, 5),
+        (panel.kind, 2),
+        (panel.number, 1),
+        (panel.upload, (own,)),
+        (panel.kind, widgets.ANY),
+        (panel.attack, "none"),
+    ):
         before, control.value = panel.output.value, value
         assert panel.output.value != before, control.description
         assert set(sources(panel.output.value)) == {"original", "perturbation", "attacked", "reconstructed"}
@@ -325,7 +373,11 @@ def test_one_change_computes_one_view(networks, monkeypatch):
 def test_an_upload_is_shown_and_a_bad_one_told(networks):
     panel = widgets.Panel(networks, replace(DEFENDED, steps=1))
     panel.upload.value = (file("teal.png", file_of(Image.new("RGBA", (90, 50), "teal"))),)
-    assert panel.view.label is None and "teal.png" in panel.message.value and "Nobody knows" in panel.message.value
+    assert (
+        panel.view.label is None
+        and "teal.png" in panel.message.value
+        and "Nobody knows" in panel.message.value
+    )
     assert np.allclose(panel.view.original, np.array([0, 128, 128]) / 255, atol=0.01)
     shown = panel.output.value
     panel.upload.value = (file("<b>.doc", b"not an image"),)
@@ -344,7 +396,16 @@ def test_controls_without_effect_are_off(networks):
 
 
 def test_every_control_has_a_label(panel):
-    controls = [panel.kind, panel.number, panel.upload, panel.attack, panel.threat, panel.eps, panel.steps, panel.stage]
+    controls = [
+        panel.kind,
+        panel.number,
+        panel.upload,
+        panel.attack,
+        panel.threat,
+        panel.eps,
+        panel.steps,
+        panel.stage,
+    ]
     assert all(len(control.description) > 2 for control in (*controls, panel.defense))
 
 
@@ -359,7 +420,10 @@ def test_the_page_shows_what_was_computed(view):
     assert "perturbation × 16" in html
     assert np.abs((magnified - 0.5) * 2 * 8 / 255 - view.change).max() < 2 / 255 / 255 * 8
     for before, after in zip(view.before, view.after, strict=True):
-        assert f'<td class="number">{explorer.percent(before)}</td><td class="number">{explorer.percent(after)}' in html
+        assert (
+            f'<td class="number">{explorer.percent(before)}</td><td class="number">{explorer.percent(after)}'
+            in html
+        )
     assert html.count("(true class)") == 1
     assert len(re.findall(r"<img[^>]* alt=\"[^\"]{10,}\"", html)) == 4
 
@@ -417,7 +481,9 @@ def test_the_notebook_runs_and_shows_pictures_without_a_kernel(executed, browser
     tab.locator("#frames-eps-4").focus()
     for key in ("ArrowRight", "ArrowRight"):
         tab.keyboard.press(key)
-        seen.append((shown("attacked").get_attribute("src"), tab.locator(".frame:visible table").inner_text()))
+        seen.append(
+            (shown("attacked").get_attribute("src"), tab.locator(".frame:visible table").inner_text())
+        )
     assert len({picture for picture, _ in seen}) == 3 and len({table for _, table in seen}) > 1
     grey_box = seen[-1][0]
     tab.get_by_label("autoencoder and network (adaptive)").check()
@@ -432,7 +498,9 @@ def test_what_is_committed_needs_no_kernel(executed, tmp_path):
     for committed in (copy, settings.ROOT / "notebooks" / "explorer.ipynb"):
         notebook = nbformat.read(committed, as_version=4)
         kinds = [set(output.data) for output in report._outputs(notebook)]
-        assert {"image/png", "text/plain"} in kinds and not any("html" in str(k) or "widget" in str(k) for k in kinds)
+        assert {"image/png", "text/plain"} in kinds and not any(
+            "html" in str(k) or "widget" in str(k) for k in kinds
+        )
         assert widgets.ELSEWHERE in str(notebook) and "widgets" not in notebook.metadata
         assert len(report.figures_in(notebook)) == 1 and committed.stat().st_size < 500_000
 
@@ -452,22 +520,37 @@ def lab(networks, browser, tmp_path_factory):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, folder / "work" / "explorer.ipynb")
-    own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR",
-           "JUPYTERLAB_WORKSPACES_DIR")  # fmt: skip
-    env = {**os.environ, **{name: str(folder / name.lower()) for name in own}, "PYTHONPATH": str(settings.ROOT)}
+    own = (
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "IPYTHONDIR",
+        "JUPYTERLAB_SETTINGS_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR",
+    )
+    env = {
+        **os.environ,
+        **{name: str(folder / name.lower()) for name in own},
+        "PYTHONPATH": str(settings.ROOT),
+    }
     news = folder / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     tracker = folder / "jupyterlab_settings_dir" / "@jupyterlab" / "notebook-extension"
-    tracker.mkdir(parents=True)  # all cells attached, in view or not: what is looked for may be above or below
+    tracker.mkdir(
+        parents=True
+    )  # all cells attached, in view or not: what is looked for may be above or below
     (tracker / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = {
-        "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0, "ServerApp.root_dir": "work",
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.root_dir": "work",
         "IdentityProvider.token": "test",
-    }  # fmt: skip
+    }
     command = [*LAB, "--no-browser", "--allow-root"]
     command += [f"--{name}={value}" for name, value in options.items()]
     with open(folder / "log", "w") as log:
@@ -505,8 +588,15 @@ def _begin_kernel(sessions: str, runtime) -> None:
     On a busy machine, JupyterLab asks which kernel to take if it must wait long for one; a page that finds the
     notebook's kernel running does not.
     """
-    wanted = {"path": "explorer.ipynb", "name": "explorer.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
-    request = urllib.request.Request(sessions, json.dumps(wanted).encode(), {"Content-Type": "application/json"})
+    wanted = {
+        "path": "explorer.ipynb",
+        "name": "explorer.ipynb",
+        "type": "notebook",
+        "kernel": {"name": "python3"},
+    }
+    request = urllib.request.Request(
+        sessions, json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=240) as answer:
         kernel = json.load(answer)["kernel"]["id"]
     client = BlockingKernelClient(connection_file=str(runtime / f"kernel-{kernel}.json"))
@@ -528,7 +618,10 @@ def test_in_jupyterlab_the_slider_moves_the_picture_and_the_probabilities(lab, b
     # the page again, as one would. Idle, the controls are there within half a minute.
     for patience in (120_000, 240_000, 360_000):
         tab, complaints = browser.new_page(viewport={"width": 1400, "height": 1200}), []
-        tab.on("console", lambda message, into=complaints: into.append(message.text) if message.type == "error" else 0)
+        tab.on(
+            "console",
+            lambda message, into=complaints: into.append(message.text) if message.type == "error" else 0,
+        )
         tab.on("pageerror", lambda error, into=complaints: into.append(str(error)))
         tab.set_default_timeout(240_000)  # for a busy machine; idle, nothing takes longer than half a minute
         tab.goto(lab)
@@ -549,7 +642,11 @@ def test_in_jupyterlab_the_slider_moves_the_picture_and_the_probabilities(lab, b
 
     def state():
         probabilities = view.locator("tbody tr").all_inner_texts()
-        return view.locator(".attacked img").get_attribute("src"), probabilities, view.locator("caption").inner_text()
+        return (
+            view.locator(".attacked img").get_attribute("src"),
+            probabilities,
+            view.locator("caption").inner_text(),
+        )
 
     slider = tab.locator(".widget-slider:has-text('eps, of 255') [role=slider]")
     slider.focus()
@@ -566,11 +663,17 @@ def test_in_jupyterlab_the_slider_moves_the_picture_and_the_probabilities(lab, b
     assert after[2] == before[2] == "Class probabilities: fine-tuned network, autoencoder on"
     tab.get_by_label("autoencoder before it").uncheck()
     tab.locator(".explorer caption:has-text('autoencoder off')").first.wait_for()
-    large = {"name": "large.png", "mimeType": "image/png", "buffer": b"no picture" * 1_500_000}  # in one message
+    large = {
+        "name": "large.png",
+        "mimeType": "image/png",
+        "buffer": b"no picture" * 1_500_000,
+    }  # in one message
     with tab.expect_file_chooser() as chooser:  # the widget's own input is not part of the page
         tab.get_by_role("button", name="or upload an image").click()
     chooser.value.set_files(large)
     tab.get_by_text("large.png: this file is no image of a kind that is read here").wait_for()
     assert not trouble.count(), trouble.all_inner_texts()
-    assert not [text for text in complaints if "widget" in text.lower() or "model" in text.lower()], complaints
+    assert not [text for text in complaints if "widget" in text.lower() or "model" in text.lower()], (
+        complaints
+    )
     tab.close()

@@ -16,7 +16,9 @@ from helpers.settings import CourseError
 @pytest.fixture(scope="module")
 def results():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "_peak_mib_of", lambda *_: 1000)  # a process for each: one of them has a test of its own
+        patch.setattr(
+            bench, "_peak_mib_of", lambda *_: 1000
+        )  # a process for each: one of them has a test of its own
         return run_bench()
 
 
@@ -38,7 +40,15 @@ def test_the_table_and_the_file_hold_them(results, tmp_path):
     bench.write(results, tmp_path / "benchmarks.json")
     stored = json.loads((tmp_path / "benchmarks.json").read_text())
     text = bench.table(stored)
-    for word in ("tf2cv's graph", "CleverHans", "Foolbox", "ART", "made in mixed_bfloat16", "of the bare step", "MiB"):
+    for word in (
+        "tf2cv's graph",
+        "CleverHans",
+        "Foolbox",
+        "ART",
+        "made in mixed_bfloat16",
+        "of the bare step",
+        "MiB",
+    ):
         assert word in text
 
 
@@ -78,7 +88,10 @@ def test_contenders_take_turns():
 
 
 def test_a_missing_library_is_named():
-    with pytest.raises(CourseError, match="foolbox is not installed; 'make bench' installs"), bench._needed("foolbox"):
+    with (
+        pytest.raises(CourseError, match="foolbox is not installed; 'make bench' installs"),
+        bench._needed("foolbox"),
+    ):
         raise ImportError("no foolbox")
 
 

@@ -17,11 +17,22 @@ from helpers.plots import tables
 from helpers.settings import CourseError
 
 TINY = replace(
-    settings.PROFILES["smoke"], n_train=32, n_validation=8, n_test=24, n_sweep=12, ae_epochs=1, tune_epochs_final=1
+    settings.PROFILES["smoke"],
+    n_train=32,
+    n_validation=8,
+    n_test=24,
+    n_sweep=12,
+    ae_epochs=1,
+    tune_epochs_final=1,
 )
 PARAMETERS = {
-    "profile": "smoke", "dataset": "patches10", "model": "resnet20", "seed": 0, "weights": "course", "eps": 8 / 255,
-}  # fmt: skip
+    "profile": "smoke",
+    "dataset": "patches10",
+    "model": "resnet20",
+    "seed": 0,
+    "weights": "course",
+    "eps": 8 / 255,
+}
 
 
 @pytest.fixture(scope="module")
@@ -287,8 +298,17 @@ def part(copy, monkeypatch):
     (folder / "notebooks").mkdir()
     results = {"parameters": parameters, "data": data, "records": [again, own]}
     (folder / "results.json").write_text(json.dumps(results))
-    about = {"only": ["07_b"], "started": "now", "minutes": 2, "resumed": False, "weights": [], "environment": {}}
-    (folder / "run.json").write_text(json.dumps({**about, "notebooks": [{"notebook": "07_b", "error": None}]}))
+    about = {
+        "only": ["07_b"],
+        "started": "now",
+        "minutes": 2,
+        "resumed": False,
+        "weights": [],
+        "environment": {},
+    }
+    (folder / "run.json").write_text(
+        json.dumps({**about, "notebooks": [{"notebook": "07_b", "error": None}]})
+    )
     (copy / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
     monkeypatch.setattr(settings, "ROOT", copy)
     return folder, recorded, again, own
@@ -299,11 +319,18 @@ def test_a_report_of_some_notebooks_is_added(part, copy):
     weights = {file.name: file.read_bytes() for file in (copy / "weights" / "patches10").iterdir()}
     record.record(folder)
     records = tables.recorded_results()["records"]
-    assert len(records) == len(recorded) + 1 and again in records and own in records and recorded[0] not in records
+    assert (
+        len(records) == len(recorded) + 1
+        and again in records
+        and own in records
+        and recorded[0] not in records
+    )
     assert all(r in records for r in recorded[1:])
     about = json.loads((copy / "figures" / "resnet20" / "run.json").read_text())
     assert [run["notebook"] for run in about["notebooks"]] == ["07_b"]
-    assert [(p["only"], p["resumed"]) for p in about["parts"]] == [(["07_b"], False)] and not about.get("only")
+    assert [(p["only"], p["resumed"]) for p in about["parts"]] == [(["07_b"], False)] and not about.get(
+        "only"
+    )
     assert {"one.png", "two.png"} <= {file.name for file in (copy / "figures" / "resnet20").iterdir()}
     assert weights == {file.name: file.read_bytes() for file in (copy / "weights" / "patches10").iterdir()}
     record.record(folder)  # once more: nothing doubles
@@ -314,7 +341,9 @@ def test_a_report_of_some_notebooks_is_added(part, copy):
 def test_a_report_of_some_notebooks_needs_a_run_of_its_kind(part):
     folder, *_ = part
     found = json.loads((folder / "results.json").read_text())
-    (folder / "results.json").write_text(json.dumps(found | {"parameters": found["parameters"] | {"seed": 1}}))
+    (folder / "results.json").write_text(
+        json.dumps(found | {"parameters": found["parameters"] | {"seed": 1}})
+    )
     with pytest.raises(CourseError, match="is of 07_b alone, and no run of resnet20 with its parameters"):
         record.record(folder)
 
@@ -337,7 +366,10 @@ def test_a_network_is_recorded_notebook_by_notebook_beginning_with_the_table(par
     about = json.loads((figures / "resnet20" / "run.json").read_text())
     assert about["only"] == ["05_results", "07_b"] == [run["notebook"] for run in about["notebooks"]]
     assert recorded["one.png"] == (figures / "resnet20" / "one.png").read_bytes()
-    with np.load(figures / "resnet20" / "answers.npz") as now, np.load(io.BytesIO(recorded["answers.npz"])) as before:
+    with (
+        np.load(figures / "resnet20" / "answers.npz") as now,
+        np.load(io.BytesIO(recorded["answers.npz"])) as before,
+    ):
         assert sorted(now.files) == sorted(before.files)
         assert all(np.array_equal(now[name], before[name]) for name in now.files)
 

@@ -53,9 +53,13 @@ def test_prints_the_same_again_under_nbval(smoke, notebook, tmp_path):
     folder, runs = smoke
     if runs[notebook.stem]["error"]:
         pytest.fail("it did not run through papermill")
-    options = f"--nbval-lax --nbval-cell-timeout=600 -q -p no:cacheprovider --rootdir {folder} -c {os.devnull}"
+    options = (
+        f"--nbval-lax --nbval-cell-timeout=600 -q -p no:cacheprovider --rootdir {folder} -c {os.devnull}"
+    )
     command = [sys.executable, "-m", "pytest", *options.split(), str(folder / notebook.name)]
-    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}  # meant for these tests
+    env = {
+        name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"
+    }  # meant for these tests
     where = settings.ROOT / "notebooks"
     done = subprocess.run(command, capture_output=True, text=True, cwd=where, env=env, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:]
@@ -81,7 +85,9 @@ def test_follows_the_template(notebook):
     assert all(len(c.source.splitlines()) <= 20 for c in cells if c.cell_type == "code")
     for word in ("What we saw", "Try it", "References"):
         assert (
-            any(word in c.source for c in cells[-3:]) or word == "What we saw" and "What to believe" in cells[-1].source
+            any(word in c.source for c in cells[-3:])
+            or word == "What we saw"
+            and "What to believe" in cells[-1].source
         )
     assert not any(o.output_type == "error" for c in cells for o in c.get("outputs", []))
 

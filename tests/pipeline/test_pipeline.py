@@ -20,7 +20,13 @@ from helpers.datasets import storage
 from helpers.settings import CourseError
 
 TINY = replace(
-    settings.PROFILES["smoke"], n_train=32, n_validation=8, n_test=16, n_sweep=8, ae_epochs=2, tune_epochs_final=1
+    settings.PROFILES["smoke"],
+    n_train=32,
+    n_validation=8,
+    n_test=16,
+    n_sweep=8,
+    ae_epochs=2,
+    tune_epochs_final=1,
 )
 
 
@@ -43,14 +49,17 @@ def no_work_after(monkeypatch):
     def forbid():
         original = artifacts.make
         monkeypatch.setattr(
-            artifacts, "make", lambda k, c, s, *_: original(k, c, s, lambda _: pytest.fail(f"{k} was computed again"))
+            artifacts,
+            "make",
+            lambda k, c, s, *_: original(k, c, s, lambda _: pytest.fail(f"{k} was computed again")),
         )
 
     return forbid
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"profile": "huge"}, {"dataset": "mnist"}, {"model": "vgg"}, {"eps": 8}, {"weights": "no/such/file.h5"}]
+    "wrong",
+    [{"profile": "huge"}, {"dataset": "mnist"}, {"model": "vgg"}, {"eps": 8}, {"weights": "no/such/file.h5"}],
 )
 def test_wrong_parameters_are_named(wrong):
     with pytest.raises(CourseError, match=r"choose|8/255|there is no weight file"):
@@ -116,7 +125,9 @@ def test_a_front_without_weights_is_another_model(run):
     from helpers.defenses import autoencoder
 
     def front(name):
-        return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(9, 1, "same")], name=name)
+        return keras.Sequential(
+            [keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(9, 1, "same")], name=name
+        )
 
     def blurred(name):
         return autoencoder.defended(front(name), run.classifier)
@@ -126,7 +137,9 @@ def test_a_front_without_weights_is_another_model(run):
     assert len({pipeline.checksum(model) for model in models}) == 3
     assert pipeline.checksum(blurred("nine")) == pipeline.checksum(models[1])
     options = {"stage": "initial", "defense": "blur", "threat": "static"}
-    found = [pipeline.attacked_answers(run, m, run.classifier, "regular", run.eps, **options) for m in models[:2]]
+    found = [
+        pipeline.attacked_answers(run, m, run.classifier, "regular", run.eps, **options) for m in models[:2]
+    ]
     assert not np.array_equal(*(answers.correct for answers in found))
     images, _ = run.split("test").take(4)
     folded = [pipeline.for_attack(model)(tf.constant(images)).numpy() for model in models[:2]]
@@ -199,7 +212,9 @@ print(classifiers.weights_sha256(model), len(history), flush=True)
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(tmp_path):
     def begin(folder):
         environment = {**os.environ, "ARTIFACTS_DIR": str(tmp_path / folder), "COURSE_PROGRESS": os.devnull}
-        return subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, env=environment)
+        return subprocess.Popen(
+            [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, env=environment
+        )
 
     reference = begin("untouched").communicate()[0].splitlines()[-1]
     moment = random.Random(time.time()).uniform(0.5, 8)
@@ -226,9 +241,16 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
         (tmp_path / "patches10" / f"resnet20_{part}.json").write_text(json.dumps(card))
     assert pipeline._ships_for(run)
     full = replace(run.profile, name="full")
-    for other in ({"seed": run.seed + 1}, {"eps": run.eps / 2}, {"profile": full}, {"model": "sepreresnet56"}):
+    for other in (
+        {"seed": run.seed + 1},
+        {"eps": run.eps / 2},
+        {"profile": full},
+        {"model": "sepreresnet56"},
+    ):
         assert not pipeline._ships_for(replace(run, **other))
-    monkeypatch.setenv("COURSE_NETWORKS", "shipped")  # a report of some notebooks takes what a full run has shipped
+    monkeypatch.setenv(
+        "COURSE_NETWORKS", "shipped"
+    )  # a report of some notebooks takes what a full run has shipped
     assert pipeline._ships_for(replace(run, profile=full))
     assert not pipeline._ships_for(replace(run, profile=replace(full, n_train=16)))
     assert not pipeline._ships_for(replace(run, seed=run.seed + 1))
@@ -269,7 +291,9 @@ def test_a_full_run_goes_on_on_another_machine(tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
     for name, few in examples.items():
         np.testing.assert_array_equal(pipeline.examples(third, name, 4), few)
-    attacked = [json.loads(f.read_text())["config"]["n"] for f in (tmp_path / "third" / "attacks").glob("*.json")]
+    attacked = [
+        json.loads(f.read_text())["config"]["n"] for f in (tmp_path / "third" / "attacks").glob("*.json")
+    ]
     assert attacked == [4]
 
 

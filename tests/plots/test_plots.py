@@ -24,25 +24,53 @@ SMALLEST = 6.5
 
 
 def record(percent, **fields):
-    common = {"dataset": "cifar10", "profile": "smoke", "model": "resnet20", "stage": "initial", "defense": "none",
-              "input": "pgd", "threat": "static", "eps": 8 / 255, "steps": 10, "seed": 0}  # fmt: skip
+    common = {
+        "dataset": "cifar10",
+        "profile": "smoke",
+        "model": "resnet20",
+        "stage": "initial",
+        "defense": "none",
+        "input": "pgd",
+        "threat": "static",
+        "eps": 8 / 255,
+        "steps": 10,
+        "seed": 0,
+    }
     return evaluation.record(np.arange(200) < 2 * percent, **{**common, **fields})
 
 
 TABLE = [record(v, input=i, stage=s, defense=d) for (i, s, d), v in published.PAPER["resnet20"].items()]
-AWARE = [record(r["accuracy"] * 10, threat=t, **{k: r[k] for k in ("stage", "defense", "input")})
-         for r in TABLE for t in ("grey_box", "adaptive")]  # fmt: skip
+AWARE = [
+    record(r["accuracy"] * 10, threat=t, **{k: r[k] for k in ("stage", "defense", "input")})
+    for r in TABLE
+    for t in ("grey_box", "adaptive")
+]
 HISTORY = [{"loss": 1 / k, "accuracy": 1 - 1 / k} for k in range(1, 12)]
-BUDGETS = [record(90 - 4 * k, eps=k / 255, input=i) for k in range(0, 17, 4) for i in ("noise", "fgsm", "pgd")]
+BUDGETS = [
+    record(90 - 4 * k, eps=k / 255, input=i) for k in range(0, 17, 4) for i in ("noise", "fgsm", "pgd")
+]
 KINDS = ("seed", "departure", "departure")
-AUDIT = {"rows": [{"title": "the course", "records": TABLE}, *(
-    {"title": "a departure with a long title", "kind": kind, "records": TABLE,
-     "differences": [{"points": 10.0, "low": 5, "high": 15}] * 12} for kind in KINDS)]}  # fmt: skip
+AUDIT = {
+    "rows": [
+        {"title": "the course", "records": TABLE},
+        *(
+            {
+                "title": "a departure with a long title",
+                "kind": kind,
+                "records": TABLE,
+                "differences": [{"points": 10.0, "low": 5, "high": 15}] * 12,
+            }
+            for kind in KINDS
+        ),
+    ]
+}
 IMAGES = np.random.default_rng(0).random((8, 32, 32, 3)).astype(np.float32)
 
 MAP = pd.DataFrame({5: [80.0, 60.0], 10: [70.0, 50.0]}, index=[2.0, 8.0])
 FIGURES = {
-    "gallery": lambda: plots.gallery({"original": IMAGES, "attacked": IMAGES}, {"original": ["automobile"] * 8}),
+    "gallery": lambda: plots.gallery(
+        {"original": IMAGES, "attacked": IMAGES}, {"original": ["automobile"] * 8}
+    ),
     "accuracy_curve": lambda: plots.accuracy_curve(BUDGETS, "eps", "eps (1/255)", "A title", 255),
     "training_curve": lambda: plots.training_curve(
         HISTORY, {"loss": "training", "accuracy": "validation"}, "loss", "A title"
@@ -52,9 +80,13 @@ FIGURES = {
     "threats_figure": lambda: plots.threats_figure(TABLE + AWARE, "A title"),
     "knowledge_figure": lambda: plots.knowledge_figure(TABLE, AWARE, "A title"),
     "ladder_figure": lambda: plots.ladder_figure(
-        {"initial": {f"PGD on something {k}": record(9 * k) for k in range(9)}}, {"initial": record(90)}, "A title"
+        {"initial": {f"PGD on something {k}": record(9 * k) for k in range(9)}},
+        {"initial": record(90)},
+        "A title",
     ),
-    "budgets_figure": lambda: plots.budgets_figure({"PGD through both": BUDGETS[::3], "noise": BUDGETS[1::3]}, "A"),
+    "budgets_figure": lambda: plots.budgets_figure(
+        {"PGD through both": BUDGETS[::3], "noise": BUDGETS[1::3]}, "A"
+    ),
     "certified_figure": lambda: plots.certified_figure(
         {"sigma 0.25": BUDGETS[::3]}, published.PUBLISHED_CERTIFICATES, 8 / 255, "A title"
     ),
@@ -86,7 +118,7 @@ FIGURES = {
         {"a claim": [{"seed": k % 3, "points": 10.0 + k} for k in range(12)]}, "A title"
     ),
     "cost_figure": lambda: plots.cost_figure(cost.recorded()["steps"], "A title"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", params=FIGURES)
@@ -119,8 +151,12 @@ def test_text_can_be_read_on_paper(drawn):
     (file, _), figure = drawn
     width = int.from_bytes(file[16:20], "big") / plt.rcParams["savefig.dpi"]
     scale = min(1, PRINTED / width)
-    for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_text() and artist.get_visible()):
-        assert text.get_fontsize() * scale >= SMALLEST, f"{text.get_text()!r}: {text.get_fontsize() * scale:.1f} points"
+    for text in figure.findobj(
+        lambda artist: isinstance(artist, Text) and artist.get_text() and artist.get_visible()
+    ):
+        assert text.get_fontsize() * scale >= SMALLEST, (
+            f"{text.get_text()!r}: {text.get_fontsize() * scale:.1f} points"
+        )
 
 
 def test_lines_have_colours_that_the_colour_blind_tell_apart(drawn):
@@ -133,9 +169,13 @@ def test_lines_have_colours_that_the_colour_blind_tell_apart(drawn):
 
 
 def test_the_style_file_is_in_force():
-    style = rc_params_from_file(settings.ROOT / "helpers" / "plots" / "course.mplstyle", use_default_template=False)
+    style = rc_params_from_file(
+        settings.ROOT / "helpers" / "plots" / "course.mplstyle", use_default_template=False
+    )
     assert len(style) > 10 and all(plt.rcParams[name] == value for name, value in style.items())
-    assert set(style["axes.prop_cycle"].by_key()["color"]) <= {to_hex(c) for c in sns.color_palette("colorblind")}
+    assert set(style["axes.prop_cycle"].by_key()["color"]) <= {
+        to_hex(c) for c in sns.color_palette("colorblind")
+    }
 
 
 def test_wrong_answers_stand_out_in_a_gallery(images):
@@ -147,11 +187,17 @@ def test_wrong_answers_stand_out_in_a_gallery(images):
 
 @pytest.mark.parametrize("cells", [3, 12])
 def test_an_audit_of_few_cells_can_be_read_as_one_of_many(cells):
-    rows = [{**row, "records": row["records"][:cells], "differences": row.get("differences", [])[:cells]}
-            for row in AUDIT["rows"]]  # fmt: skip
-    figure = plots.audit_figure({"rows": rows}, "What each departure does to the table, in points of accuracy")
+    rows = [
+        {**row, "records": row["records"][:cells], "differences": row.get("differences", [])[:cells]}
+        for row in AUDIT["rows"]
+    ]
+    figure = plots.audit_figure(
+        {"rows": rows}, "What each departure does to the table, in points of accuracy"
+    )
     figure.canvas.draw()
-    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts[:cells]), key=lambda box: box.x0)
+    boxes = sorted(
+        (text.get_window_extent() for text in figure.axes[0].texts[:cells]), key=lambda box: box.x0
+    )
     assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
     assert figure.axes[0].title.get_window_extent().x1 <= figure.bbox.x1
     plt.close(figure)
@@ -159,7 +205,9 @@ def test_an_audit_of_few_cells_can_be_read_as_one_of_many(cells):
 
 def test_a_training_curve_has_its_marks_and_its_level():
     history = [{"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25}]
-    figure = plots.training_curve(history, {"loss": "loss"}, "loss", "t", marks={2.5: "second"}, level=(0.4, "before"))
+    figure = plots.training_curve(
+        history, {"loss": "loss"}, "loss", "t", marks={2.5: "second"}, level=(0.4, "before")
+    )
     (axis,) = figure.axes
     assert [text.get_text() for text in axis.texts] == ["second"]
     assert {0.4} in [set(line.get_ydata()) for line in axis.lines]

@@ -85,7 +85,9 @@ def test_tensorflow_before_helpers_is_explained():
 
 
 def test_tensorflow_before_helpers_with_the_flag():
-    done = python("import tensorflow, helpers; print(tensorflow.keras.Model.__module__)", TF_USE_LEGACY_KERAS="1")
+    done = python(
+        "import tensorflow, helpers; print(tensorflow.keras.Model.__module__)", TF_USE_LEGACY_KERAS="1"
+    )
     assert done.returncode == 0 and done.stdout.startswith("tf_keras.")
 
 

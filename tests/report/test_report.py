@@ -406,7 +406,7 @@ def test_code_is_folded_and_a_failure_is_not():
     assert "line <1>" in page.select("pre.error")[0].get_text()
     assert "kept" in page.get_text() and not page.find_all("script")
     assert "$" not in chapter_of("# T", new_code_cell("s", outputs=[new_output("display_data", {
-        "text/markdown": "the value is $x^2$"})]))[1].get_text()  # fmt: skip
+        "text/markdown": "the value is $x^2$"})]))[1].get_text()
 
 
 # ---------------------------------------------------------------------------------------------------------- summary
@@ -442,7 +442,7 @@ def test_the_answer_says_what_the_protocol_gives(before, after, words):
     ("static", "adaptive", "words", "claim"),
     [(70, 0, "falls", "no"), (70, 50, "loses a part", "no"), (70, 71, "no worse that this run can see", "undecided"),
      (50, 70, "doubt that attack", "yes")],
-)  # fmt: skip
+)
 def test_the_answer_says_what_is_left_for_an_attacker_who_knows(static, adaptive, words, claim):
     found = summary_of(record_of(DEFENDED, static), record_of(DEFENDED, adaptive, "adaptive"))
     assert words in found.answer[1] and f"leave {adaptive:.1f}%" in found.answer[1]
@@ -474,12 +474,12 @@ def test_the_comparison_counts_signs_and_distances():
 def test_only_the_records_of_this_run_count():
     right = record_of(DEFENDED, 70)
     others = (record_of(DEFENDED, 1, eps=4 / 255), record_of(DEFENDED, 1, model="sepreresnet56"),
-              record_of(DEFENDED, 1, n=10), record_of(DEFENDED, 1, eps=0))  # fmt: skip
+              record_of(DEFENDED, 1, n=10), record_of(DEFENDED, 1, eps=0))
     assert summary_of(right, *others).static == {DEFENDED: right}
     assert summary_of(*others, right).static == {DEFENDED: right}
     worst = record_of(("worst_case", "fine_tuned", "ae"), 3, "adaptive", n=100)
     assert "All attacks of this run together leave 3.0%" in summary_of(
-        right, record_of(DEFENDED, 5, "adaptive"), worst).adaptive  # fmt: skip
+        right, record_of(DEFENDED, 5, "adaptive"), worst).adaptive
 
 
 def test_networks_trained_on_attacks_are_all_named():

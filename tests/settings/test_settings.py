@@ -17,8 +17,12 @@ from helpers.settings import CourseError
 def test_the_full_profile_is_the_papers():
     full = settings.profile("full")
     assert (full.n_train, full.n_test, full.ae_epochs, full.ae_rates, full.tune_epochs) == (
-        50_000, 10_000, 100, (1e-3, 1e-4), 3,
-    )  # fmt: skip
+        50_000,
+        10_000,
+        100,
+        (1e-3, 1e-4),
+        3,
+    )
     assert settings.EPS == 8 / 255
 
 
@@ -62,11 +66,14 @@ def test_else_the_processor_decides(monkeypatch, flags, expected):
 
 
 @pytest.mark.parametrize(
-    "value, expected", [(None, "artifacts"), ("", "artifacts"), ("elsewhere", "elsewhere"), ("/big/disk", "/big/disk")]
+    "value, expected",
+    [(None, "artifacts"), ("", "artifacts"), ("elsewhere", "elsewhere"), ("/big/disk", "/big/disk")],
 )
 def test_where_artifacts_lie(tmp_path, value, expected):
     """Wherever a process is started: the command line runs in the root, and notebooks in a folder of their own."""
-    env = {name: v for name, v in os.environ.items() if name != "ARTIFACTS_DIR"} | {"PYTHONPATH": str(settings.ROOT)}
+    env = {name: v for name, v in os.environ.items() if name != "ARTIFACTS_DIR"} | {
+        "PYTHONPATH": str(settings.ROOT)
+    }
     if value is not None:
         env["ARTIFACTS_DIR"] = value
     code = "from helpers import settings; print(settings.ARTIFACTS)"
@@ -88,7 +95,8 @@ def test_a_file_is_written_whole(tmp_path):
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize(
-    "code, why", [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk is full"), (errno.EROFS, "Read-only")]
+    "code, why",
+    [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk is full"), (errno.EROFS, "Read-only")],
 )
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch, call, code, why):
     def fail(*_):
@@ -97,7 +105,9 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch,
     file = tmp_path / "results.json"
     settings.write_atomically(file, b"first")
     monkeypatch.setattr(os, call, fail)
-    with pytest.raises(CourseError, match=f"cannot write results.json in .*: {why}.*Free some space") as caught:
+    with pytest.raises(
+        CourseError, match=f"cannot write results.json in .*: {why}.*Free some space"
+    ) as caught:
         settings.write_atomically(file, b"second")
     assert file.read_bytes() == b"first" and list(tmp_path.iterdir()) == [file]
     assert "\n" not in str(caught.value)

@@ -20,7 +20,9 @@ def test_seeds_differ_and_share_their_images(run, tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     cards = [autoencoder_seeds.make(run, seed) for seed in (0, 1)]
     assert cards[0]["weights_sha256"] != cards[1]["weights_sha256"]
-    assert [json.loads(file.read_text())["autoencoder_seed"] for file in sorted(tmp_path.rglob("*.json"))] == [0, 1]
+    assert [
+        json.loads(file.read_text())["autoencoder_seed"] for file in sorted(tmp_path.rglob("*.json"))
+    ] == [0, 1]
     again = autoencoder_seeds.make(run, 1)
     assert again["weights_sha256"] == cards[1]["weights_sha256"]
 
@@ -28,7 +30,9 @@ def test_seeds_differ_and_share_their_images(run, tmp_path, monkeypatch):
 def test_validation_images_are_held_out(run, tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     seen = []
-    monkeypatch.setattr(autoencoder_seeds.training, "Samples", lambda sources, targets: seen.append(targets) or 1 / 0)
+    monkeypatch.setattr(
+        autoencoder_seeds.training, "Samples", lambda sources, targets: seen.append(targets) or 1 / 0
+    )
     everything = replace(run, profile=settings.profile("smoke", n_train=len(run.data.train) + 64))
     monkeypatch.setattr(pipeline, "inputs", lambda run, split, kind: run.split(split).pixels)
     with pytest.raises(ZeroDivisionError):

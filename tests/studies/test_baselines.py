@@ -17,7 +17,11 @@ N = 8
 @pytest.fixture(scope="module")
 def run():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(attack_ensemble.EFFORTS, "quick", attack_ensemble.Effort(steps=2, restarts=1, classes=1, queries=3))
+        patch.setitem(
+            attack_ensemble.EFFORTS,
+            "quick",
+            attack_ensemble.Effort(steps=2, restarts=1, classes=1, queries=3),
+        )
         run = pipeline.start("patches10", "resnet20", "smoke")
         yield replace(run, profile=replace(run.profile, n_ladder=N, n_certified=3, n_samples=30))
 
@@ -29,7 +33,9 @@ def test_every_attack_meets_the_same_images(run):
     assert {r["n"] for r in records.values()} == {N}
     assert records["regular"]["eps"] == 0 and records["pgd"]["eps"] == run.eps
     images, labels = run.data.test.head(N).take()
-    np.testing.assert_array_equal(found["regular"].correct, evaluation.is_correct(run.classifier, images, labels))
+    np.testing.assert_array_equal(
+        found["regular"].correct, evaluation.is_correct(run.classifier, images, labels)
+    )
     for name in ("regular", "pgd", "apgd", "square"):
         assert not (found["worst_case"].correct & ~found[name].correct).any()
     assert found["pgd"].correct.sum() < found["regular"].correct.sum()
@@ -71,8 +77,10 @@ def test_certificates_are_kept_and_counted(run, monkeypatch):
 def test_simple_transformations_meet_both_attackers(run, name):
     found = baselines.transformed(run, name)
     assert {k: a.record()["threat"] for k, a in found.items()} == {
-        "regular": "static", "static": "static", "adaptive": "adaptive",
-    }  # fmt: skip
+        "regular": "static",
+        "static": "static",
+        "adaptive": "adaptive",
+    }
     images, labels = run.data.test.head(N).take()
     model = transformations.before(name, run.classifier)
     np.testing.assert_array_equal(found["regular"].correct, evaluation.is_correct(model, images, labels))
@@ -96,14 +104,24 @@ def test_systems_whose_networks_are_not_there_are_left_out(run, monkeypatch):
     assert baselines.available(run) == ["initial", "single_step"]  # a smoke run
     quick, everything = replace(run, profile=replace(run.profile, name="quick")), list(baselines.SYSTEMS)
     assert baselines.available(replace(quick, networks="shipped")) == everything
-    assert baselines.available(quick) == [name for name in everything if name != "paper"]  # it would be trained first
+    assert baselines.available(quick) == [
+        name for name in everything if name != "paper"
+    ]  # it would be trained first
 
 
 def answers(right, of=10, **fields):
     base = {
-        "dataset": "patches10", "profile": "smoke", "model": "resnet20", "stage": "s", "defense": "none",
-        "input": "pgd", "threat": "adaptive", "eps": 0.1, "steps": 1, "seed": 0,
-    }  # fmt: skip
+        "dataset": "patches10",
+        "profile": "smoke",
+        "model": "resnet20",
+        "stage": "s",
+        "defense": "none",
+        "input": "pgd",
+        "threat": "adaptive",
+        "eps": 0.1,
+        "steps": 1,
+        "seed": 0,
+    }
     return pipeline.Answers(base | fields, np.arange(of) < right)
 
 
@@ -114,9 +132,14 @@ def test_tables_hold_what_was_measured():
     }
     table = baselines.attacks_table(found)
     assert {"no attack", "Square", "PGD-10", "worst case"} == set(table.columns)
-    assert table.loc["initial classifier", "Square"] == "–" and table.loc["initial classifier", "PGD-10"][:4] == "10.0"
+    assert (
+        table.loc["initial classifier", "Square"] == "–"
+        and table.loc["initial classifier", "PGD-10"][:4] == "10.0"
+    )
     cost = {"parameters": 276_269, "minutes": 31.4, "milliseconds": 1.234}
-    compared = baselines.comparison_table(found, {"initial": cost, "joint": cost}, {"Somebody 2020": (78.91, 34.95)})
+    compared = baselines.comparison_table(
+        found, {"initial": cost, "joint": cost}, {"Somebody 2020": (78.91, 34.95)}
+    )
     row = compared.loc["autoencoder and classifier trained together"]
     assert row["no attack"][:4] == "70.0" and row["worst case"][:4] == "30.0"
     assert tuple(row[["parameters", "minutes", "ms an image"]]) == ("276,269", "31", "1.23")
@@ -134,7 +157,14 @@ def test_tables_hold_what_was_measured():
 
 def test_the_readme_has_a_line_for_each_system_that_is_recorded():
     def record(hits, n=10, model="resnet20", eps=settings.EPS, **fields):
-        same = {"dataset": "cifar10", "profile": "full", "model": model, "threat": "adaptive", "steps": 0, "seed": 0}
+        same = {
+            "dataset": "cifar10",
+            "profile": "full",
+            "model": model,
+            "threat": "adaptive",
+            "steps": 0,
+            "seed": 0,
+        }
         return evaluation.record(np.arange(n) < hits, **same, eps=eps, **fields)
 
     paper = {"stage": "fine_tuned", "defense": "ae"}
@@ -142,13 +172,18 @@ def test_the_readme_has_a_line_for_each_system_that_is_recorded():
     records = [
         record(16, 20, **paper, input="regular", eps=0.0),
         record(0, **paper, input="worst_case"),
-        record(7, stage="initial", defense="none", input="regular", eps=0.0),  # its worst case is not recorded
+        record(
+            7, stage="initial", defense="none", input="regular", eps=0.0
+        ),  # its worst case is not recorded
         record(8, **joint, input="regular", eps=0.0),
         record(5, **joint, input="worst_case", eps=4 / 255),
     ]
     results = {"runs": {"resnet20": {}, "sepreresnet56": {}}, "records": records}
     assert baselines.readme_table(results) == ""  # nothing to compare with what the paper has
-    records += [record(3, **joint, input="worst_case"), record(9, model="sepreresnet56", **joint, input="worst_case")]
+    records += [
+        record(3, **joint, input="worst_case"),
+        record(9, model="sepreresnet56", **joint, input="worst_case"),
+    ]
     lines = baselines.readme_table(results).splitlines()
     assert lines[4:] == [
         "| the paper's: fine-tuned, behind the autoencoder | 80.0 [58.4, 91.9], n = 20 | 0.0 [0.0, 27.8], n = 10 |",

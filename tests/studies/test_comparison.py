@@ -17,14 +17,25 @@ from helpers.studies import comparison
 from helpers.studies.search import Recipe
 
 SHORT = Recipe(images=64, epochs=1, validated=12, attacked=6)
-FIELDS = {"dataset": "made up", "profile": "smoke", "model": "resnet20", "stage": "initial", "defense": "ae:x",
-          "threat": "static", "eps": 8 / 255, "steps": 10, "seed": 0}  # fmt: skip
+FIELDS = {
+    "dataset": "made up",
+    "profile": "smoke",
+    "model": "resnet20",
+    "stage": "initial",
+    "defense": "ae:x",
+    "threat": "static",
+    "eps": 8 / 255,
+    "steps": 10,
+    "seed": 0,
+}
 
 
 def answers(regular, fgsm, pgd, adaptive=0, n=400):
     """Right on the first so many of n images, of each kind; through both on the first quarter of the images alone."""
     counts = {"regular": regular, "fgsm": fgsm, "pgd": pgd}
-    found = {kind: Answers({**FIELDS, "input": kind}, np.arange(n) < correct) for kind, correct in counts.items()}
+    found = {
+        kind: Answers({**FIELDS, "input": kind}, np.arange(n) < correct) for kind, correct in counts.items()
+    }
     return {**found, "adaptive": Answers({**FIELDS, "input": "pgd"}, np.arange(n // 4) < adaptive)}
 
 
@@ -63,7 +74,9 @@ def test_without_an_autoencoder_the_classifier_itself_is_measured(run):
         pipeline.inputs(replace(run, profile=replace(run.profile, n_validation=12)), "validation", "fgsm")
     )
     assert bare["mse"]["fgsm"] == pytest.approx(np.mean((attacked - clean) ** 2), rel=1e-3)
-    assert 0 < bare["mse"]["pgd"] < bare["mse"]["fgsm"] <= 1.01 * run.eps**2  # FGSM moves by eps or to the range's end
+    assert (
+        0 < bare["mse"]["pgd"] < bare["mse"]["fgsm"] <= 1.01 * run.eps**2
+    )  # FGSM moves by eps or to the range's end
     assert bare["validation"]["adaptive"]["n"] == 6 and bare["validation"]["pgd"]["n"] == 12
     assert comparison.table({"none": bare}).index.tolist() == ["no autoencoder"]
 
@@ -73,7 +86,12 @@ def test_an_attack_through_both_is_the_static_one_where_there_is_no_autoencoder(
     assert list(found) == ["regular", "fgsm", "pgd", "adaptive"]
     np.testing.assert_array_equal(found["adaptive"].correct, found["pgd"].correct[:8])
     record = found["adaptive"].record()
-    assert (record["threat"], record["input"], record["defense"], record["n"]) == ("adaptive", "pgd", "none", 8)
+    assert (record["threat"], record["input"], record["defense"], record["n"]) == (
+        "adaptive",
+        "pgd",
+        "none",
+        8,
+    )
     images = pipeline.inputs(run, "test", "fgsm")
     right = evaluation.is_correct(run.classifier, images, run.split("test").labels)
     np.testing.assert_array_equal(found["fgsm"].correct, right)
@@ -112,8 +130,10 @@ def test_a_lead_on_validation_images_has_the_interval_of_different_images():
     # What would be seen if each of a, b had 1,000 images of its own, and each image's three answers went together.
     rng = np.random.default_rng(0)
     draws = rng.random((2, 4000, 1000))
-    shares = [np.mean([(draw < p).mean(1) for p in ps], 0)
-              for draw, ps in zip(draws, ((0.8, 0.6, 0.1), (0.8, 0.66, 0.16)), strict=True)]  # fmt: skip
+    shares = [
+        np.mean([(draw < p).mean(1) for p in ps], 0)
+        for draw, ps in zip(draws, ((0.8, 0.6, 0.1), (0.8, 0.66, 0.16)), strict=True)
+    ]
     covered = np.abs(shares[1] - shares[0] - 0.04) < (high - low) / 2
     assert 0.95 <= covered.mean() <= 0.999
 
@@ -136,7 +156,9 @@ def test_tables_are_in_the_order_that_they_say():
     }
     table = comparison.table(cards)
     assert table.index.tolist() == ["narrow", "middle", "wide"]
-    assert table.loc["middle", "MSE on attacked images"] == "0.00066" and table.loc["wide", "numbers"] == "512"
+    assert (
+        table.loc["middle", "MSE on attacked images"] == "0.00066" and table.loc["wide", "numbers"] == "512"
+    )
     assert table.loc["wide", "clean"].startswith("90.0 [")
     found = {
         "wide": answers(360, 200, 200),
@@ -147,7 +169,10 @@ def test_tables_are_in_the_order_that_they_say():
     assert table.index.tolist() == ["wide", "middle", "narrow"]
     assert table["place before"].tolist() == ["2", "1", "3"]  # on validation images the second was first
     assert table["mean of three"].tolist() == ["63.3", "60.0", "20.0"]
-    assert table.loc["middle", "PGD through both"].startswith("3.0 [") and table.loc["wide", "clean"][:4] == "90.0"
+    assert (
+        table.loc["middle", "PGD through both"].startswith("3.0 [")
+        and table.loc["wide", "clean"][:4] == "90.0"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- comparing
@@ -174,16 +199,22 @@ def test_the_frontier_is_what_comparing_all_pairs_finds():
     for _ in range(20):
         points = {str(k): (int(rng.integers(5)), float(rng.integers(5))) for k in range(12)}
         expected = {
-            n for n, (s, a) in points.items()
+            n
+            for n, (s, a) in points.items()
             if all(not ((t < s and b >= a) or (t <= s and b > a)) for t, b in points.values())
-        }  # fmt: skip
+        }
         found = comparison.pareto_front(points)
         assert set(found) == expected and [points[n][0] for n in found] == sorted(points[n][0] for n in found)
 
 
 def test_one_is_compared_with_all_that_are_no_larger():
-    compared = {"paper": answers(300, 200, 200), "better": answers(300, 200, 260), "hardly": answers(300, 200, 201),
-                "larger": answers(400, 400, 400), "worse": answers(100, 200, 200)}  # fmt: skip
+    compared = {
+        "paper": answers(300, 200, 200),
+        "better": answers(300, 200, 260),
+        "hardly": answers(300, 200, 201),
+        "larger": answers(400, 400, 400),
+        "worse": answers(100, 200, 200),
+    }
     latents = {"paper": 512, "better": 512, "hardly": 128, "larger": 513, "worse": 128}
     found = comparison.versus(compared, "paper", latents, "pgd")
     assert list(found) == ["better", "hardly", "worse"]
@@ -195,9 +226,16 @@ def test_one_is_compared_with_all_that_are_no_larger():
 
 
 def test_the_table_of_comparisons_has_a_column_for_each_question():
-    cards = {"paper": card("Table 1", 512, (0, 0, 0, 0)), "small": card("small", 128, (0, 0, 0, 0)),
-             "large": card("large", 4096, (0, 0, 0, 0))}  # fmt: skip
-    compared = {"paper": answers(200, 200, 200), "small": answers(300, 100, 200), "large": answers(400, 400, 400)}
+    cards = {
+        "paper": card("Table 1", 512, (0, 0, 0, 0)),
+        "small": card("small", 128, (0, 0, 0, 0)),
+        "large": card("large", 4096, (0, 0, 0, 0)),
+    }
+    compared = {
+        "paper": answers(200, 200, 200),
+        "small": answers(300, 100, 200),
+        "large": answers(400, 400, 400),
+    }
     table = comparison.versus_table(cards, compared, "paper")
     assert table.index.tolist() == ["small"] and table.index.name == "more than Table 1"
     starts = [text.split(" [")[0] for text in table.loc["small"]]
@@ -219,19 +257,28 @@ def test_who_beats_it_on_the_frontier_and_by_how_much():
         "large": answers(360, 360, 360),
     }
     table = comparison.pareto_table(cards, compared, "paper", ["paper", "shallow", "large"])
-    assert table.index.name == "Table 1, by" and list(table.index) == ["mean of three", "clean", "FGSM", "PGD"]
+    assert table.index.name == "Table 1, by" and list(table.index) == [
+        "mean of three",
+        "clean",
+        "FGSM",
+        "PGD",
+    ]
     assert table["among all"].tolist() == ["beaten", "beaten", "beaten", "on it"]
     assert table["in its family"].tolist() == ["on it", "on it", "beaten", "on it"]
     assert table["beaten by"].tolist() == ["VQ-VAE", "VQ-VAE", "16 x 16 x 2", "–"]
     starts = [text.split(" [")[0] for text in table["more on validation images"]]
     assert starts == ["+2.3", "+20.0", "+1.0", "–"]
     assert table.loc["mean of three", "more on test images"].startswith("+3.3 [")  # (80 - 20 - 20) / 3 of 400
-    assert table.loc["FGSM", "more on test images"].startswith("-5.0 [")  # beaten by chance, and not on test images
+    assert table.loc["FGSM", "more on test images"].startswith(
+        "-5.0 ["
+    )  # beaten by chance, and not on test images
     cards["codes"] = card("VQ-VAE", 256, (87, 54, 52, 0))
     table = comparison.pareto_table(cards, compared, "paper", ["paper"])
     assert table.loc[["FGSM"], "beaten by"].tolist() == ["VQ-VAE", "16 x 16 x 2"]
     assert set(table["in its family"]) == {"on it"}
-    alone = comparison.pareto_table({"paper": cards["paper"]}, {"paper": compared["paper"]}, "paper", ["paper"])
+    alone = comparison.pareto_table(
+        {"paper": cards["paper"]}, {"paper": compared["paper"]}, "paper", ["paper"]
+    )
     assert set(alone["among all"]) == {"on it"} and set(alone["beaten by"]) == {"–"}
 
 

@@ -15,7 +15,13 @@ from helpers.plots import tables
 from helpers.studies import deviations
 
 TINY = replace(
-    settings.PROFILES["smoke"], n_train=32, n_validation=0, n_test=16, n_sweep=8, ae_epochs=1, tune_epochs_final=1
+    settings.PROFILES["smoke"],
+    n_train=32,
+    n_validation=0,
+    n_test=16,
+    n_sweep=8,
+    ae_epochs=1,
+    tune_epochs_final=1,
 )
 
 
@@ -52,7 +58,9 @@ def test_the_raw_gradient_is_that_of_the_network_without_normalisation(run):
     with tf.GradientTape() as tape:
         x = tf.constant(images)
         tape.watch(x)
-        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, network(x, training=False)))
+        loss = tf.reduce_sum(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels, network(x, training=False))
+        )
     by_hand = np.clip(images + run.eps * np.sign(tape.gradient(loss, x)), 0, 1)
     departing = pipeline.departing(run, Protocol(attack_normalises=False))
     stored = storage.to_float(pipeline.inputs(departing, "test", "fgsm"))
@@ -124,7 +132,9 @@ def test_the_best_on_test_images_is_kept(run, monkeypatch):
 def test_the_autoencoder_sees_clean_images_only_if_told(run, monkeypatch):
     seen = []
     monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "clean")
-    monkeypatch.setattr(training, "train_autoencoder", lambda m, samples, **_: seen.append(len(samples.sources)) or [])
+    monkeypatch.setattr(
+        training, "train_autoencoder", lambda m, samples, **_: seen.append(len(samples.sources)) or []
+    )
     for clean in (False, True):
         pipeline.autoencoder(pipeline.departing(run, Protocol(autoencoder_sees_clean=clean)))
     assert seen == [2, 3]
@@ -162,7 +172,9 @@ def test_the_audit_has_a_row_for_each_departure_and_seed(found, run):
     assert found["rows"][0]["records"] == pipeline.static_table(run)
     for row in found["rows"]:
         assert len(row["records"]) == len(row["differences"]) == 12
-        for record, base, d in zip(row["records"], found["rows"][0]["records"], row["differences"], strict=True):
+        for record, base, d in zip(
+            row["records"], found["rows"][0]["records"], row["differences"], strict=True
+        ):
             if record["n"] == base["n"]:
                 assert d["points"] == pytest.approx(100 * (record["accuracy"] - base["accuracy"]))
             assert d["low"] <= d["points"] <= d["high"] or abs(d["points"]) == 100
@@ -170,7 +182,8 @@ def test_the_audit_has_a_row_for_each_departure_and_seed(found, run):
 
 def test_only_the_attacks_departures_move_the_undefended_numbers(found):
     course, raw, clean, *_ = (
-        [r for r in row["records"] if (r["stage"], r["defense"]) == ("initial", "none")] for row in found["rows"]
+        [r for r in row["records"] if (r["stage"], r["defense"]) == ("initial", "none")]
+        for row in found["rows"]
     )
     assert clean == course and raw[0] == course[0] and raw[1:] != course[1:]
 
@@ -190,8 +203,14 @@ def test_an_audit_of_the_initial_classifier_trains_nothing(run, monkeypatch):
     monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "initial")
     rows = deviations.audit(run, initial_only=True)["rows"]
     assert [row["variant"] for row in rows] == [
-        "course", "raw_gradient", "imagenet", "softmax_attack", "all", "seed_1", "seed_2"
-    ]  # fmt: skip
+        "course",
+        "raw_gradient",
+        "imagenet",
+        "softmax_attack",
+        "all",
+        "seed_1",
+        "seed_2",
+    ]
     assert all(len(row["records"]) == 3 for row in rows)
 
 
@@ -233,18 +252,29 @@ def test_what_explains_the_papers_number(monkeypatch):
 
     assert told(29.5, ("one", "departure", 30.0)).endswith("they agree.")
     near = told(10.0, ("one", "departure", 20.0), ("two", "departure", 31.0), ("three", "seed", 30.0))
-    assert "the nearest to the paper: two 31.0 [" in near and near.endswith("n = 1,000, which may explain it.")
+    assert "the nearest to the paper: two 31.0 [" in near and near.endswith(
+        "n = 1,000, which may explain it."
+    )
     far = told(10.0, ("one", "departure", 20.0))
     assert far.endswith("still 10.0 points away: no departure explains it.")
     past = told(10.0, ("one", "departure", 20.0), ("two", "departure", 41.0), ("three", "departure", 5.0))
-    assert "no departure explains it, but the paper's number is passed by two 41.0 [" in past and "three" not in past
+    assert (
+        "no departure explains it, but the paper's number is passed by two 41.0 [" in past
+        and "three" not in past
+    )
     below = told(50.0, ("one", "departure", 40.0), ("two", "departure", 15.0), ("three", "departure", 60.0))
     assert "passed by two 15.0 [" in below and "three" not in below
 
 
 def test_what_moves_further_than_a_seed():
-    deviations = audited(50.0, ("one", "departure", 58.0), ("two", "departure", 53.0), ("three", "departure", 50.5),
-                    ("seed 1", "seed", 46.0), ("seed 2", "seed", 51.0))  # fmt: skip
+    deviations = audited(
+        50.0,
+        ("one", "departure", 58.0),
+        ("two", "departure", 53.0),
+        ("three", "departure", 50.5),
+        ("seed 1", "seed", 46.0),
+        ("seed 2", "seed", 51.0),
+    )
     words = tables.beside_seeds(deviations)
     assert words.startswith("Another seed moves a cell by up to 4.0 points.")
     assert (

@@ -38,10 +38,14 @@ def test_a_pair_is_shipped_and_loaded_as_it_was_trained(tree):
     model, front, about = robust_models.network(tree, "joint")
     assert about == json.loads(json.dumps(card))
     assert card["parameters"] == 272_474 + 3_795
-    assert [set(record) for record in card["history"]] == [{"epoch", "loss", "seconds", "clean", "pgd", "training_pgd"}]
+    assert [set(record) for record in card["history"]] == [
+        {"epoch", "loss", "seconds", "clean", "pgd", "training_pgd"}
+    ]
     images = tree.data.test.take(8)[0]
     expected = classifiers.network_of(next(layer for layer in model.layers if layer.name == "resnet20"))
-    assert classifiers.weights_sha256(front) != classifiers.weights_sha256(pipeline.autoencoder(tree)[0])  # it learned
+    assert classifiers.weights_sha256(front) != classifiers.weights_sha256(
+        pipeline.autoencoder(tree)[0]
+    )  # it learned
     assert classifiers.weights_sha256(expected) != classifiers.weights_sha256(tree.classifier)
     behind = classifiers.clone(tree.classifier)
     behind.set_weights(next(layer for layer in model.layers if layer.name == "resnet20").get_weights())
@@ -59,7 +63,9 @@ def test_networks_that_are_not_there_are_named(tree):
         robust_models.recorded(tree, "trades")
     with pytest.raises(CourseError, match="resnet20_madry"):
         robust_models.network(tree, "madry")
-    with pytest.raises(CourseError, match="python -m helpers robust madry --dataset patches10 --model resnet20$"):
+    with pytest.raises(
+        CourseError, match="python -m helpers robust madry --dataset patches10 --model resnet20$"
+    ):
         robust_models.card(tree, "madry")
 
 
@@ -95,5 +101,7 @@ def test_an_epoch_that_was_held_up_does_not_count_as_training(tree):
     seconds = [60, 60, 1200, 60]
     history = [{"epoch": k + 1, "seconds": s, "pgd": 0.1} for k, s in enumerate(seconds)]
     config = {"initial": "0"}
-    card = robust_models._ship(tree, "few_images", RECIPES["few_images"], tree.classifier, None, config, history)
+    card = robust_models._ship(
+        tree, "few_images", RECIPES["few_images"], tree.classifier, None, config, history
+    )
     assert card["minutes"] == 4.0

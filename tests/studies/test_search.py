@@ -46,14 +46,22 @@ def run(started, tmp_path, monkeypatch):
 def test_what_is_made_is_loaded(run, name):
     card = search.make(run, name, SHORT)
     file = search.file_of(run, name)
-    assert json.loads(file.with_suffix(".json").read_text()) == json.loads(json.dumps(card)) == search.card(run, name)
+    assert (
+        json.loads(file.with_suffix(".json").read_text())
+        == json.loads(json.dumps(card))
+        == search.card(run, name)
+    )
     model, again = search.trained(run, name, SHORT)[0], search.network(run, name)
     assert classifiers.weights_sha256(again) == classifiers.weights_sha256(model) == card["weights_sha256"]
     untrained = ARCHITECTURES[name].build()
     assert not np.array_equal(again.get_layer("image").kernel, untrained.get_layer("image").kernel)
     if name == "vq_vae":
-        assert np.abs(architectures.codebook_of(again).vectors).max() > 0  # no optimiser trains it, and it is kept
-    assert card["latent"] == ARCHITECTURES[name].latent and card["recipe"]["epochs"] == len(card["history"]) == 1
+        assert (
+            np.abs(architectures.codebook_of(again).vectors).max() > 0
+        )  # no optimiser trains it, and it is kept
+    assert (
+        card["latent"] == ARCHITECTURES[name].latent and card["recipe"]["epochs"] == len(card["history"]) == 1
+    )
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CourseError, match=f"resnet20_{name}.h5 is not the one its card describes"):
         search.network(run, name)
@@ -62,7 +70,9 @@ def test_what_is_made_is_loaded(run, name):
 def test_what_is_not_there_is_named_with_the_command_that_makes_it(run):
     command = "python -m helpers search d2_c4 --dataset patches10 --model resnet20"
     for ask in (search.network, search.card):
-        with pytest.raises(CourseError, match=f"ships no search/resnet20_d2_c4.h5 for patches10; train it: {command}"):
+        with pytest.raises(
+            CourseError, match=f"ships no search/resnet20_d2_c4.h5 for patches10; train it: {command}"
+        ):
             ask(run, "d2_c4")
         with pytest.raises(CourseError, match="unknown autoencoder 'nvae'; choose one of d1_c2"):
             ask(run, "nvae")
@@ -81,7 +91,9 @@ def test_a_network_for_another_classifier_is_refused(run, monkeypatch):
     assert search.available(other) == ["blur"] == search.available(replace(run, eps=4 / 255))
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"recipe": search.asdict(replace(SHORT, epochs=2))}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"recipe": search.asdict(replace(SHORT, epochs=2))}], ids=str
+)
 def test_a_network_of_another_seed_or_recipe_is_left_out(run, monkeypatch, change):
     monkeypatch.setattr(search, "RECIPE", SHORT)
     search.make(run, "d3_c8", SHORT)
@@ -175,7 +187,9 @@ def test_candidates_are_the_shipped_or_a_few_trained_here(run, monkeypatch):
         search.make(run, name, search.RECIPE)
         assert epochs(run) == epochs(quick) == few and not search.is_shipped(run)
     search.make(run, "d3_c8", search.RECIPE)
-    assert epochs(run) == {"paper": 2, "d3_c8": 2, "blur": 0} and search.is_shipped(run)  # a smoke run takes FEW's
+    assert epochs(run) == {"paper": 2, "d3_c8": 2, "blur": 0} and search.is_shipped(
+        run
+    )  # a smoke run takes FEW's
     assert epochs(quick) == {"d2_c2": 2, "paper": 2, "d3_c8": 2, "blur": 0}
     assert search.candidates(quick)["d2_c2"].card == search.card(run, "d2_c2")
 
@@ -189,7 +203,12 @@ def test_a_try_is_measured_on_few_images(run):
 
 def test_the_command_trains_what_it_is_asked_for(run, monkeypatch, capsys):
     asked = []
-    card = {"latent": 3072, "parameters": 5, "minutes": 0.5, "validation": {"regular": {"n": 1000, "accuracy": 0.5}}}
+    card = {
+        "latent": 3072,
+        "parameters": 5,
+        "minutes": 0.5,
+        "validation": {"regular": {"n": 1000, "accuracy": 0.5}},
+    }
     monkeypatch.setattr(pipeline, "start", lambda *arguments, seed: asked.append((arguments, seed)))
     monkeypatch.setattr(search, "make", lambda _, name: asked.append(name) or card)
     assert main(["search", "unet", "--dataset", "patches10", "--seed", "3"]) == 0
@@ -215,7 +234,9 @@ def test_validation_scores_are_of_validation_images(run):
     for kind in ("regular", "fgsm", "pgd"):
         images = storage.to_float(pipeline.inputs(held_out, "validation", kind))
         assert found["mse"][kind] == pytest.approx(np.mean((model(images).numpy() - clean) ** 2), rel=1e-4)
-        assert found["validation"][kind]["correct"] == evaluation.is_correct(behind, images, split.labels).sum()
+        assert (
+            found["validation"][kind]["correct"] == evaluation.is_correct(behind, images, split.labels).sum()
+        )
     assert found["validation"]["regular"]["n"] == 12 and found["validation"]["adaptive"]["n"] == 6
     assert found["parameters"] == 3_795 and found["latent"] == 512
 
@@ -226,9 +247,12 @@ def test_test_images_are_assessed_behind_the_autoencoder(run):
     assert list(records) == ["regular", "fgsm", "pgd", "adaptive", "bpda"]
     assert [r["n"] for r in records.values()] == [16, 16, 16, 8, 8]
     assert [(r["input"], r["threat"], r["steps"]) for r in records.values()] == [
-        ("regular", "static", 0), ("fgsm", "static", 1), ("pgd", "static", 10), ("pgd", "adaptive", 10),
+        ("regular", "static", 0),
+        ("fgsm", "static", 1),
+        ("pgd", "static", 10),
+        ("pgd", "adaptive", 10),
         ("bpda", "adaptive", 10),
-    ]  # fmt: skip
+    ]
     assert {r["defense"] for r in records.values()} == {"ae:blur"} and records["regular"]["eps"] == 0
     model = search.network(run, "blur")
     behind, labels = autoencoder.defended(model, run.classifier), run.split("test").labels
@@ -238,7 +262,9 @@ def test_test_images_are_assessed_behind_the_autoencoder(run):
     images, labels = run.data.test.take(8)
     moved = attacks.pgd(behind, images, labels, run.eps, step_size=0.01, steps=10, seed=run.seed)
     by_hand = evaluation.is_correct(behind, moved, labels)
-    assert (found["adaptive"].correct != by_hand).sum() <= 1  # the search's aims at the folded copy, which rounds
+    assert (
+        found["adaptive"].correct != by_hand
+    ).sum() <= 1  # the search's aims at the folded copy, which rounds
     with pytest.raises(CourseError, match="unknown attack apgd; choose from pgd, bpda"):
         search.assessed(run, "blur", model, ("apgd",))
 
@@ -246,9 +272,12 @@ def test_test_images_are_assessed_behind_the_autoencoder(run):
 def test_models_without_weights_are_kept_apart(run, monkeypatch):
     """Two blurs have the same checksum, that of no weights, and must not be given each other's results."""
     wide = Architecture(
-        "wide", lambda: keras.Sequential([keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(31, 1, "same")]),
-        3072, 0, trained=False,
-    )  # fmt: skip
+        "wide",
+        lambda: keras.Sequential([keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(31, 1, "same")]),
+        3072,
+        0,
+        trained=False,
+    )
     monkeypatch.setitem(ARCHITECTURES, "wide", wide)
     narrow = search.assessed(run, "blur", search.network(run, "blur"))
     found = search.assessed(run, "wide", search.network(run, "wide"))
@@ -265,7 +294,9 @@ def test_the_two_attacks_on_a_quantiser_differ(run):
         attacks.fgsm(search.end_to_end(model, run.classifier, kind), images, labels, run.eps)
         for kind in ("pgd", "bpda")
     ]
-    past = attacks.input_gradient(run.classifier, model(images), labels)  # at what the autoencoder made of the images
+    past = attacks.input_gradient(
+        run.classifier, model(images), labels
+    )  # at what the autoencoder made of the images
     expected = np.clip(images + run.eps * np.sign(past), 0, 1)
     assert (np.abs(moved[1] - expected) < 1e-6).mean() > 0.999
     assert (np.abs(moved[0] - expected) > 1e-3).mean() > 0.1
@@ -281,5 +312,8 @@ def test_shipped_weights_are_their_cards(card):
     architecture = ARCHITECTURES[about["name"]]
     model = architecture.build()
     model.load_weights(str(card.with_suffix(".h5")))
-    assert classifiers.weights_sha256(model) == about["weights_sha256"] and about["latent"] == architecture.latent
+    assert (
+        classifiers.weights_sha256(model) == about["weights_sha256"]
+        and about["latent"] == architecture.latent
+    )
     assert json.loads(json.dumps(about["recipe"])) == json.loads(json.dumps(search.asdict(search.RECIPE)))

@@ -51,7 +51,9 @@ def test_the_spread_is_that_of_the_seeds():
     assert list(table.index) == [(4.0, 5), (4.0, 50), (8.0, 5), (8.0, 50)]
     row = table.loc[4.0, 5]
     assert (row["seeds"], row["lowest"], row["highest"]) == (3, pytest.approx(20), pytest.approx(50))
-    assert row["mean"] == pytest.approx(40) and row["deviation"] == pytest.approx(np.std([20, 50, 50], ddof=1))
+    assert row["mean"] == pytest.approx(40) and row["deviation"] == pytest.approx(
+        np.std([20, 50, 50], ddof=1)
+    )
     assert table.loc[4.0, 50]["deviation"] == pytest.approx(0)
     assert table.loc[4.0, 50]["of the images alone"] == pytest.approx(100 * np.sqrt(0.25 / N))
 
@@ -69,16 +71,28 @@ CLAIM = "an attack through both leaves less than the static one"
         (lambda steps, seed: 0.4 if steps == 50 else 0.0, (2, 0, 2)),
         (lambda steps, seed: -0.4, (0, 0, 4)),
     ],
-    ids=["sure", "within the interval", "one seed within", "one seed denies", "few steps show nothing", "false"],
+    ids=[
+        "sure",
+        "within the interval",
+        "one seed within",
+        "one seed denies",
+        "few steps show nothing",
+        "false",
+    ],
 )
 def test_verdicts(gap, expected):
     def accuracy(place, eps, steps, seed):
         return 0.5 - (gap(steps, seed) if place == ADAPTIVE else 0)
 
     row = seeds.verdicts(records_of(accuracy)).loc[CLAIM]
-    assert tuple(row[["sure in every seed", "the seeds agree", "they do not"]]) == expected and row["cells"] == 4
+    assert (
+        tuple(row[["sure in every seed", "the seeds agree", "they do not"]]) == expected and row["cells"] == 4
+    )
     gaps = [100 * gap(steps, seed) for steps in STEPS for seed in SEEDS]
-    assert (row["least (points)"], row["most (points)"]) == (pytest.approx(min(gaps)), pytest.approx(max(gaps)))
+    assert (row["least (points)"], row["most (points)"]) == (
+        pytest.approx(min(gaps)),
+        pytest.approx(max(gaps)),
+    )
 
 
 def test_a_claim_without_an_attack_has_a_cell_for_each_seed_only():
@@ -94,8 +108,20 @@ def test_what_is_missing_or_twice_there_is_said():
     with pytest.raises(CourseError, match="no record of fine_tuned, ae, pgd, grey_box"):
         seeds.grid_of(records, (*STATIC[:3], "grey_box"))
     with pytest.raises(CourseError, match="two records of fine_tuned, ae, pgd, static have eps"):
-        seeds.grid_of([*records, next(r for r in records if r["threat"] == "static" and r["stage"] == "fine_tuned" and
-                                      r["defense"] == "ae" and r["input"] == "pgd")], STATIC)  # fmt: skip
+        seeds.grid_of(
+            [
+                *records,
+                next(
+                    r
+                    for r in records
+                    if r["threat"] == "static"
+                    and r["stage"] == "fine_tuned"
+                    and r["defense"] == "ae"
+                    and r["input"] == "pgd"
+                ),
+            ],
+            STATIC,
+        )
     lost = next(r for r in records if (r["stage"], r["threat"]) == ("fine_tuned", "adaptive"))
     with pytest.raises(CourseError, match="the sweep is not whole: seed .* lacks a record"):
         seeds.verdicts([r for r in records if r is not lost])
@@ -113,8 +139,10 @@ def test_the_figures_show_every_seed_and_cell():
     assert shown == sum(map(len, found.values()))
     steps = [
         {"name": name, "model": model, "n": n, "times": 10, "seconds": 1 + n / 100, "peak_mib": 900 + n}
-        for name in ("attack", "assess") for model in ("resnet20", "sepreresnet56") for n in (10, 100)
-    ]  # fmt: skip
+        for name in ("attack", "assess")
+        for model in ("resnet20", "sepreresnet56")
+        for n in (10, 100)
+    ]
     drawn = [axis.get_lines() for axis in plots.cost_figure(steps, "t").axes]
     assert [len(found) for found in drawn] == [8, 8]  # two kinds, two networks: points and a line
 
@@ -128,7 +156,10 @@ def test_a_recorded_sweep_is_read_and_else_a_small_one_is_run(tmp_path, monkeypa
         sweep.recorded("seeds")
     kept = {"grid": {"name": "seeds", "seed": [0, 1]}, "environment": {}, "records": [{"of": "seeds"}]}
     (tmp_path / "seeds.json").write_text(json.dumps(kept))
-    assert local.recorded_or_run("seeds", small, live=False) == (Grid("seeds", seed=(0, 1)), [{"of": "seeds"}])
+    assert local.recorded_or_run("seeds", small, live=False) == (
+        Grid("seeds", seed=(0, 1)),
+        [{"of": "seeds"}],
+    )
     assert local.recorded_or_run("seeds", small, live=True)[0] == small
 
 

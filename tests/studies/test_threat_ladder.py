@@ -19,7 +19,11 @@ N, EPS = 8, 6 / 255
 def case():
     """A run, and what ladder.measure says of its classifier behind an autoencoder that changes next to nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(attack_ensemble.EFFORTS, "quick", attack_ensemble.Effort(steps=3, restarts=1, classes=1, queries=5))
+        patch.setitem(
+            attack_ensemble.EFFORTS,
+            "quick",
+            attack_ensemble.Effort(steps=3, restarts=1, classes=1, queries=5),
+        )
         patch.setattr(threat_ladder, "MANY_STEPS", 20)
         run = pipeline.start("patches10", "resnet20", "smoke")
         keras.utils.set_random_seed(0)
@@ -28,7 +32,9 @@ def case():
 
 
 def _identity():
-    layer = keras.layers.Conv2D(3, 1, use_bias=False, kernel_initializer=lambda *_, **__: np.eye(3)[None, None])
+    layer = keras.layers.Conv2D(
+        3, 1, use_bias=False, kernel_initializer=lambda *_, **__: np.eye(3)[None, None]
+    )
     return keras.Sequential([keras.Input((32, 32, 3)), layer], name="autoencoder")
 
 
@@ -38,21 +44,32 @@ def _measure(run, defended, rungs=tuple(RUNGS), eps=EPS):
 
 def test_every_rung_is_there_and_says_what_it_is(case):
     run, _, found = case
-    assert list(found) == [name for name in RUNGS if name != "other_network"]  # patches10 has one network only
+    assert list(found) == [
+        name for name in RUNGS if name != "other_network"
+    ]  # patches10 has one network only
     for name, answers in found.items():
         record = answers.record()
         assert (record["input"], record["threat"]) == (RUNGS[name].input, RUNGS[name].threat)
         assert record["n"] == N and record["eps"] == EPS
     steps = {name: answers.record()["steps"] for name, answers in found.items()}
     assert steps == {
-        "noise": 0, "static": 10, "grey_box": 10, "square": 5, "pgd": 10, "pgd_100": 20, "apgd": 3, "worst_case": 6,
-    }  # fmt: skip
+        "noise": 0,
+        "static": 10,
+        "grey_box": 10,
+        "square": 5,
+        "pgd": 10,
+        "pgd_100": 20,
+        "apgd": 3,
+        "worst_case": 6,
+    }
 
 
 def test_the_adaptive_rung_is_pgd_through_both(case):
     run, defended, found = case
     images, labels = run.data.test.head(N).take()
-    moved = attacks.pgd(pipeline.for_attack(defended), images, labels, EPS, step_size=0.01, steps=10, seed=run.seed)
+    moved = attacks.pgd(
+        pipeline.for_attack(defended), images, labels, EPS, step_size=0.01, steps=10, seed=run.seed
+    )
     moved = storage.to_uint16(moved)
     np.testing.assert_array_equal(found["pgd"].correct, evaluation.is_correct(defended, moved, labels))
     assert found["pgd"].correct.sum() < found["noise"].correct.sum()

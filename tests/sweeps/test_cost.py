@@ -23,9 +23,13 @@ SMALL = Grid("small", "patches10", "smoke", n=16, n_train=32)
 
 def record(steps, threads=1, a_job=0.0, begin=0.0):
     return {
-        "environment": {"machine": "a machine"}, "cores": 2, "threads": threads, "seconds_to_begin": begin,
-        "seconds_a_job": a_job, "steps": [asdict(step) for step in steps],
-    }  # fmt: skip
+        "environment": {"machine": "a machine"},
+        "cores": 2,
+        "threads": threads,
+        "seconds_to_begin": begin,
+        "seconds_a_job": a_job,
+        "steps": [asdict(step) for step in steps],
+    }
 
 
 def priced(grid, seconds_of, peak_of=lambda step: 1000):
@@ -70,12 +74,22 @@ def test_points_of_one_size_have_their_mean():
 
 def jobs_of(trainings, measurements, seconds_train=10.0, seconds_measure=1.0):
     grid = Grid("g", seed=tuple(range(trainings)), steps=tuple(range(1, measurements // trainings + 1)))
-    return {j: seconds_train for j in sweep.trainings(grid)} | {j: seconds_measure for j in sweep.measurements(grid)}
+    return {j: seconds_train for j in sweep.trainings(grid)} | {
+        j: seconds_measure for j in sweep.measurements(grid)
+    }
 
 
 @pytest.mark.parametrize(
     "trainings, measurements, slots, expected",
-    [(1, 6, 1, 16), (1, 6, 2, 13), (1, 6, 6, 11), (2, 6, 1, 26), (2, 6, 2, 13), (2, 6, 100, 11), (3, 6, 2, 21)],
+    [
+        (1, 6, 1, 16),
+        (1, 6, 2, 13),
+        (1, 6, 6, 11),
+        (2, 6, 1, 26),
+        (2, 6, 2, 13),
+        (2, 6, 100, 11),
+        (3, 6, 2, 21),
+    ],
 )
 def test_how_long_jobs_take_on_so_many_slots(trainings, measurements, slots, expected):
     assert cost.makespan(jobs_of(trainings, measurements), slots) == pytest.approx(expected)
@@ -85,7 +99,9 @@ def test_how_long_jobs_take_on_so_many_slots(trainings, measurements, slots, exp
 def test_what_the_engine_adds_is_found_again(slots):
     ended = []
     for trainings, measurements in ((1, 4), (2, 10)):
-        took = {job: [Step("start", "resnet20", 0, 1, s)] for job, s in jobs_of(trainings, measurements).items()}
+        took = {
+            job: [Step("start", "resnet20", 0, 1, s)] for job, s in jobs_of(trainings, measurements).items()
+        }
         whole = 7 + cost.makespan({job: steps[0].seconds + 1.5 for job, steps in took.items()}, slots)
         ended.append(cost.Ended(whole, 7, took, slots))
     assert cost.overhead(ended) == (pytest.approx(7), pytest.approx(1.5, abs=0.01))
@@ -96,7 +112,13 @@ def test_what_the_engine_adds_is_found_again(slots):
 
 def test_an_estimate_is_the_sum_of_its_steps_where_there_is_one_slot():
     grid = Grid(
-        "g", "cifar10", "quick", autoencoder=("none", "paper"), eps=("4/255", "8/255"), steps=(5, 50), seed=(0, 1)
+        "g",
+        "cifar10",
+        "quick",
+        autoencoder=("none", "paper"),
+        eps=("4/255", "8/255"),
+        steps=(5, 50),
+        seed=(0, 1),
     )
     steps = priced(grid, lambda s: 3 + 0.01 * s.work, lambda s: 500 + s.n)
     found = cost.estimate(grid, 1, record(steps, a_job=2, begin=7))
@@ -124,13 +146,23 @@ def test_more_of_anything_costs_more():
         Grid("g", "cifar10", "smoke", steps=(3,)), lambda s: 1 + 0.01 * s.work
     )
     minutes = cost.estimate(base, 1, record(steps)).minutes
-    for change in ({"n": 1000}, {"n_train": 9000}, {"steps": (40,)}, {"seed": (0, 1, 2)}, {"eps": ("4/255", "8/255")}):
-        assert cost.estimate(Grid("g", "cifar10", "quick", **change), 1, record(steps)).minutes > minutes, change
+    for change in (
+        {"n": 1000},
+        {"n_train": 9000},
+        {"steps": (40,)},
+        {"seed": (0, 1, 2)},
+        {"eps": ("4/255", "8/255")},
+    ):
+        assert cost.estimate(Grid("g", "cifar10", "quick", **change), 1, record(steps)).minutes > minutes, (
+            change
+        )
 
 
 def test_what_was_not_measured_is_said():
     steps = priced(Grid("g"), lambda s: 1.0)
-    with pytest.raises(CourseError, match="with sepreresnet56 was not measured; .*cost --model sepreresnet56"):
+    with pytest.raises(
+        CourseError, match="with sepreresnet56 was not measured; .*cost --model sepreresnet56"
+    ):
         cost.estimate(Grid("g", model=("sepreresnet56",)), 2, record(steps))
     with pytest.raises(CourseError, match="measured with jobs of 1 cores, the grid's have 4; .*--threads 4"):
         cost.estimate(Grid("g", threads=4), 8, record(steps))

@@ -239,12 +239,18 @@ def in_background(file, store, program):
     )
     environment = os.environ | {"PYTHONPATH": str(settings.ROOT), "ARTIFACTS_DIR": str(store)}
     return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
 @pytest.mark.parametrize("victim", ["a job", "everything"])
-def test_what_was_killed_is_run_again_and_the_rest_is_kept(snakemake, grid_file, store, toys, monkeypatch, victim):
+def test_what_was_killed_is_run_again_and_the_rest_is_kept(
+    snakemake, grid_file, store, toys, monkeypatch, victim
+):
     """Fourteen jobs; kill -9 half way, for one of them or for all that runs. The same command finishes the grid, with
     the results of a run that nobody disturbed."""
     monkeypatch.setenv("ARTIFACTS_DIR", str(store))

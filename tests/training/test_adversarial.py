@@ -19,12 +19,16 @@ SHORT = Recipe("short", "none", steps=1, step_size=10 / 255, epochs=3, peak_rate
 @pytest.fixture
 def samples():
     rng = np.random.default_rng(0)
-    return training.Samples([rng.integers(0, 256, (48, 8, 8, 3), np.uint8)], np.arange(48, dtype=np.int32) % 10)
+    return training.Samples(
+        [rng.integers(0, 256, (48, 8, 8, 3), np.uint8)], np.arange(48, dtype=np.int32) % 10
+    )
 
 
 def by_hand(model, images, labels, recipe, eps, seed, number):
     """The attacked batch that a step trains on, in NumPy but for the gradient."""
-    draw = tf.random.stateless_uniform(images.shape, [seed, number], -recipe.noise * eps, recipe.noise * eps).numpy()
+    draw = tf.random.stateless_uniform(
+        images.shape, [seed, number], -recipe.noise * eps, recipe.noise * eps
+    ).numpy()
     inside = (lambda moved: np.clip(moved, 0, 1)) if recipe.projected else (lambda moved: moved)
     moved = inside(images + draw) if recipe.random_start else images
     for _ in range(recipe.steps):
@@ -32,7 +36,9 @@ def by_hand(model, images, labels, recipe, eps, seed, number):
         with tf.GradientTape() as tape:
             tape.watch(x)
             logits = model(x, training=True)
-            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+            loss = tf.reduce_mean(
+                keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            )
         ahead = moved + recipe.step_size * np.sign(tape.gradient(loss, x))
         near = np.clip(ahead, images - eps, images + eps) if recipe.projected else ahead
         moved = inside(near).astype(np.float32)
@@ -61,10 +67,14 @@ def test_a_step_is_training_on_the_images_attacked_just_now(recipe):
         assert reach / 2 < np.abs(moved - images).max() <= reach + 1e-6
         with tf.GradientTape() as tape:
             logits = twin(moved, training=True)
-            expected = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+            expected = tf.reduce_mean(
+                keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            )
             decay = sum(tf.nn.l2_loss(v) for v in twin.trainable_variables if len(v.shape) > 1)
             total = expected + recipe.weight_decay * decay
-        for v, g in zip(twin.trainable_variables, tape.gradient(total, twin.trainable_variables), strict=True):
+        for v, g in zip(
+            twin.trainable_variables, tape.gradient(total, twin.trainable_variables), strict=True
+        ):
             v.assign_sub(0.1 * g)
         assert float(loss) == pytest.approx(float(expected), rel=1e-4)
     for ours, theirs in zip(model.get_weights(), twin.get_weights(), strict=True):
@@ -72,7 +82,10 @@ def test_a_step_is_training_on_the_images_attacked_just_now(recipe):
 
 
 def test_an_autoencoder_in_front_learns_at_its_share_of_the_rate():
-    images, labels = tf.constant(np.random.default_rng(0).random((6, 32, 32, 3), np.float32)), tf.constant(np.arange(6))
+    images, labels = (
+        tf.constant(np.random.default_rng(0).random((6, 32, 32, 3), np.float32)),
+        tf.constant(np.arange(6)),
+    )
 
     def moved(share):
         """How far one step moves the weights of the autoencoder, and of the classifier."""
@@ -82,7 +95,9 @@ def test_an_autoencoder_in_front_learns_at_its_share_of_the_rate():
         parts = front, behind
         before = [[w.copy() for w in part.get_weights()] for part in parts]
         recipe = replace(SHORT, with_autoencoder=True, autoencoder_rate=share)
-        adversarial.adversarial_step(adversarial.joined(*parts), keras.optimizers.SGD(0.1), recipe, EPS, seed=7)(images, labels)
+        adversarial.adversarial_step(
+            adversarial.joined(*parts), keras.optimizers.SGD(0.1), recipe, EPS, seed=7
+        )(images, labels)
         return [
             np.concatenate([(b - a).ravel() for a, b in zip(old, part.get_weights(), strict=True)])
             for old, part in zip(before, parts, strict=True)
@@ -97,7 +112,9 @@ def test_an_autoencoder_in_front_learns_at_its_share_of_the_rate():
 def trained(folder, samples, scores, recipe=SHORT):
     """Train anew with this accuracy under PGD after each epoch; the model and its history."""
     model, scores = tiny_network(), iter(scores)
-    history = adversarial.train(model, samples, recipe, eps=EPS, seed=0, folder=folder, on_epoch_end=lambda: {"pgd": next(scores)})
+    history = adversarial.train(
+        model, samples, recipe, eps=EPS, seed=0, folder=folder, on_epoch_end=lambda: {"pgd": next(scores)}
+    )
     return model.get_weights(), history
 
 
@@ -129,7 +146,13 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, samples):
     with pytest.raises(KeyboardInterrupt):
         scores = interrupted()
         adversarial.train(
-            tiny_network(), samples, SHORT, eps=EPS, seed=0, folder=tmp_path / "a", on_epoch_end=lambda: {"pgd": next(scores)}
+            tiny_network(),
+            samples,
+            SHORT,
+            eps=EPS,
+            seed=0,
+            folder=tmp_path / "a",
+            on_epoch_end=lambda: {"pgd": next(scores)},
         )
     resumed, history = trained(tmp_path / "a", samples, [0.6, 0.7])
     undisturbed, whole = trained(tmp_path / "b", samples, [0.5, 0.6, 0.7])
@@ -155,7 +178,9 @@ def test_it_makes_a_network_harder_to_fool(tmp_path, monkeypatch):
         model = tiny_network()
         long, folder = replace(recipe, epochs=30, peak_rate=0.1), tmp_path / recipe.title
         scores = iter(np.linspace(0.5, 1, 30))  # the last epoch is the best one
-        adversarial.train(model, samples, long, eps=eps, seed=0, folder=folder, on_epoch_end=lambda: {"pgd": next(scores)})
+        adversarial.train(
+            model, samples, long, eps=eps, seed=0, folder=folder, on_epoch_end=lambda: {"pgd": next(scores)}
+        )
         return 1 - attacks.fooled(model, attacks.pgd(model, images, labels, eps), labels).mean()
 
     attacked = right_under_attack(replace(SHORT, step_size=eps))

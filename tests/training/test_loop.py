@@ -73,7 +73,9 @@ def test_sources_that_are_not_parallel():
 
 def test_sources_may_be_memory_mapped(tmp_path, samples):
     np.save(tmp_path / "images.npy", samples.sources[0])
-    mapped = training.Samples([np.load(tmp_path / "images.npy", mmap_mode="r"), samples.sources[1]], samples.targets)
+    mapped = training.Samples(
+        [np.load(tmp_path / "images.npy", mmap_mode="r"), samples.sources[1]], samples.targets
+    )
     for (a, _), (b, _) in zip(samples.batches(6, 0, 0), mapped.batches(6, 0, 0), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -119,7 +121,9 @@ def test_augmentation_is_a_crop_of_the_padded_image_or_its_mirror_image():
     found = []
     for image, wide in zip(made, padded, strict=True):
         crops = {(i, j): wide[i : i + 8, j : j + 8] for i in range(5) for j in range(5)}
-        hits = [(*at, m) for at, crop in crops.items() for m in (1, -1) if np.array_equal(image, crop[:, ::m])]
+        hits = [
+            (*at, m) for at, crop in crops.items() for m in (1, -1) if np.array_equal(image, crop[:, ::m])
+        ]
         assert hits
         found.append(hits[0])
     assert {i for i, _, _ in found} == {j for _, j, _ in found} == set(range(5))
@@ -155,7 +159,9 @@ def averaged(samples, folder, monkeypatch, stop_at=None):
             raise Stopped
         return {"norm": float(tf.norm(average.weights[0]))}
 
-    history = training.average_weights(network, average, samples, seed=3, folder=folder, on_epoch_end=on_epoch_end)
+    history = training.average_weights(
+        network, average, samples, seed=3, folder=folder, on_epoch_end=on_epoch_end
+    )
     return seen, average, history
 
 
@@ -197,7 +203,9 @@ def test_averaging_stopped_and_started_again_ends_alike(samples, tmp_path, monke
 
 def test_one_cycle():
     rate = training.OneCycle(0.3, 100, 0.2)
-    assert [float(rate(step)) for step in (0, 10, 20, 60, 100, 120)] == pytest.approx([0, 0.15, 0.3, 0.15, 0, 0])
+    assert [float(rate(step)) for step in (0, 10, 20, 60, 100, 120)] == pytest.approx(
+        [0, 0.15, 0.3, 0.15, 0, 0]
+    )
     assert training.OneCycle.from_config(rate.get_config())(10) == rate(10)
 
 
@@ -225,7 +233,9 @@ def test_the_loss_is_the_cross_entropy_of_logits(samples, smoothing):
     wanted = (1 - smoothing) * np.eye(10)[labels] + smoothing / 10
     step = training.classifier_step(network, keras.optimizers.SGD(0.1), smoothing, weight_decay=1.0)
     loss = float(step(tf.constant(images), tf.constant(labels)))
-    assert loss == pytest.approx(-(wanted * log_p).sum(1).mean(), rel=1e-5)  # the decay is not reported with it
+    assert loss == pytest.approx(
+        -(wanted * log_p).sum(1).mean(), rel=1e-5
+    )  # the decay is not reported with it
 
 
 def test_weight_decay_shrinks_kernels_alone(samples):
@@ -285,9 +295,17 @@ def three_epochs(samples, folder, stop_at=None, augment=training.crop_and_flip):
         return real(images, labels)
 
     history = training.run(
-        step, samples, epochs=3, batch_size=6, seed=5, state={"model": network, "optimizer": optimizer},
-        folder=folder, title="tiny", augment=augment, on_epoch_end=lambda: {"norm": float(tf.norm(network.weights[0]))},
-    )  # fmt: skip
+        step,
+        samples,
+        epochs=3,
+        batch_size=6,
+        seed=5,
+        state={"model": network, "optimizer": optimizer},
+        folder=folder,
+        title="tiny",
+        augment=augment,
+        on_epoch_end=lambda: {"norm": float(tf.norm(network.weights[0]))},
+    )
     return network.get_weights(), without_times(history), len(taken)
 
 
@@ -309,7 +327,11 @@ def test_a_stopped_run_ends_as_one_that_was_not(samples, tmp_path, uninterrupted
     resumed = three_epochs(samples, tmp_path / "stopped")
     assert_same_end(uninterrupted, resumed)
     assert resumed[2] == redone  # steps: finished epochs are kept
-    assert [record["epoch"] for record in resumed[1]] == [1, 2, 3] and set(resumed[1][0]) == {"epoch", "loss", "norm"}
+    assert [record["epoch"] for record in resumed[1]] == [1, 2, 3] and set(resumed[1][0]) == {
+        "epoch",
+        "loss",
+        "norm",
+    }
 
 
 def test_a_run_stopped_twice(samples, tmp_path, uninterrupted):
@@ -339,7 +361,10 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written(samples, tmp_path, uni
     def full(_):
         raise tf.errors.ResourceExhaustedError(None, None, "ckpt-1.data; No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(CourseError, match="epoch 1 .*: the disk is full. Free some"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(CourseError, match="epoch 1 .*: the disk is full. Free some"),
+    ):
         patch.setattr(tf.train.CheckpointManager, "save", full)
         three_epochs(samples, tmp_path / "stopped")
     assert_same_end(uninterrupted, three_epochs(samples, tmp_path / "stopped"))
@@ -359,9 +384,15 @@ def test_a_loss_that_is_no_number(samples, tmp_path):
 
     with pytest.raises(CourseError, match="tiny: the loss is nan in epoch 2; lower the learning rate"):
         training.run(
-            step, samples, epochs=3, batch_size=6, seed=0, state={"model": tf.train.Checkpoint(v=variable)},
-            folder=tmp_path, title="tiny",
-        )  # fmt: skip
+            step,
+            samples,
+            epochs=3,
+            batch_size=6,
+            seed=0,
+            state={"model": tf.train.Checkpoint(v=variable)},
+            folder=tmp_path,
+            title="tiny",
+        )
     assert len(json.loads((tmp_path / "history.json").read_text())) == 1
 
 
@@ -378,7 +409,9 @@ def test_fine_tuning_resumes(tmp_path, samples, stopped_in):
                 raise Stopped
             return {"norm": float(tf.norm(network.weights[0]))}
 
-        history = training.fine_tune(network, samples, 2, seed=0, folder=folder, phase=2, on_epoch_end=on_epoch_end)
+        history = training.fine_tune(
+            network, samples, 2, seed=0, folder=folder, phase=2, on_epoch_end=on_epoch_end
+        )
         return network.get_weights(), without_times(history), len(watched)
 
     whole = tune(tmp_path / "whole")
@@ -400,16 +433,22 @@ def test_fine_tunings_batches_and_rates(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "classifier_step", step_of)
     run = training.run
-    monkeypatch.setattr(training, "run", lambda *a, **options: seeds.append(options["seed"]) or run(*a, **options))
+    monkeypatch.setattr(
+        training, "run", lambda *a, **options: seeds.append(options["seed"]) or run(*a, **options)
+    )
     images, labels = grey_levels(300), np.arange(300) % 10
     many, few = training.Samples([images] * 3, labels), training.Samples([images], labels)
     rates = training.rates_of_phases([(len(many), 2), (len(few), 1)])
     for phase, (samples, epochs) in enumerate(((many, 2), (few, 1)), start=1):
         folder = tmp_path / str(phase)
-        training.fine_tune(tiny_network(), samples, epochs, seed=5, folder=folder, phase=phase, rates=rates[phase - 1])
+        training.fine_tune(
+            tiny_network(), samples, epochs, seed=5, folder=folder, phase=phase, rates=rates[phase - 1]
+        )
     assert seen == [256] * 7 and seeds == [5, 1005]
     assert all(isinstance(optimizer, keras.optimizers.Adam) for optimizer in optimizers)
-    first, second = (optimizer._learning_rate for optimizer in optimizers)  # learning_rate is what it gives now
+    first, second = (
+        optimizer._learning_rate for optimizer in optimizers
+    )  # learning_rate is what it gives now
     assert [float(first(step)) for step in (0, 5)] == pytest.approx([1e-4, 10 ** (-4 - 6 / 7)], rel=1e-4)
     assert [float(second(step)) for step in (0, 1)] == pytest.approx([10 ** (-4 - 6 / 7), 1e-5], rel=1e-4)
     assert training.rates_of_phases([(100, 3)]) == [training.FINE_TUNE_RATES]
@@ -420,7 +459,13 @@ def test_the_autoencoders_schedule(tmp_path):
     keras.utils.set_random_seed(0)
     model = autoencoder.build_autoencoder()
     history = training.train_autoencoder(
-        model, training.Samples([images], images), epochs=3, batch_size=4, rates=(1e-2, 1e-3), seed=0, folder=tmp_path
+        model,
+        training.Samples([images], images),
+        epochs=3,
+        batch_size=4,
+        rates=(1e-2, 1e-3),
+        seed=0,
+        folder=tmp_path,
     )
     assert len(history) == 3 and history[-1]["loss"] < history[0]["loss"]
 
