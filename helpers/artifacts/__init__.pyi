@@ -1,0 +1,12 @@
+from .store import checkpoints as checkpoints
+from .store import code_version as code_version
+from .store import fill_in_parts as fill_in_parts
+from .store import folder_of as folder_of
+from .store import locked as locked
+from .store import made as made
+from .store import make as make
+from .store import make_array as make_array
+from .store import make_array_in_parts as make_array_in_parts
+from .store import make_json as make_json
+from .store import sole as sole
+from .store import tidy as tidy

@@ -1,0 +1,16 @@
+from .build import NOTEBOOKS as NOTEBOOKS
+from .build import RUNNING as RUNNING
+from .build import build as build
+from .build import chapters as chapters
+from .build import check_parameters as check_parameters
+from .build import execute as execute
+from .build import explorer as explorer
+from .build import figures_in as figures_in
+from .build import find as find
+from .build import numbered as numbered
+from .build import one_line as one_line
+from .build import records_in as records_in
+from .build import render as render
+from .build import say as say
+from .build import title_of as title_of
+from .build import write as write
