@@ -10,26 +10,28 @@ NETWORKS ?= trained
 EPS ?= 8/255
 GRID ?= sweeps/smoke.yml
 CORES ?=
+WORKERS ?= 2
 
 VENV := .venv
 VENV_SWEEP := .venv-sweep
 RUN := $(VENV)/bin/python -m helpers
+PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS)
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
 # A misspelt variable would be ignored in silence otherwise, and the report be one of other parameters than asked for.
-KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS NETWORKS EPS GRID CORES
+KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS NETWORKS EPS GRID CORES WORKERS
 UNKNOWN := $(filter-out $(KNOWN),$(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word))))))
 ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
 endif
 
-.PHONY: help report test lab full weights networks search bench audit sweep cost exercises record verify clean
+.PHONY: help report check test test-all static coverage lab full weights networks search bench audit sweep cost exercises record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56|efficientnet_b0 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
-	@echo "of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2"
+	@echo "of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2; of the tests: WORKERS=2"
 
 report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf
 	$(RUN) report $(PARAMETERS) --networks "$(NETWORKS)"
@@ -37,8 +39,23 @@ report: $(VENV)/installed ## run all notebooks, write report/index.html and repo
 full: $(VENV)/installed ## the same at the paper's scale; goes on where it was stopped
 	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)"
 
-test: $(VENV)/installed-test $(VENV_SWEEP)/installed ## run the tests
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+check: static ## the fast checks: style, types, imports, and every test that trains nothing and runs no notebook
+	$(PYTEST) -m "not deep and not slow"
+
+test: static $(VENV_SWEEP)/installed ## check, and each kind of deep test once: notebooks, networks, a sweep, the browser
+	$(PYTEST) -m "not slow"
+
+test-all: static $(VENV_SWEEP)/installed ## every test there is
+	$(PYTEST)
+
+static: $(VENV)/installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/basedpyright --level error
+
+coverage: static $(VENV_SWEEP)/installed ## the lines that the tests reach (all tests)
+	$(PYTEST) --cov --cov-report=term --record-durations
 
 lab: $(VENV)/installed ## open the notebooks in JupyterLab
 	$(RUN) lab
