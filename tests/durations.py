@@ -12,7 +12,9 @@ TIERS = ("slow", "deep", "check")
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--record-durations", action="store_true", help="write the seconds of each test file to tests/durations.json"
+        "--record-durations",
+        action="store_true",
+        help="write the seconds of each test file to tests/durations.json",
     )
 
 
@@ -31,5 +33,7 @@ def pytest_terminal_summary(terminalreporter, config):
         file: {tier: round(found[tier], 1) for tier in reversed(TIERS) if tier in found}
         for file, found in sorted(seconds.items())
     }
-    totals = {tier: round(sum(found.get(tier, 0.0) for found in files.values()), 1) for tier in reversed(TIERS)}
+    totals = {
+        tier: round(sum(found.get(tier, 0.0) for found in files.values()), 1) for tier in reversed(TIERS)
+    }
     FILE.write_text(json.dumps({"seconds": totals, "files": files}, indent=1) + "\n")

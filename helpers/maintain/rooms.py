@@ -15,7 +15,7 @@ def imports() -> dict[str, set[str]]:
     """Return which rooms each room imports, read from the code by grimp (import-linter's library)."""
     import grimp
 
-    graph = grimp.build_graph("helpers")
+    graph = grimp.build_graph("helpers", cache_dir=None)
     found = {}
     for room in sorted(graph.find_children("helpers")):
         if room == "helpers.__main__":
