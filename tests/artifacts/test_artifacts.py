@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from helpers import artifacts, settings
+from helpers.artifacts import provenance
+from helpers.artifacts import store as store_module
 from helpers.settings import CourseError
 
 CONFIG = {"eps": 0.03, "steps": 10, "rates": (1e-3, 1e-4)}
@@ -58,7 +60,9 @@ def test_another_configuration_is_computed_anew(store, produce, change):
     first = artifacts.make("attacks", CONFIG, ".txt", produce)
     other = artifacts.make("attacks", CONFIG | change, ".txt", produce)
     assert first != other and (first.read_text(), other.read_text()) == ("result 1", "result 2")
-    assert artifacts.make("noise", CONFIG, ".txt", produce).read_text() == "result 3"  # nor is another kind the same
+    assert (
+        artifacts.make("noise", CONFIG, ".txt", produce).read_text() == "result 3"
+    )  # nor is another kind the same
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,15 @@ def test_another_configuration_is_computed_anew(store, produce, change):
         lambda file, manifest: manifest.write_text("{}"),
         lambda file, manifest: manifest.write_text(manifest.read_text().replace("10", "11")),
     ],
-    ids=["changed", "emptied", "file lost", "manifest lost", "manifest cut", "manifest empty", "other configuration"],
+    ids=[
+        "changed",
+        "emptied",
+        "file lost",
+        "manifest lost",
+        "manifest cut",
+        "manifest empty",
+        "other configuration",
+    ],
 )
 def test_what_is_not_whole_is_computed_anew(store, produce, damage):
     file = artifacts.make("attacks", CONFIG, ".txt", produce)
@@ -85,7 +97,7 @@ def test_the_manifest_tells_what_went_in_and_came_out(store, produce):
     file = artifacts.make("attacks", CONFIG, ".txt", produce)
     manifest = json.loads(file.with_suffix(".json").read_text())
     assert manifest["config"] == json.loads(json.dumps(CONFIG))
-    assert manifest["sha256"] == artifacts.sha256_of(file) and manifest["seconds"] >= 0
+    assert manifest["sha256"] == provenance.sha256_of(file) and manifest["seconds"] >= 0
 
 
 def test_checkpoints_go_when_the_artifact_is_whole(store, produce):
@@ -184,7 +196,9 @@ def test_a_file_that_the_system_refuses(store):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
-        with pytest.raises(CourseError, match="cannot write .* in attacks/: (the disk is full|File too large)"):
+        with pytest.raises(
+            CourseError, match="cannot write .* in attacks/: (the disk is full|File too large)"
+        ):
             artifacts.make_array("attacks", CONFIG, (100, 32, 32, 3), lambda out: out.fill(1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -202,6 +216,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from helpers import artifacts, settings
+from helpers.artifacts import store
 settings.ARTIFACTS = Path(sys.argv[1])
 
 def write(path):
@@ -217,7 +232,7 @@ def stop(path, content):
     print(path.name, flush=True)
     signal.pause()
 
-artifacts.write_atomically = stop
+store.write_atomically = stop
 artifacts.make("attacks", {"eps": 0.03}, ".txt", write)
 """
 
@@ -311,16 +326,18 @@ def test_a_module_that_was_edited_after_it_was_loaded_is_refused(version, tmp_pa
     file, module = tmp_path / "module1.py", types.ModuleType("module1")
     module.__file__ = str(file)
     monkeypatch.setitem(sys.modules, "module1", module)
-    monkeypatch.setattr(artifacts, "_AS_LOADED", {file: CODE})
+    monkeypatch.setattr(store_module, "_AS_LOADED", {file: CODE})
     file.write_text(CODE.replace("# uphill", "# upwards"))
     assert artifacts.code_version(module) == old, "a comment is no change"
     file.write_text(CODE.replace("x + STEPS", "x - STEPS"))
-    with pytest.raises(CourseError, match=r"module1.py was changed after it had been loaded.*restart the kernel"):
+    with pytest.raises(
+        CourseError, match=r"module1.py was changed after it had been loaded.*restart the kernel"
+    ):
         artifacts.code_version(module)
 
 
 def test_the_course_s_modules_are_among_those_that_are_watched():
-    assert Path(settings.__file__) in artifacts._AS_LOADED and artifacts.code_version(settings)
+    assert Path(settings.__file__) in store_module._AS_LOADED and artifacts.code_version(settings)
 
 
 def test_the_parts_that_an_interrupted_run_made_are_kept(store):
@@ -350,7 +367,9 @@ def test_of_several_workers_one_writes_and_none_loses_what_another_still_needs(s
     config, addresses = {"n": 10}, ["a:1", "b:1"]
 
     def fill(out):
-        artifacts.fill_in_parts("parts", config, out, 4, lambda first, end: np.full((end - first, 2), first, np.uint16))
+        artifacts.fill_in_parts(
+            "parts", config, out, 4, lambda first, end: np.full((end - first, 2), first, np.uint16)
+        )
 
     monkeypatch.setattr(settings, "workers", lambda: (1, addresses))
     out = np.empty((10, 2), np.uint16)
@@ -359,6 +378,8 @@ def test_of_several_workers_one_writes_and_none_loses_what_another_still_needs(s
     monkeypatch.setattr(settings, "workers", lambda: (0, addresses))
     artifacts.make_array("parts", config, (10, 2), fill)
     parts = artifacts.checkpoints("parts", config)
-    assert sorted(file.name for file in parts.iterdir()) == ["0.npy", "4.npy", "8.npy"], "worker 1 may read them yet"
+    assert sorted(file.name for file in parts.iterdir()) == ["0.npy", "4.npy", "8.npy"], (
+        "worker 1 may read them yet"
+    )
     artifacts.tidy()
     assert not parts.exists()

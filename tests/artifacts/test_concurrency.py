@@ -17,6 +17,7 @@ from typing import ClassVar
 import pytest
 
 from helpers import artifacts, settings
+from helpers.artifacts import store
 from helpers.settings import CourseError
 
 pytest.importorskip("fcntl", reason="this system has no flock, which the store's locks are")
@@ -79,7 +80,12 @@ class Worker:
         environment = {name: value for name, value in os.environ.items() if name != "COURSE_PROGRESS"}
         environment["PYTHONPATH"] = str(settings.ROOT)
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.started.append(self.process)
 
@@ -110,12 +116,16 @@ def whole(folder, names, monkeypatch):
     """Whether the store holds all of these, each with a manifest that fits, and nothing else."""
     monkeypatch.setattr(settings, "ARTIFACTS", folder / "store")
     for name in names:
-        file = artifacts.make("parts", {"name": name}, ".bin", lambda path: pytest.fail("it is not in the store"))
+        file = artifacts.make(
+            "parts", {"name": name}, ".bin", lambda path: pytest.fail("it is not in the store")
+        )
         assert file.read_bytes() == name.encode() * (PARTS * SIZE)
         manifest = json.loads(file.with_suffix(".json").read_text())
         assert manifest["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     # A lock file may stay, of a process that was killed just before it would have removed it; it is nobody's lock.
-    left = [p for p in (folder / "store").rglob("*") if p.is_file() and (p.suffix != ".lock" or p.stat().st_size)]
+    left = [
+        p for p in (folder / "store").rglob("*") if p.is_file() and (p.suffix != ".lock" or p.stat().st_size)
+    ]
     return len(left) == 2 * len(names)
 
 
@@ -305,7 +315,7 @@ def test_a_file_system_without_locks_still_has_a_store(tmp_path, monkeypatch):
     def unsupported(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(artifacts.fcntl, "flock", unsupported)
+    monkeypatch.setattr(store.fcntl, "flock", unsupported)
     assert artifacts.make("parts", {}, ".txt", lambda path: path.write_text("made")).read_text() == "made"
 
 
@@ -314,7 +324,9 @@ def test_what_only_one_may_run_is_refused_to_a_second_and_kept_by_a_child(tmp_pa
     with artifacts.sole(lock, "it is being run") as descriptor:
         with pytest.raises(CourseError, match="it is being run"), artifacts.sole(lock, "it is being run"):
             pytest.fail("two hold it")
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[descriptor])
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[descriptor]
+        )
     with pytest.raises(CourseError, match="it is being run"), artifacts.sole(lock, "it is being run"):
         pytest.fail("its owner is gone, but not the child that has it")
     child.kill()

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 import numpy as np
 from helpers import attacks, training
+from helpers.datasets import storage
 from helpers.defenses import autoencoder
 from helpers.backend import devices
 from helpers.backend import keras
