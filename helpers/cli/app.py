@@ -535,10 +535,10 @@ def _verify(options: argparse.Namespace) -> int:
         raise CourseError(f"--images is {options.images}; it must be at least 1")
     if options.model:
         registry.check_model(options.model)
+    from .. import pipeline
     from ..maintain import record as recording
-    from ..plots import tables
 
-    models = [options.model] if options.model else list(tables.recorded_results()["runs"])
+    models = [options.model] if options.model else list(pipeline.recorded_results()["runs"])
     if not models:
         raise CourseError("no run is recorded; make one (make report, make record)")
     failures = 0

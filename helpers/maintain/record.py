@@ -68,7 +68,7 @@ def record(folder: Path) -> None:
             "as it was for the report"
         )
     model = found["parameters"]["model"]
-    into, before = settings.FIGURES / model, tables.recorded_results()
+    into, before = settings.FIGURES / model, pipeline.recorded_results()
     begins = model not in before["runs"] and BEGINS_WITH in info.get("only", [])
     if info.get("only") and not begins:
         if not _same_run(before["runs"].get(model), found):
@@ -99,7 +99,7 @@ def record(folder: Path) -> None:
 
 
 def readme(results: dict) -> str:
-    """The results section of the README, as Markdown, from the recorded results (tables.recorded_results)."""
+    """The results section of the README, as Markdown, from the recorded results (pipeline.recorded_results)."""
     return "\n\n".join(
         part for part in (tables.readme_table(results), baselines.readme_table(results)) if part
     )
@@ -238,7 +238,7 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
         CourseError: nothing is recorded of the network; a weight file is missing or not the one that its card
             describes; the data set is another than the recorded one.
     """
-    results = tables.recorded_results()
+    results = pipeline.recorded_results()
     if model not in results["runs"]:
         raise CourseError(
             f"no run of {model} is recorded; recorded are: {', '.join(results['runs']) or 'none'}"

@@ -6,6 +6,9 @@ from .published import ROBUSTBENCH as ROBUSTBENCH
 from .published import comparable as comparable
 from .published import of_the_paper as of_the_paper
 from .published import run_label as run_label
+from .recorded import recorded_audit as recorded_audit
+from .recorded import recorded_results as recorded_results
+from .recorded import recorded_transfer as recorded_transfer
 from .steps import PART_SIZE as PART_SIZE
 from .steps import PARTS as PARTS
 from .steps import SOURCES as SOURCES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -19,23 +18,9 @@ from ..evaluation.titles import (
     percent,
 )
 from ..pipeline.published import PAPER, of_the_paper
+from ..pipeline.recorded import recorded_transfer
 
 README_MARKERS = ("<!-- results -->", "<!-- /results -->")
-
-
-def recorded_results() -> dict:
-    """What figures/results.json holds: ``runs``, the parameters and data of each network's run, and ``records``."""
-    file = settings.FIGURES / "results.json"
-    return json.loads(file.read_text()) if file.is_file() else {"runs": {}, "records": []}
-
-
-def recorded(model: str, dataset: str = "cifar10") -> list[dict]:
-    """The static records of the recorded full run; none until one is recorded."""
-    return [
-        r
-        for r in of_the_paper(recorded_results()["records"], settings.EPS)
-        if (r["model"], r["dataset"], r["profile"], r["threat"]) == (model, dataset, "full", "static")
-    ]
 
 
 def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.DataFrame:
@@ -47,7 +32,7 @@ def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.
         comparable: whether the paper's numbers and the recorded run's may stand beside this run's
             (comparable, above); if not, they are left out.
     """
-    ours, full, paper = cells(records), cells(recorded(model)), PAPER.get(model, {})
+    ours, full, paper = cells(records), cells(recorded_transfer(model)), PAPER.get(model, {})
     columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}
     for cell in CELLS:
         row = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]])
@@ -75,13 +60,6 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
     frame.columns = [name.replace("_", "-") for name in frame.columns]
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["stage", "defense", "input"])
     return frame.sort_index(ascending=[False, False, True])
-
-
-def recorded_audit(model: str) -> dict | None:
-    """A network's part of figures/audit.json (audit.audit); None where there is none of CIFAR-10."""
-    file = settings.FIGURES / "audit.json"
-    found = json.loads(file.read_text()).get(model) if file.is_file() else None
-    return found if found and found["data"]["dataset"].startswith("CIFAR-10") else None
 
 
 def audit_table(audit: dict) -> pd.DataFrame:

@@ -335,7 +335,7 @@ def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[
         summary=found,
         paper=published.PAPER.get(parameters["model"], {}) if comparable else {},
         claimed=published.PAPER.get(parameters["model"], {}),
-        recorded=titles.cells(tables.recorded(parameters["model"])) if comparable else {},
+        recorded=titles.cells(pipeline.recorded_transfer(parameters["model"])) if comparable else {},
         chapters=chapters,
         results=json.dumps(_results(info, records), indent=1).encode(),
         size_of=pages.size_of,

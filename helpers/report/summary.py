@@ -257,7 +257,7 @@ def _doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[st
     said += _of_its_training(parameters, dataset)
     if parameters["weights"] == "none":
         said.append("The initial classifier was not trained at all: these numbers test the machinery and nothing else.")
-    if paper and (audit := tables.recorded_audit(model)):
+    if paper and (audit := pipeline.recorded_audit(model)):
         said.append(f"The paper's released code departs from its text. {tables.beside_seeds(audit)}")
     if paper:
         name, (clean, attacked) = next(iter(ROBUSTBENCH.items()))

@@ -202,7 +202,7 @@ def comparison_table(
 
 def readme_table(results: dict) -> str:
     """What stands under the worst case, as Markdown for the README, from the recorded results
-    (tables.recorded_results); empty where no hardened network is recorded."""
+    (pipeline.recorded_results); empty where no hardened network is recorded."""
     entry, (clean, attacked) = next(iter(ROBUSTBENCH.items()))
     published, parts = f"| *on RobustBench, under AutoAttack: {entry}* | {clean:.2f} | {attacked:.2f} |", []
     for model in results["runs"]:

@@ -17,7 +17,6 @@ import numpy as np
 from .. import evaluation, pipeline, settings
 from ..pipeline import Run
 from ..pipeline.protocol import Protocol
-from ..plots import tables
 from ..settings import CourseError
 
 VARIANTS = {
@@ -86,7 +85,9 @@ def check_recordable(run: Run, initial_only: bool) -> None:
     if not run.comparable or run.weights != "course" or run.profile.name == "smoke":
         why = "holds audits of the course's networks on CIFAR-10, in quick or full, at 8/255"
     elif (
-        initial_only and (found := tables.recorded_audit(run.model)) and len(found["rows"][0]["records"]) > 3
+        initial_only
+        and (found := pipeline.recorded_audit(run.model))
+        and len(found["rows"][0]["records"]) > 3
     ):
         why = f"has the whole audit of {run.model}, which one of the initial classifier alone would replace"
     if why:

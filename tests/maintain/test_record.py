@@ -13,7 +13,6 @@ from helpers import classifiers, pipeline, report, settings, training
 from helpers.cli.app import main
 from helpers.defenses.architectures import ARCHITECTURES
 from helpers.maintain import record
-from helpers.plots import tables
 from helpers.settings import CourseError
 
 TINY = replace(
@@ -76,7 +75,7 @@ def copy(tree, tmp_path, monkeypatch):
 
 def test_a_run_is_recorded_whole(tree):
     assert (tree / "figures" / "resnet20" / "one.png").read_bytes() == b"a picture"
-    results = tables.recorded_results()
+    results = pipeline.recorded_results()
     assert list(results["runs"]) == ["resnet20"]
     assert "ResNet-20" in (tree / "README.md").read_text()
     for part in ("ae", "fine_tuned"):
@@ -86,7 +85,7 @@ def test_a_run_is_recorded_whole(tree):
 
 def test_what_is_recorded_holds(tree, capsys):
     findings = record.verify("resnet20", images=24)
-    others = len(tables.recorded_results()["records"]) - (12 + 12)
+    others = len(pipeline.recorded_results()["records"]) - (12 + 12)
     assert len(findings) == 2 * (12 + 12) + others and all(f.holds for f in findings)
     assert any("first 24 images, 0 differ" in f.what for f in findings)
     assert main(["verify", "--images", "8"]) == 0
@@ -103,7 +102,7 @@ def test_the_shipped_networks_are_those_that_were_trained(tree):
 
 
 def test_a_number_that_is_off_by_a_point_is_found(copy, capsys):
-    results = tables.recorded_results()
+    results = pipeline.recorded_results()
     cell = next(
         r
         for r in results["records"]
@@ -172,7 +171,7 @@ def test_a_whole_run_from_shipped_networks_is_recorded_and_trains_nothing(copy, 
     (out / "results.json").write_text(json.dumps(results))
     (out / "run.json").write_text(json.dumps({"notebooks": [], "networks": "shipped"}))
     record.record(out)
-    assert tables.recorded_results()["runs"]["resnet20"]["parameters"] == parameters
+    assert pipeline.recorded_results()["runs"]["resnet20"]["parameters"] == parameters
     assert {f.name: f.read_bytes() for f in (tmp_path / "weights" / "patches10").iterdir()} == before
     assert all(f.holds for f in record.verify("resnet20", images=8))
 
@@ -288,8 +287,8 @@ def test_a_network_that_is_not_recorded_is_named(tree, capsys):
 @pytest.fixture
 def part(copy, monkeypatch):
     """A report of one notebook with one measurement of its own and one that is recorded already."""
-    parameters, data = (tables.recorded_results()["runs"]["resnet20"][key] for key in ("parameters", "data"))
-    recorded = tables.recorded_results()["records"]
+    parameters, data = (pipeline.recorded_results()["runs"]["resnet20"][key] for key in ("parameters", "data"))
+    recorded = pipeline.recorded_results()["records"]
     again = {**recorded[0], "n": 2, "correct": 1, "accuracy": 0.5}
     own = {**recorded[0], "stage": "single_step", "correct": 0}
     folder = copy / "report"
@@ -318,7 +317,7 @@ def test_a_report_of_some_notebooks_is_added(part, copy):
     folder, recorded, again, own = part
     weights = {file.name: file.read_bytes() for file in (copy / "weights" / "patches10").iterdir()}
     record.record(folder)
-    records = tables.recorded_results()["records"]
+    records = pipeline.recorded_results()["records"]
     assert (
         len(records) == len(recorded) + 1
         and again in records
@@ -334,7 +333,7 @@ def test_a_report_of_some_notebooks_is_added(part, copy):
     assert {"one.png", "two.png"} <= {file.name for file in (copy / "figures" / "resnet20").iterdir()}
     assert weights == {file.name: file.read_bytes() for file in (copy / "weights" / "patches10").iterdir()}
     record.record(folder)  # once more: nothing doubles
-    assert tables.recorded_results()["records"] == records
+    assert pipeline.recorded_results()["records"] == records
     assert len(json.loads((copy / "figures" / "resnet20" / "run.json").read_text())["parts"]) == 1
 
 
@@ -362,7 +361,7 @@ def test_a_network_is_recorded_notebook_by_notebook_beginning_with_the_table(par
     record.record(first)
     assert all(f.holds for f in record.verify("resnet20", images=8))
     record.record(later)
-    assert own in tables.recorded_results()["records"]
+    assert own in pipeline.recorded_results()["records"]
     about = json.loads((figures / "resnet20" / "run.json").read_text())
     assert about["only"] == ["05_results", "07_b"] == [run["notebook"] for run in about["notebooks"]]
     assert recorded["one.png"] == (figures / "resnet20" / "one.png").read_bytes()
@@ -375,7 +374,7 @@ def test_a_network_is_recorded_notebook_by_notebook_beginning_with_the_table(par
 
 
 def test_a_number_without_recorded_answers_is_held_to_its_count(copy):
-    results = tables.recorded_results()
+    results = pipeline.recorded_results()
     results["records"].append({**results["records"][0], "stage": "of_no_network", "input": "worst_case"})
     (copy / "figures" / "results.json").write_text(json.dumps(results))
     assert all(f.holds for f in record.verify("resnet20", images=4))
@@ -394,7 +393,7 @@ def test_a_network_of_another_notebook_with_a_wrong_byte_is_found(copy, capsys, 
     card = classifiers.card_of(initial)
     about = {"initial_sha256": card["weights_sha256"], "eps": settings.EPS}
     file.with_suffix(".json").write_text(json.dumps(card | about))
-    results = tables.recorded_results()
+    results = pipeline.recorded_results()
     fields = {"defense": f"ae:{name}"} if name in ARCHITECTURES else {"stage": name}
     results["records"].append({**results["records"][0], **fields})
     (copy / "figures" / "results.json").write_text(json.dumps(results))

@@ -343,7 +343,7 @@ def test_titles_that_begin_a_sentence_keep_their_capitals(title, begun):
 def test_the_readme_shows_the_recorded_results():
     text = (settings.ROOT / "README.md").read_text()
     shown = text.split(tables.README_MARKERS[0])[1].split(tables.README_MARKERS[1])[0]
-    assert shown.strip() == record.readme(tables.recorded_results())
+    assert shown.strip() == record.readme(pipeline.recorded_results())
 
 
 def test_bad_parameters_stop_before_anything_runs(tmp_path, monkeypatch):
