@@ -1,4 +1,4 @@
-"""The paper's numbers, and tables that set a run beside them."""
+"""Tables of results: beside the paper's numbers, by attacker, by departure; and the README's."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ README_MARKERS = ("<!-- results -->", "<!-- /results -->")
 
 
 def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.DataFrame:
-    """The paper's Table 2 or 3, cell by cell: paper, this run, and the recorded full run; accuracy in percent.
+    """Set this run beside the paper's Table 2 or 3 and the recorded full run, in percent.
 
-    A network that the paper does not report has no column of the paper's.
+    A network that the paper does not report has no column for the paper.
 
     Args:
-        comparable: whether the paper's numbers and the recorded run's may stand beside this run's
-            (comparable, above); if not, they are left out.
+        records: of this run.
+        comparable: whether the paper's and the recorded run's numbers may be shown (published.comparable).
     """
     ours, full, paper = cells(records), cells(recorded_transfer(model)), PAPER.get(model, {})
     columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}
@@ -46,7 +46,7 @@ def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.
 
 
 def threat_table(records: list[dict]) -> pd.DataFrame:
-    """Accuracy by stage, defense and input in the rows, and what the attacker knew in the columns."""
+    """Tabulate accuracy by stage, defense and kind of image, with one column for each attacker."""
     rows = {}
     for r in records:
         if r["input"] == "regular":
@@ -55,7 +55,7 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
         rows.setdefault(row, {})[r["threat"]] = percent(r)
     for (_, defense, _), row in rows.items():
         if defense == DEFENSE_TITLES["none"] and "grey_box" in row:
-            row["adaptive"] = row["grey_box"]  # without a defense there is nothing more to know
+            row["adaptive"] = row["grey_box"]  # without a defense, the classifier is all there is to know
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(THREAT_TITLES)).fillna("–")
     frame.columns = [name.replace("_", "-") for name in frame.columns]
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["stage", "defense", "input"])
@@ -63,7 +63,10 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
 
 
 def audit_table(audit: dict) -> pd.DataFrame:
-    """What each departure from the course's protocol, and each other seed, does to every cell: points and interval."""
+    """Tabulate what each departure from the protocol, and each other seed, does to every cell.
+
+    Changes are in points, with their 95% intervals.
+    """
     rows = {}
     for row in audit["rows"]:
         for r, d in zip(row["records"], row["differences"], strict=True):
@@ -77,9 +80,15 @@ def audit_table(audit: dict) -> pd.DataFrame:
 
 
 def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
-    """In words: the paper's number for a cell (input, stage, defense), the course's, and whether the two agree or a
-    departure explains the difference: whether the 95% interval holds the paper's number. If none does, which ones move
-    the cell past that number. Of a network that the paper does not report, that it does not."""
+    """Say whether the paper's number and the course's agree, or which departure may explain the difference.
+
+    They agree if the course's 95% interval contains the paper's number. If no departure's interval does, the
+    text names the departures that move the cell past that number.
+
+    Args:
+        audit: what deviations.audit returns.
+        cell: input, stage and defense.
+    """
     model = audit["parameters"]["model"]
     where = (
         f"{MODELS[model].title}, {INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
@@ -93,15 +102,15 @@ def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
         if row["kind"] != "seed"
     )
 
-    def holds(record: dict) -> bool:
+    def contains(record: dict) -> bool:
         return record["ci_low"] <= paper / 100 <= record["ci_high"]
 
     told = f"{where}: the paper {paper:.2f}, the course {percent(course[1])}"
-    if holds(course[1]):
+    if contains(course[1]):
         return f"{told}; they agree."
     title, best = min(others, key=lambda other: abs(100 * other[1]["accuracy"] - paper))
     told += f"; the nearest to the paper: {title} {percent(best)}, n = {best['n']:,}"
-    if holds(best):
+    if contains(best):
         return f"{told}, which may explain it."
     told += f", still {abs(100 * best['accuracy'] - paper):.1f} points away: no departure explains it"
     side = 1 if 100 * course[1]["accuracy"] < paper else -1
@@ -110,7 +119,7 @@ def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
 
 
 def beside_seeds(audit: dict) -> str:
-    """In words: which departures move cells further than another seed moved the same cell, beyond the 95% interval."""
+    """Say which departures move a cell further than another seed does, and beyond its 95% interval."""
     seeds = [row["differences"] for row in audit["rows"] if row["kind"] == "seed"]
     spread = [max(abs(d["points"]) for d in cell) for cell in zip(*seeds, strict=True)]
     more, less = [], []
@@ -128,20 +137,23 @@ def beside_seeds(audit: dict) -> str:
             else:
                 less.append(row["title"])
     return (
-        f"Another seed moves a cell by up to {max(spread):.1f} points. Departures that move cells further than a seed "
-        f"moved the same cell, and beyond their intervals: {', '.join(more) or 'none'}. Departures that move none: "
-        f"{', '.join(less) or 'none'}."
+        f"Another seed moves a cell by up to {max(spread):.1f} points. Departures that move cells further "
+        f"than a seed moved the same cell, and beyond their intervals: {', '.join(more) or 'none'}. "
+        f"Departures that move none: {', '.join(less) or 'none'}."
     )
 
 
 def readme_table(results: dict) -> str:
-    """The tables of the README in the form of the paper's, as Markdown, from the recorded results
-    (recorded_results)."""
+    """Return the README's tables as Markdown, in the form of the paper's.
+
+    Args:
+        results: the recorded results (pipeline.recorded_results).
+    """
     lines = [
-        "Accuracy in percent with its Wilson 95% interval, beside the paper's where it has one. *Static*: attacked "
-        "images were made once, against the initial classifier.",
-        "*Grey-box*: they were made for the very classifier of the row, without its autoencoder. *Adaptive*: the "
-        "attack goes through autoencoder and classifier together, so only where there is one.",
+        "Accuracy in percent with its Wilson 95% interval, beside the paper's where it has one. *Static*: "
+        "attacked images were made once, against the initial classifier.",
+        "*Grey-box*: they were made for the very classifier of the row, without its autoencoder. *Adaptive*: "
+        "the attack goes through autoencoder and classifier together, so only where there is one.",
     ]
     if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
         lines.append("Where a quick run is shown, the full run is not recorded yet: it shows the argument.")
@@ -154,12 +166,9 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
     ours = [r for r in of_the_paper(records, parameters["eps"]) if r["model"] == model]
     static, aware = cells(ours), [cells(ours, threat) for threat in ("grey_box", "adaptive")]
 
-    def counts(
-        *tables: dict[tuple, dict],
-    ) -> str:  # of this table alone: other notebooks have records of other n
-        return ", ".join(
-            f"{n:,}" for n in sorted({table[c]["n"] for table in tables for c in CELLS if c in table})
-        )
+    def counts(*tables: dict[tuple, dict]) -> str:
+        # Of the cells of this table only: other notebooks record other cells with another n.
+        return ", ".join(f"{n:,}" for n in sorted({t[c]["n"] for t in tables for c in CELLS if c in t}))
 
     n, few = counts(static), counts(*aware)
     table, paper = MODELS[model].table, PAPER.get(model, {})
@@ -182,7 +191,7 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
 
 
 def write_between(file: Path, markers: tuple[str, str], text: str) -> None:
-    """Renew what a text file has between two markers."""
+    """Replace what a text file has between two markers."""
     head, _, rest = file.read_text().partition(markers[0])
     _, _, tail = rest.partition(markers[1])
     settings.write_atomically(file, f"{head}{markers[0]}\n{text}\n{markers[1]}{tail}".encode())

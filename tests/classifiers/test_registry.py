@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from helpers import artifacts, classifiers, datasets, evaluation, pipeline, plots, settings, training
 from helpers.backend import keras, tf
@@ -255,7 +256,7 @@ def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(adde
     }  # of another notebook, in no cell of the table
     assert "n = 10 test images" in tables.readme_table({**results, "records": [other_n, *records]})
     figure = plots.results_figure(records, "small", "A title", comparable=True)
-    assert not any("paper" in text.get_text() for text in figure.findobj(plots.plt.Text))
+    assert not any("paper" in text.get_text() for text in figure.findobj(Text))
     audit = {"parameters": {"model": "small"}, "rows": []}
     assert "has no number to compare with" in tables.nearest_to_paper(audit, ("pgd", "initial", "none"))
     assert added.place == "In none of the paper's tables, but in their form"

@@ -1,4 +1,4 @@
-"""The figures: one style, colours that the colour-blind tell apart, text that can be read on paper, the same bytes."""
+"""Figures: one style, colours for colour-blind readers, text that is legible on paper, the same bytes."""
 
 import inspect
 
@@ -85,7 +85,7 @@ FIGURES = {
         "A title",
     ),
     "budgets_figure": lambda: plots.budgets_figure(
-        {"PGD through both": BUDGETS[::3], "noise": BUDGETS[1::3]}, "A"
+        {"PGD end-to-end": BUDGETS[::3], "noise": BUDGETS[1::3]}, "A"
     ),
     "certified_figure": lambda: plots.certified_figure(
         {"sigma 0.25": BUDGETS[::3]}, published.PUBLISHED_CERTIFICATES, 8 / 255, "A title"
@@ -117,7 +117,7 @@ FIGURES = {
     "seeds_figure": lambda: plots.seeds_figure(
         {"a claim": [{"seed": k % 3, "points": 10.0 + k} for k in range(12)]}, "A title"
     ),
-    "cost_figure": lambda: plots.cost_figure(cost.recorded()["steps"], "A title"),
+    "cost_figure": lambda: plots.cost_figure(cost.recorded()["steps"], "A title", cost.line),
 }
 
 
@@ -136,7 +136,7 @@ def test_every_figure_is_looked_at():
     drawers = {
         name
         for name, function in inspect.getmembers(plots, inspect.isfunction)
-        if function.__module__ == plots.__name__ and inspect.signature(function).return_annotation == "Figure"
+        if inspect.signature(function).return_annotation == "Figure"
     }
     assert drawers == set(FIGURES)
 
@@ -169,6 +169,7 @@ def test_lines_have_colours_that_the_colour_blind_tell_apart(drawn):
 
 
 def test_the_style_file_is_in_force():
+    assert plots.PALETTE
     style = rc_params_from_file(
         settings.ROOT / "helpers" / "plots" / "course.mplstyle", use_default_template=False
     )

@@ -209,12 +209,12 @@ def test_the_command_predicts_and_runs_nothing(tmp_path, monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """A training, the two measurements of it, and a second one without anything left to make; in one process."""
-    from helpers import pipeline
+    from helpers.pipeline import steps
     from helpers.sweeps import jobs as measure
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "ARTIFACTS", tmp_path_factory.mktemp("store"))
-        patch.setattr(pipeline, "_LOADED", {})
+        patch.setattr(steps, "_LOADED", {})
         (training,) = sweep.trainings(SMALL)
         (job,) = sweep.measurements(SMALL)
         trained = measure.train(training)
