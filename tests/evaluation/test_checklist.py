@@ -445,7 +445,7 @@ def test_a_runs_checks_are_computed_once_and_in_words(run, monkeypatch):
     assert not len(checklist.failed_checks(table)), checklist.markdown(checklist.failed_checks(table))
     assert checklist.summary(table) == "22 checks passed, 0 failed, 4 were not run."
     assert table.set_index("check").loc["end-to-end <= transfer", "bound"]
-    monkeypatch.setattr(checklist, "sanity", lambda *_, **__: pytest.fail("it was computed again"))
+    monkeypatch.setattr(checklist, "check_evaluation", lambda *_, **__: pytest.fail("it was computed again"))
     assert pipeline.run_checklist(run, run.classifier, transfer="pgd").equals(table)
 
 
@@ -459,7 +459,7 @@ def test_a_runs_weaker_images_are_found(run):
 def test_only_a_full_run_has_all_checks(run, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        checklist, "sanity", lambda *_, quick, **__: asked.append(quick) or pd.DataFrame([{"check": "x"}])
+        checklist, "check_evaluation", lambda *_, quick, **__: asked.append(quick) or pd.DataFrame([{"check": "x"}])
     )
     for name in ("quick", "full"):
         pipeline.run_checklist(replace(run, profile=replace(run.profile, name=name)), run.classifier)
