@@ -1,4 +1,4 @@
-"""Running the notebooks with papermill, and the report that comes out."""
+"""Run the notebooks with papermill, and write the report from what they show."""
 
 import lazy_loader
 

@@ -10,13 +10,13 @@ import json
 from dataclasses import dataclass
 from statistics import median
 
-from ..studies import baselines
-from .. import plots, settings
-from ..plots import tables
-from ..evaluation import difference
+from .. import pipeline, plots, settings
 from ..classifiers.registry import MODELS
-from ..pipeline.published import PAPER, ROBUSTBENCH
+from ..evaluation import difference, titles
 from ..evaluation.titles import INPUT_TITLES, SYSTEMS, percent, title_of
+from ..pipeline import PAPER, ROBUSTBENCH
+from ..plots import tables
+from ..studies import baselines
 
 DEFENDED = ("pgd", "fine_tuned", "ae")
 """The cell that the paper's claim rests on."""
@@ -73,16 +73,18 @@ def of_run(parameters: dict, dataset: str, records: list[dict], failed: int = 0)
     Args:
         parameters: of its notebooks.
         dataset: the name of the data that ``auto`` found.
-        records: all that its notebooks published.
+        records: all that its notebooks pipeline.
         failed: how many notebooks did not run to their end.
     """
     model, eps = parameters["model"], parameters["eps"]
-    everything = [r for r in records if r["model"] == model and r["eps"] == (0 if r["input"] == "regular" else eps)]
-    here = published.of_the_paper(everything, eps)
+    everything = [
+        r for r in records if r["model"] == model and r["eps"] == (0 if r["input"] == "regular" else eps)
+    ]
+    here = pipeline.of_the_paper(everything, eps)
     here.sort(key=lambda r: r["n"])  # where a cell was measured twice, on more images counts
     static = {cell: r for cell, r in titles.knowing(here, "static").items() if cell[0] in INPUTS}
     aware = {threat: _attacked(titles.knowing(here, threat)) for threat in ("grey_box", "adaptive")}
-    paper = PAPER.get(model, {}) if published.comparable(dataset, eps) else {}
+    paper = PAPER.get(model, {}) if pipeline.comparable(dataset, eps) else {}
     return Summary(
         answer=[
             _under_the_protocol(static, paper),
@@ -132,7 +134,9 @@ def _under_the_protocol(static: dict, paper: dict) -> str:
 
 def _against_one_who_knows(static: dict, adaptive: dict) -> str:
     if DEFENDED not in static or DEFENDED not in adaptive:
-        return "What an attacker achieves who knows of the defense was not measured: no notebook published it."
+        return (
+            "What an attacker achieves who knows of the defense was not measured: no notebook published it."
+        )
     before, left = static[DEFENDED], adaptive[DEFENDED]
     _, low, high = difference(before, left)
     if low > 0:
@@ -153,14 +157,19 @@ def _repairs(records: list[dict]) -> list[str]:
         system.title: (system, r)
         for system in baselines.SYSTEMS.values()
         for r in records
-        if system.network and (r["stage"], r["defense"], r["input"]) == (system.stage, system.defense, "worst_case")
+        if system.network
+        and (r["stage"], r["defense"], r["input"]) == (system.stage, system.defense, "worst_case")
     }
     if not found:
         return []
     clean = {(r["stage"], r["defense"]): r for r in records if r["input"] == "regular"}
     said = [
         f"{title} {_said(r)}"
-        + (f" ({100 * clean[s.stage, s.defense]['accuracy']:.1f}% unchanged)" if (s.stage, s.defense) in clean else "")
+        + (
+            f" ({100 * clean[s.stage, s.defense]['accuracy']:.1f}% unchanged)"
+            if (s.stage, s.defense) in clean
+            else ""
+        )
         for title, (s, r) in found.items()
     ]
     return [
@@ -175,7 +184,9 @@ def _comparison(static: dict, paper: dict) -> str:
         return ""
     distance = {cell: 100 * static[cell]["accuracy"] - value for cell, value in both.items()}
     far = max(distance, key=lambda cell: abs(distance[cell]))
-    inside = sum(100 * static[c]["ci_low"] <= value <= 100 * static[c]["ci_high"] for c, value in both.items())
+    inside = sum(
+        100 * static[c]["ci_low"] <= value <= 100 * static[c]["ci_high"] for c, value in both.items()
+    )
     steps = [(a, b) for a, b in STEPS_OF_THE_PAPER if a in both and b in both]
     signs = {"same": 0, "undecided": 0, "other": 0}
     for a, b in steps:
@@ -210,7 +221,9 @@ def _adaptive(static: dict, aware: dict, records: list[dict]) -> str:
             f"Made for the fine-tuned classifier without its autoencoder, PGD images leave {_said(half)}; made for "
             f"both, {_said(aware['adaptive'][DEFENDED])}."
         )
-    if worst := [r for r in records if (r["stage"], r["defense"], r["input"]) == (*DEFENDED[1:], "worst_case")]:
+    if worst := [
+        r for r in records if (r["stage"], r["defense"], r["input"]) == (*DEFENDED[1:], "worst_case")
+    ]:
         said.append(f"All attacks of this run together leave {_said(worst[-1])} (n = {worst[-1]['n']:,}).")
     return " ".join(said)
 
@@ -218,14 +231,30 @@ def _adaptive(static: dict, aware: dict, records: list[dict]) -> str:
 def _claims(static: dict, adaptive: dict) -> list[Claim]:
     bare, behind, clean = ("pgd", "initial", "none"), ("pgd", "initial", "ae"), ("regular", "initial", "none")
     return [
-        _claim("The autoencoder helps against PGD images made for the initial classifier.",
-               static.get(bare), static.get(behind)),
-        _claim("Fine-tuning helps further against the same images.", static.get(behind), static.get(DEFENDED)),
-        _claim("The defense costs accuracy on unchanged images.",
-               static.get(("regular", *DEFENDED[1:])), static.get(clean)),
-        _claim("The defense is as good against an attacker who knows it.",
-               static.get(DEFENDED), adaptive.get(DEFENDED), "no", "undecided", "yes"),
-        _claim("Against that attacker it is better than no defense.", static.get(bare), adaptive.get(DEFENDED)),
+        _claim(
+            "The autoencoder helps against PGD images made for the initial classifier.",
+            static.get(bare),
+            static.get(behind),
+        ),
+        _claim(
+            "Fine-tuning helps further against the same images.", static.get(behind), static.get(DEFENDED)
+        ),
+        _claim(
+            "The defense costs accuracy on unchanged images.",
+            static.get(("regular", *DEFENDED[1:])),
+            static.get(clean),
+        ),
+        _claim(
+            "The defense is as good against an attacker who knows it.",
+            static.get(DEFENDED),
+            adaptive.get(DEFENDED),
+            "no",
+            "undecided",
+            "yes",
+        ),
+        _claim(
+            "Against that attacker it is better than no defense.", static.get(bare), adaptive.get(DEFENDED)
+        ),
     ]
 
 
@@ -244,19 +273,27 @@ def _claim(
 
 def _doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[str]:
     model = parameters["model"]
-    said = [f"One seed ({parameters['seed']}), one training of each network: the intervals are for the choice of test "
-            "images only."]
+    said = [
+        f"One seed ({parameters['seed']}), one training of each network: the intervals are for the choice of test "
+        "images only."
+    ]
     if parameters["profile"] != "full":
         said.insert(0, f"A {parameters['profile']} run trains on a subset and assesses few images.")
     if failed:
         said.insert(0, "A notebook failed: what it measures is missing, and what is missing is no finding.")
     said.append("The adaptive numbers are bounds from above: a stronger attack can only lower them.")
-    said.append("An attacker who may only ask for answers, or trains a substitute, is not in these two tables.")
+    said.append(
+        "An attacker who may only ask for answers, or trains a substitute, is not in these two tables."
+    )
     if paper and parameters["weights"] != "tf2cv":
-        said.append("The paper starts from tf2cv's trained networks, this run from others, so sizes need not agree.")
+        said.append(
+            "The paper starts from tf2cv's trained networks, this run from others, so sizes need not agree."
+        )
     said += _of_its_training(parameters, dataset)
     if parameters["weights"] == "none":
-        said.append("The initial classifier was not trained at all: these numbers test the machinery and nothing else.")
+        said.append(
+            "The initial classifier was not trained at all: these numbers test the machinery and nothing else."
+        )
     if paper and (audit := pipeline.recorded_audit(model)):
         said.append(f"The paper's released code departs from its text. {tables.beside_seeds(audit)}")
     if paper:
@@ -288,10 +325,12 @@ def _cell(cell: tuple[str, str, str]) -> str:
 # ---------------------------------------------------------------------------------------------------------- figures
 
 
-def _figures(parameters: dict, dataset: str, records: list[dict], static: dict, adaptive: dict) -> dict[str, dict]:
+def _figures(
+    parameters: dict, dataset: str, records: list[dict], static: dict, adaptive: dict
+) -> dict[str, dict]:
     model, eps = parameters["model"], parameters["eps"]
-    mark = published.run_label(dataset, parameters["profile"], eps, parameters["weights"])
-    comparable, found = published.comparable(dataset, eps) and model in PAPER, {}
+    mark = pipeline.run_label(dataset, parameters["profile"], eps, parameters["weights"])
+    comparable, found = pipeline.comparable(dataset, eps) and model in PAPER, {}
     if static:
         title = f"{MODELS[model].title}: {'the paper and this run' if comparable else 'this run'}, images attacked once"
         alt = f"Accuracy with 95% intervals, images attacked once. {_in_words(static)}"

@@ -14,7 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers import datasets, report, settings
-from helpers.report import pages
+from helpers.report import pdf
 
 SHOWN = ("00_start_here", "05_results")
 """The committed notebooks that are rendered, with their outputs: a table of formulas, results, sanity tables."""
@@ -299,9 +299,9 @@ def test_paper_is_white_and_shows_no_code(opened):
 
 def test_the_pdf(page_file, browser, tmp_path):
     """As make report prints it: a few pages, in order, with text in them and not a picture of text."""
-    pages.print_to_pdf(page_file, tmp_path / "report.pdf")
-    pdf = (tmp_path / "report.pdf").read_bytes()
-    assert pdf.startswith(b"%PDF-") and b"/StructTreeRoot" in pdf, "tagged, for those who hear it"
-    count = len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
+    pdf.print_to_pdf(page_file, tmp_path / "report.pdf")
+    printed = (tmp_path / "report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF-") and b"/StructTreeRoot" in printed, "tagged, for those who hear it"
+    count = len(re.findall(rb"/Type\s*/Page\b(?!s)", printed))
     assert 10 <= count <= 30
-    assert pdf.count(b"/Font") > 3 and b"/Outlines" in pdf
+    assert printed.count(b"/Font") > 3 and b"/Outlines" in printed

@@ -11,6 +11,7 @@ import pytest
 from helpers import datasets, pipeline, report, settings
 from helpers.cli.app import main
 from helpers.pipeline import train_base
+from helpers.report import contents
 from helpers.settings import CourseError
 
 
@@ -26,7 +27,7 @@ def notebooks(tmp_path, monkeypatch):
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = nbformat.v4.new_notebook(cells=[parameters], metadata=metadata)
     nbformat.write(notebook, folder / "00_start_here.ipynb")
-    monkeypatch.setattr(report, "NOTEBOOKS", folder)
+    monkeypatch.setattr(contents, "NOTEBOOKS", folder)
     monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("a notebook was run"))
     monkeypatch.setattr(train_base, "train_base", lambda *_: pytest.fail("training was begun"))
     return folder

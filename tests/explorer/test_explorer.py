@@ -462,7 +462,7 @@ def test_the_notebook_is_found_and_the_reports_last_chapter():
 
 def test_the_notebook_runs_and_shows_pictures_without_a_kernel(executed, browser, tmp_path):
     notebook = nbformat.read(executed, as_version=4)
-    assert not any(o.get("name") == "stderr" for o in report._outputs(notebook))
+    assert not any(o.get("name") == "stderr" for o in report.outputs_of(notebook))
     (figure,) = report.figures_in(notebook)
     assert figure["name"] == "explorer" and "PGD through both" in figure["alt"]
     page = tmp_path / "explorer.html"
@@ -497,7 +497,7 @@ def test_what_is_committed_needs_no_kernel(executed, tmp_path):
     nbformat.write(record._as_committed(report.explorer(), nbformat.read(executed, as_version=4)), copy)
     for committed in (copy, settings.ROOT / "notebooks" / "explorer.ipynb"):
         notebook = nbformat.read(committed, as_version=4)
-        kinds = [set(output.data) for output in report._outputs(notebook)]
+        kinds = [set(output.data) for output in report.outputs_of(notebook)]
         assert {"image/png", "text/plain"} in kinds and not any(
             "html" in str(k) or "widget" in str(k) for k in kinds
         )

@@ -9,10 +9,11 @@ import nbformat
 import numpy as np
 import pytest
 
-from helpers import classifiers, pipeline, report, settings, training
+from helpers import classifiers, pipeline, settings, training
 from helpers.cli.app import main
 from helpers.defenses.architectures import ARCHITECTURES
 from helpers.maintain import record
+from helpers.report import contents
 from helpers.settings import CourseError
 
 TINY = replace(
@@ -50,7 +51,7 @@ def tree(tmp_path_factory):
         patch.setitem(settings.PROFILES, "smoke", TINY)
         for name, folder in (("ROOT", ""), ("WEIGHTS", "weights"), ("FIGURES", "figures")):
             patch.setattr(settings, name, root / folder)
-        patch.setattr(report, "NOTEBOOKS", root / "notebooks")
+        patch.setattr(contents, "NOTEBOOKS", root / "notebooks")
         run = pipeline.start(**PARAMETERS)
         records = pipeline.static_table(run) + pipeline.aware_table(run)
         # At another budget and another length: records that no cell of the tables is to be taken for.
@@ -190,7 +191,7 @@ def test_a_report_that_is_not_of_this_tree_is_not_recorded(tree, tmp_path):
         record.record(tmp_path / "report")
 
 
-def contents(folder):
+def files_in(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -199,7 +200,7 @@ def test_a_report_that_is_refused_leaves_the_tree_as_it_was(tree, copy, monkeypa
     shutil.copytree(tree / "report", copy / "report")
     (copy / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
     monkeypatch.setattr(settings, "ROOT", copy)
-    monkeypatch.setattr(report, "NOTEBOOKS", copy / "source")
+    monkeypatch.setattr(contents, "NOTEBOOKS", copy / "source")
     for folder, code in (("source", "1 + 1"), ("report/notebooks", "1 + 2")):
         (copy / folder).mkdir()
         cell = nbformat.v4.new_code_cell(code, id="sum")
@@ -207,16 +208,16 @@ def test_a_report_that_is_refused_leaves_the_tree_as_it_was(tree, copy, monkeypa
     results = json.loads((copy / "report" / "results.json").read_text())
     for file in ("resnet20_ae.json", "resnet20_fine_tuned.h5"):
         (copy / "weights" / "patches10" / file).write_bytes(b"what was there before")
-    before = contents(copy)
+    before = files_in(copy)
     with pytest.raises(CourseError, match="01_sums.ipynb: cell sum is not the one that ran in the report"):
         record.record(copy / "report")
-    assert contents(copy) == before
+    assert files_in(copy) == before
     results["records"][0]["correct"] += 1
     (copy / "report" / "results.json").write_text(json.dumps(results))
-    before = contents(copy)
+    before = files_in(copy)
     with pytest.raises(CourseError, match="the report's number is not that of this tree's networks"):
         record.record(copy / "report")
-    assert contents(copy) == before
+    assert files_in(copy) == before
 
 
 def test_a_report_of_other_weights_is_not_recorded(tree, tmp_path):
@@ -287,7 +288,9 @@ def test_a_network_that_is_not_recorded_is_named(tree, capsys):
 @pytest.fixture
 def part(copy, monkeypatch):
     """A report of one notebook with one measurement of its own and one that is recorded already."""
-    parameters, data = (pipeline.recorded_results()["runs"]["resnet20"][key] for key in ("parameters", "data"))
+    parameters, data = (
+        pipeline.recorded_results()["runs"]["resnet20"][key] for key in ("parameters", "data")
+    )
     recorded = pipeline.recorded_results()["records"]
     again = {**recorded[0], "n": 2, "correct": 1, "accuracy": 0.5}
     own = {**recorded[0], "stage": "single_step", "correct": 0}

@@ -43,7 +43,7 @@ def test_runs_through_papermill(smoke, notebook):
     assert runs[notebook.stem]["error"] is None
     assert runs[notebook.stem]["peak_mib"] < 4096
     executed = nbformat.read(folder / notebook.name, as_version=4)
-    for output in report._outputs(executed):
+    for output in report.outputs_of(executed):
         assert output.get("name") != "stderr", f"the notebook writes to stderr: {output['text'][:300]}"
 
 

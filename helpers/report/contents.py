@@ -1,0 +1,73 @@
+"""The course's notebooks, and what an executed notebook holds: records, figures, a title."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+
+from .. import settings
+from ..settings import CourseError
+
+NOTEBOOKS = settings.ROOT / "notebooks"
+
+
+def numbered() -> list[Path]:
+    """Return the notebooks of the course, in reading order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def explorer() -> Path:
+    """Return the interactive notebook; a report shows fixed frames of it."""
+    return NOTEBOOKS / "explorer.ipynb"
+
+
+def chapters() -> list[Path]:
+    """Return the notebooks that a report runs and shows: the numbered ones, then the explorer."""
+    return numbered() + [path for path in (explorer(),) if path.is_file()]
+
+
+def find(name: str) -> Path:
+    """Return the notebook with that number or file name.
+
+    Raises:
+        CourseError: there is none, or more than one.
+    """
+    there = chapters()
+    found = [p for p in there if p.name == name or p.stem == name or p.name[:2] == name]
+    if len(found) != 1:
+        raise CourseError(f"there is no notebook {name!r}; choose one of {', '.join(p.stem for p in there)}")
+    return found[0]
+
+
+def title_of(notebook: Path) -> str:
+    """Return a notebook's first heading, or its name if it has none."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if match := re.search(r"^# (.+)$", cell.source, re.MULTILINE):
+            return match[1]
+    return notebook.stem
+
+
+def records_in(executed: nbformat.NotebookNode) -> list[dict]:
+    """Return the records that a notebook published (evaluation.publish)."""
+    return [
+        dict(record)
+        for output in outputs_of(executed)
+        for record in output.get("data", {}).get(settings.RECORDS_MIME, [])
+    ]
+
+
+def figures_in(executed: nbformat.NotebookNode) -> list[dict]:
+    """Return the figures that a notebook showed (plots.show): name, alternative text and PNG in base64."""
+    found = []
+    for output in outputs_of(executed):
+        about = output.get("metadata", {}).get("image/png", {})
+        if "name" in about:
+            found.append({"name": about["name"], "alt": about["alt"], "png": output["data"]["image/png"]})
+    return found
+
+
+def outputs_of(executed: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Return the outputs of all cells, in order."""
+    return [output for cell in executed.cells for output in cell.get("outputs", [])]
