@@ -59,7 +59,7 @@ def files_used() -> Iterator[list[dict]]:
     Yields:
         A list, filled when the block ends: ``file``, its place in the tree, and ``sha256``, sorted.
     """
-    used, before = [], os.environ.get("COURSE_FILES_LOG")
+    used, before = [], settings.files_log()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "files.jsonl"
         log.touch()
@@ -70,7 +70,7 @@ def files_used() -> Iterator[list[dict]]:
             if before is None:
                 del os.environ["COURSE_FILES_LOG"]
             else:
-                os.environ["COURSE_FILES_LOG"] = before
+                os.environ["COURSE_FILES_LOG"] = str(before)
             used += (json.loads(line) for line in sorted(set(log.read_text().splitlines())))
 
 
@@ -81,7 +81,7 @@ def weights_among(used: list[dict]) -> list[dict]:
 
 def note_file(path: Path, sha256: str) -> None:
     """Note a file for files_used, if it holds weights or is an artifact and anybody collects them."""
-    log = os.environ.get("COURSE_FILES_LOG")
+    log = settings.files_log()
     if not log or not (path.suffix in WEIGHT_FILES or path.resolve().is_relative_to(settings.ARTIFACTS.resolve())):
         return
     with open(log, "a") as file:

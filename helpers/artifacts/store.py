@@ -32,8 +32,8 @@ except ImportError:  # Windows: no locks; artifacts are whole all the same, but 
 import numpy as np
 
 from .. import settings
-from .provenance import sha256_of
 from ..settings import CourseError, cannot_write, disk_is_full, write_atomically
+from .provenance import sha256_of
 
 made = 0
 """How many artifacts this process has made, and not found."""

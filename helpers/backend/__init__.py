@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..settings import CourseError, note, workers
+from ..settings import CourseError, devices_option, note, shows_tensorflow_log, workers
 
 
 @contextmanager
 def _muted() -> Iterator[None]:
     """Send what is written to file descriptor 2, by C++ too, nowhere for a while."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+    if shows_tensorflow_log():
         yield
         return
     sys.stderr.flush()
@@ -75,7 +75,7 @@ if _addresses:  # said now, for it may take long, and what follows is muted
 with _muted():
     import tensorflow as tf
 
-    _start(os.environ.get("COURSE_DEVICES", ""))
+    _start(devices_option())
 
 tf.get_logger().setLevel("ERROR")
 keras = tf.keras

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check_devices(command: Callable) -> None:
     """Refuse many devices where one does the work."""
-    option = os.environ.get("COURSE_DEVICES", "")
+    option = settings.devices_option()
     if option in ("", "one") or command in (_weights, _job):
         return
     if settings.workers()[1]:

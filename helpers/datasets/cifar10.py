@@ -162,7 +162,7 @@ def _load_cifar10() -> Data:
 
 def _find_cifar10() -> tuple[Path, str, str]:
     """The folder of batch files, the sha256 of what the user has, and where it was found (no private path)."""
-    asked = os.environ.get("CIFAR10_DIR")
+    asked = settings.cifar10_dir()
     if asked:
         # A relative path is the shell's, whose folder is the course's; a notebook's own folder is another.
         places = (Path(asked).expanduser(), settings.ROOT / asked)
@@ -172,7 +172,7 @@ def _find_cifar10() -> tuple[Path, str, str]:
                 "point it at the folder that holds one of them, or unset it"
             )
         return found
-    keras_cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets"
+    keras_cache = settings.keras_home() / "datasets"
     for folder, origin in ((settings.ROOT / "data", "data/"), (keras_cache, "the Keras cache")):
         if found := _look_in(folder, origin):
             return found
@@ -203,7 +203,7 @@ def _download_cifar10() -> Path:
     """Fetch the archive into data/ (progress bar, retries, checksum, atomic: all pooch's)."""
     import pooch
 
-    if settings.switch("COURSE_OFFLINE"):
+    if settings.is_offline():
         raise CifarNotFound("COURSE_OFFLINE=1 forbids downloading it")
     try:
         fetched = pooch.create(

@@ -119,7 +119,7 @@ def start(
     settings.check_seed(seed)
     if networks not in ("trained", "shipped", "auto"):
         raise CourseError(f"unknown networks {networks!r}; choose trained, shipped or auto")
-    if chosen.name == "full" and os.environ.get("COURSE_NETWORKS") == "shipped" and networks == "trained":
+    if chosen.name == "full" and networks == "trained" and settings.takes_shipped_networks():
         networks = "auto"
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
@@ -140,9 +140,7 @@ def _ships_for(run: Run) -> bool:
 
 def _takes_shipped(run: Run) -> bool:
     """Whether this is a full run that takes, of what it would train, all that the course ships."""
-    if (asked := os.environ.get("COURSE_NETWORKS", "")) not in ("", "shipped"):
-        raise CourseError(f"COURSE_NETWORKS is {asked!r}; set it to shipped, or leave it out")
-    return run.profile.name == "full" and asked == "shipped"
+    return settings.takes_shipped_networks() and run.profile.name == "full"
 
 
 def _ships(run: Run, part: str) -> bool:

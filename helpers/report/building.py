@@ -73,7 +73,7 @@ def _networks(parameters: dict, data: datasets.Data, some: bool, shipped: bool) 
         CourseError: shipped networks were asked for, but there are none for this run.
     """
     full = parameters["profile"] == "full"
-    shipped = shipped or (full and not some and os.environ.get("COURSE_NETWORKS") == "shipped")
+    shipped = shipped or (full and not some and settings.takes_shipped_networks())
     if shipped and not full:
         raise CourseError(
             f"the course ships the networks of full runs; a {parameters['profile']} run trains its own: "

@@ -136,7 +136,7 @@ def one_line(error: dict) -> str:
 
 def _prepare_progress() -> None:
     """Send the notebooks' progress bars to this terminal, or to a file if there is none."""
-    if "COURSE_PROGRESS" in os.environ:
+    if settings.progress_file():
         return
     if sys.stderr.isatty():
         os.environ["COURSE_PROGRESS"] = os.ttyname(sys.stderr.fileno())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -33,11 +36,89 @@ def test_a_profile_with_changes():
 
 
 def test_an_unknown_profile():
-    with pytest.raises(CourseError, match="unknown profile 'tiny'; choose one of smoke, quick, full"):
+    with pytest.raises(CourseError, match="'tiny'.*smoke, quick, full"):
         settings.profile("tiny")
 
 
-# ---------------------------------------------------------------------------------------------------------- precision
+def test_a_profile_is_constructed_by_keyword():
+    with pytest.raises(TypeError):
+        settings.Profile("mine", 1, 2, 3)
+
+
+@pytest.fixture
+def toml(tmp_path):
+    """Write a TOML file and return its path."""
+
+    def write(text):
+        (tmp_path / "mine.toml").write_text(text)
+        return str(tmp_path / "mine.toml")
+
+    return write
+
+
+def test_a_profile_from_a_file_with_a_base(toml):
+    found = settings.profile(toml('base = "smoke"\nn_test = 7\nae_rates = [1e-2, 1]'), n_sweep=3)
+    assert found == replace(settings.PROFILES["smoke"], name="mine", n_test=7, ae_rates=(0.01, 1), n_sweep=3)
+
+
+def test_a_profile_from_a_file_without_a_base(toml):
+    values = {**asdict(settings.PROFILES["quick"]), "name": "own name"}
+    text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
+    assert settings.profile(toml(text)) == replace(settings.PROFILES["quick"], name="own name")
+
+
+def test_a_profile_s_path_may_be_relative_to_the_course(toml, tmp_path, monkeypatch):
+    toml('base = "smoke"')
+    monkeypatch.setattr("helpers.settings.profiles.ROOT", tmp_path)
+    assert settings.profile("mine.toml").name == "mine"
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ('base = "smoke"\nn_tests = 7', "n_tests"),
+        ('base = "tiny"', "'tiny'"),
+        ("n_test = 7", "n_train"),
+        ('base = "smoke"\nn_test = "7"', "n_test is '7'"),
+        ('base = "smoke"\nn_test = 0', "n_test is 0"),
+        ('base = "smoke"\nn_test = true', "n_test is True"),
+        ('base = "smoke"\nae_rates = [1e-3]', "ae_rates"),
+        ('base = "smoke"\nae_rates = 1e-3', "ae_rates"),
+        ('base = "smoke"\nname = "full"', "name is 'full'"),
+        ("base =", "not a TOML file"),
+    ],
+)
+def test_a_profile_file_with_a_mistake(toml, text, named):
+    with pytest.raises(CourseError, match=rf"mine\.toml.*{named}") as caught:
+        settings.profile(toml(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_profile_file_that_is_not_there():
+    with pytest.raises(CourseError, match="nowhere.toml"):
+        settings.profile("nowhere.toml")
+
+
+# --------------------------------------------------------------------------------------------------- networks
+
+
+def test_networks_are_parsed_from_their_values():
+    parsed = [settings.Networks.parse(text) for text in ("trained", "shipped", "auto")]
+    assert parsed == list(settings.Networks) and json.dumps(parsed) == '["trained", "shipped", "auto"]'
+    with pytest.raises(CourseError, match="'mine'.*trained, shipped, auto"):
+        settings.Networks.parse("mine")
+
+
+@pytest.mark.parametrize("value, found", [("shipped", True), ("", False)])
+def test_networks_that_the_environment_asks_for(monkeypatch, value, found):
+    monkeypatch.setenv("COURSE_NETWORKS", value)
+    assert settings.takes_shipped_networks() is found
+    monkeypatch.setenv("COURSE_NETWORKS", "trained")
+    with pytest.raises(CourseError, match="COURSE_NETWORKS is 'trained'"):
+        settings.takes_shipped_networks()
+
+
+# -------------------------------------------------------------------------------------------------- precision
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
@@ -62,7 +143,7 @@ def test_else_the_processor_decides(monkeypatch, flags, expected):
     assert settings.training_precision() == expected
 
 
-# ------------------------------------------------------------------------------------------------------------- places
+# ----------------------------------------------------------------------------------------------------- places
 
 
 @pytest.mark.parametrize(
@@ -70,7 +151,7 @@ def test_else_the_processor_decides(monkeypatch, flags, expected):
     [(None, "artifacts"), ("", "artifacts"), ("elsewhere", "elsewhere"), ("/big/disk", "/big/disk")],
 )
 def test_where_artifacts_lie(tmp_path, value, expected):
-    """Wherever a process is started: the command line runs in the root, and notebooks in a folder of their own."""
+    """The folder does not depend on where a process starts: notebooks run in a folder of their own."""
     env = {name: v for name, v in os.environ.items() if name != "ARTIFACTS_DIR"} | {
         "PYTHONPATH": str(settings.ROOT)
     }
@@ -83,7 +164,7 @@ def test_where_artifacts_lie(tmp_path, value, expected):
     assert Path(done.stdout.strip()) == settings.ROOT / expected
 
 
-# -------------------------------------------------------------------------------------------------------------- files
+# ------------------------------------------------------------------------------------------------------ files
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -119,7 +200,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         settings.write_atomically(tmp_path / "a-file" / "results.json", b"x")
 
 
-# ----------------------------------------------------------------------------------------------------------- progress
+# --------------------------------------------------------------------------------------------------- progress
 
 
 def test_progress_goes_to_the_file_that_is_named(tmp_path, monkeypatch, capfd):
@@ -143,12 +224,12 @@ def test_work_goes_on_where_progress_cannot_be_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value, found", [("1", True), ("0", False), ("", False)])
-def test_a_switch_is_1_or_0(monkeypatch, value, found):
+def test_offline_is_1_or_0(monkeypatch, value, found):
     monkeypatch.setenv("COURSE_OFFLINE", value)
-    assert settings.switch("COURSE_OFFLINE") is found
+    assert settings.is_offline() is found
     monkeypatch.setenv("COURSE_OFFLINE", "true")
-    with pytest.raises(CourseError, match="COURSE_OFFLINE is 'true'; set it to 1, or to 0"):
-        settings.switch("COURSE_OFFLINE")
+    with pytest.raises(CourseError, match="COURSE_OFFLINE is 'true'"):
+        settings.is_offline()
 
 
 @pytest.mark.parametrize("seed", [1.5, "0", None, -1, 2**32])
@@ -162,3 +243,35 @@ def test_progress_is_shown_where_no_file_is_named(monkeypatch, capfd):
     with settings.progress(total=2, title="training") as bar:
         bar.update(2)
     assert "training" in capfd.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ environment
+
+
+def test_no_other_module_reads_the_environment():
+    """Setting a variable for child processes is allowed anywhere."""
+    reads = re.compile(r"os\.getenv|os\.environ\.get\(|in os\.environ\b|os\.environ\[[^\]]+\](?! = )")
+    allowed = settings.ROOT / "helpers" / "settings" / "environment.py"
+    found = [
+        f"{file.relative_to(settings.ROOT)}: {line.strip()}"
+        for file in (settings.ROOT / "helpers").rglob("*.py")
+        for line in file.read_text("utf-8").splitlines()
+        if reads.search(line) and file != allowed and not line.strip().startswith("del ")
+    ]
+    assert found == []
+
+
+def test_variables_that_are_only_passed_on(monkeypatch, tmp_path):
+    for name, read in {
+        "CIFAR10_DIR": settings.cifar10_dir,
+        "COURSE_PROGRESS": settings.progress_file,
+        "COURSE_DEVICES": settings.devices_option,
+        "COURSE_FILES_LOG": settings.files_log,
+        "KERAS_HOME": settings.keras_home,
+    }.items():
+        monkeypatch.setenv(name, str(tmp_path))
+        assert str(read()) == str(tmp_path)
+        monkeypatch.delenv(name)
+        assert read() in (None, "", Path.home() / ".keras")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert settings.shows_tensorflow_log()
