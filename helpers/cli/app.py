@@ -445,9 +445,11 @@ def _audit(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from ..sweeps import grid as sweep
+    from ..sweeps import results, running
+    from ..sweeps.grid import read
+    from ..sweeps.jobs import folder_of
 
-    grid = sweep.read(options.grid)
+    grid = read(options.grid)
     if options.estimate:
         from ..sweeps import cost
 
@@ -456,39 +458,40 @@ def _sweep(options: argparse.Namespace) -> int:
         return 0
     if options.merge or options.record:
         target = (
-            sweep.RECORDED / f"{grid.name}.json" if options.record else sweep.folder_of(grid) / "records.json"
+            results.RECORDED / f"{grid.name}.json" if options.record else folder_of(grid) / "records.json"
         )
         target = options.out or target
-        sweep.write(grid, target)
+        results.write(grid, target)
         print(os.path.relpath(target))
         return 0
-    status = sweep.run(options.grid, options.cores, options.profile, options.dry_run)
+    status = running.run(options.grid, options.cores, options.profile, options.dry_run)
     if status:
         print(
             "some jobs failed; what is finished is kept, and the same command runs the rest", file=sys.stderr
         )
         return 1
     if not options.dry_run:
-        print(os.path.relpath(sweep.folder_of(grid) / "records.json"))
+        print(os.path.relpath(folder_of(grid) / "records.json"))
     return 0
 
 
 def _job(options: argparse.Namespace) -> None:
-    from ..sweeps import grid as sweep
+    from ..sweeps.grid import KEYS, checked
+    from ..sweeps.jobs import measurements, trainings
 
-    asked = {key: getattr(options, key) for key in sweep.KEYS if getattr(options, key, None) is not None}
+    asked = {key: getattr(options, key) for key in KEYS if getattr(options, key, None) is not None}
     whole = {
         key: _number(value, key, int)
         for key, value in asked.items()
         if key in ("seed", "steps", "n", "n_train")
     }
-    grid = sweep.checked("the command", asked | whole)
-    (job,) = sweep.trainings(grid) if options.job == "train" else sweep.measurements(grid)
-    from ..sweeps import jobs
+    grid = checked("the command", asked | whole)
+    (job,) = trainings(grid) if options.job == "train" else measurements(grid)
+    from ..sweeps import execution  # imports TensorFlow, so not before the options are checked
 
-    found = jobs.train(job) if options.job == "train" else jobs.measure(job)
-    jobs.write(found, options.out)
-    print(jobs.describe(found))
+    found = execution.train(job) if options.job == "train" else execution.measure(job)
+    execution.write(found, options.out)
+    print(execution.describe(found))
 
 
 def _cost(options: argparse.Namespace) -> None:
@@ -499,11 +502,11 @@ def _cost(options: argparse.Namespace) -> None:
         if value < 1:
             raise CourseError(f"{name} is {value}; it must be at least 1")
     from ..sweeps import cost
-    from ..sweeps import grid as sweep
+    from ..sweeps.grid import DATASETS
 
     dataset = options.dataset or cost.dataset_of(models)
-    if dataset not in sweep.DATASETS:
-        raise CourseError(f"unknown data set {dataset!r}; choose one of {', '.join(sweep.DATASETS)}")
+    if dataset not in DATASETS:
+        raise CourseError(f"unknown data set {dataset!r}; choose one of {', '.join(DATASETS)}")
     cost.write(cost.measure(dataset, models, options.cores, options.threads), options.out)
     print(os.path.relpath(options.out))
 

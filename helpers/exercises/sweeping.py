@@ -158,7 +158,8 @@ def check_grid(grid: str) -> str:
     one, on the same images, over three seeds or more, in LARGEST_GRID jobs at most."""
     import yaml
 
-    from ..sweeps import grid as sweep
+    from ..sweeps.grid import checked
+    from ..sweeps.jobs import measurements, trainings
 
     if not isinstance(grid, str):
         raise Wrong(
@@ -171,7 +172,7 @@ def check_grid(grid: str) -> str:
     if not isinstance(asked, dict):
         raise Wrong("a grid is lines of 'key: value'; this holds no keys")
     try:
-        found = sweep.checked("your grid", asked)
+        found = checked("your grid", asked)
     except CourseError as error:
         raise Wrong(str(error)) from error
     trained, attacked = (
@@ -192,11 +193,11 @@ def check_grid(grid: str) -> str:
         raise Wrong(
             f"{len(found.seed)} seed{'s' if len(found.seed) > 1 else ''} can tell little of the spread; take 3 or more"
         )
-    if (jobs := len(sweep.measurements(found)) + len(sweep.trainings(found))) > LARGEST_GRID:
+    if (jobs := len(measurements(found)) + len(trainings(found))) > LARGEST_GRID:
         raise Wrong(
             f"that makes {jobs} jobs; leave out what the question does not need, down to {LARGEST_GRID}"
         )
-    return f"{jobs} jobs, {len(sweep.trainings(found))} of them trainings: run them, and read what they say"
+    return f"{jobs} jobs, {len(trainings(found))} of them trainings: run them, and read what they say"
 
 
 def _list(values: np.ndarray, form: str = ".2f") -> str:

@@ -1,11 +1,12 @@
-"""What a sweep costs: its jobs' steps, what each took when it was measured, and so what a grid will take.
+"""Predict what a sweep will cost from the measured time and memory of its jobs' steps.
 
-    python -m helpers cost                          # runs small grids, writes figures/cost.json
-    python -m helpers sweep GRID --estimate         # predicts a grid from it
+    python -m helpers cost                          # runs small grids and writes figures/cost.json
+    python -m helpers sweep GRID --estimate         # predicts a grid's cost from it
 
-Every job notes the seconds and the memory of its steps (measure.Watch). A step's time is a line in its work, which is
-n images times how often each is passed through the network; the line is fitted to the measured steps. They are measured
-as they will be used: by jobs of as many cores, side by side on all of them.
+Every job records the seconds and the memory of its steps (execution.Watch). The time of a step is a linear
+function of its work: the number of images times the passes of each through the network. The line is fitted to
+measured steps. They are measured under the conditions of use: jobs with the same number of cores, side by
+side on all cores.
 """
 
 from __future__ import annotations
@@ -28,22 +29,21 @@ import numpy as np
 from .. import settings
 from ..classifiers.registry import MODELS
 from ..settings import CourseError
-from . import grid as sweep
-from .cells import CELLS
-from .grid import Grid, Measurement, Training
+from .grid import KEYS, Grid
+from .jobs import CELLS, Job, Training, all_of, folder_of, measurements, outputs, trainings
 
 RECORD = settings.FIGURES / "cost.json"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A part of a job, and what it took.
+    """A part of a job, and what it cost.
 
     Attributes:
-        name: start (Python, TensorFlow, data and classifier), load, attack, attack through ae, assess, autoencoder,
-            reconstruct, fine-tune.
-        n, times: images, and how often each passes: PGD's steps, or epochs times sources.
-        seconds, peak_mib: how long it took, and the most memory that its process held meanwhile.
+        name: start (Python, TensorFlow, data and classifier), load, attack, attack through ae, assess,
+            autoencoder, reconstruct or fine-tune.
+        n, times: how many images, and the passes of each: PGD's steps, or epochs times sources.
+        seconds, peak_mib: how long it took, and the peak memory of its process.
     """
 
     name: str
@@ -58,11 +58,11 @@ class Step:
         return self.n * self.times
 
 
-def steps_of(job: Training | Measurement, attacked: set | None = None) -> list[Step]:
-    """The steps of a job, without their cost.
+def steps_of(job: Job, attacked: set | None = None) -> list[Step]:
+    """Return the steps of a job, without their cost.
 
     Args:
-        attacked: what earlier jobs have attacked already and this one will find; this job's attacks are added.
+        attacked: the attacks of earlier jobs, which this job will find in the store; its own are added.
     """
     profile = settings.profile(job.profile, **{"n_train": job.n_train} if job.n_train else {})
     found = [("start", 0, 1)]
@@ -86,14 +86,14 @@ def steps_of(job: Training | Measurement, attacked: set | None = None) -> list[S
     return [Step(name, job.model, n, times) for name, n, times in found]
 
 
-# ------------------------------------------------------------------------------------------------------- predicting
+# ------------------------------------------------------------------------------------------------- predicting
 
 
 class Prices:
-    """Lines through measured steps: seconds and memory of a step against its work and its images.
+    """Fitted lines: the seconds of a step against its work, and its memory against its images.
 
     Args:
-        steps: measured ones, of any number of jobs.
+        steps: measured steps of any number of jobs.
     """
 
     def __init__(self, steps: Sequence[Step]):
@@ -112,15 +112,17 @@ class Prices:
     def _of(self, lines: dict, step: Step) -> Callable[[float], float]:
         if (step.name, step.model) not in lines:
             raise CourseError(
-                f"what {step.name!r} costs with {step.model} was not measured; measure it with "
+                f"the cost of {step.name!r} with {step.model} was not measured; measure it with "
                 f"'python -m helpers cost --model {step.model}'"
             )
         return lines[step.name, step.model]
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> Callable[[float], float]:
-    """a + b x with a, b >= 0 that fits the means of the points at each x with the least relative error; constant if all
-    x are one. The means, since jobs add up: points that are weighed by their own size would count the quick ones most.
+    """Fit a line a + b x with a, b >= 0 to the mean of y at each x, with the least relative error.
+
+    It fits means because the times of jobs add up: relative errors of single points would favour the quick
+    ones. The line is constant if all x are equal.
     """
     from scipy.optimize import nnls
 
@@ -136,14 +138,14 @@ def line(x: Sequence[float], y: Sequence[float]) -> Callable[[float], float]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a grid will take.
+    """The predicted cost of a grid.
 
     Attributes:
-        jobs: trainings and measurements.
-        core_minutes: of all jobs together, a job counted with one core however many it has.
-        minutes: from the first job's start to the last one's end.
-        peak_mib: the most memory of one job.
-        by_step: minutes of all jobs together, by step.
+        jobs: how many trainings and measurements.
+        core_minutes: the minutes of all jobs added up, whatever their number of cores.
+        minutes: from the start of the first job to the end of the last.
+        peak_mib: the peak memory of one job.
+        by_step: minutes of all jobs added up, by step.
     """
 
     jobs: tuple[int, int]
@@ -154,16 +156,24 @@ class Estimate:
 
 
 def estimate(grid: Grid, cores: int, record: dict) -> Estimate:
-    """Predict a grid on so many cores from a record of costs (recorded). What is in the store already is not seen."""
+    """Predict the cost of a grid, as if the artifact store were empty.
+
+    Args:
+        grid: what to predict.
+        cores: how many cores the jobs may use.
+        record: measured costs (recorded).
+
+    Raises:
+        CourseError: a step was not measured, or with another number of cores a job.
+    """
     if grid.threads != record["threads"]:
         raise CourseError(
-            f"costs were measured with jobs of {record['threads']} cores, the grid's have {grid.threads}; measure them "
-            f"with 'python -m helpers cost --threads {grid.threads}'"
+            f"costs were measured with jobs of {record['threads']} cores, the grid's have {grid.threads}; "
+            f"measure them with 'python -m helpers cost --threads {grid.threads}'"
         )
     prices = Prices([Step(**step) for step in record["steps"]])
     attacked, seconds, by_step, peak = set(), {}, defaultdict(float), 0.0
-    jobs = [*sweep.trainings(grid), *sweep.measurements(grid)]
-    for job in jobs:
+    for job in all_of(grid):
         seconds[job] = record["seconds_a_job"]
         for step in steps_of(job, attacked):
             seconds[job] += prices.seconds(step)
@@ -171,7 +181,7 @@ def estimate(grid: Grid, cores: int, record: dict) -> Estimate:
             peak = max(peak, prices.peak_mib(step))
     total = record["seconds_to_begin"] + makespan(seconds, max(1, cores // grid.threads))
     return Estimate(
-        (len(sweep.trainings(grid)), len(sweep.measurements(grid))),
+        (len(trainings(grid)), len(measurements(grid))),
         sum(seconds.values()) / 60,
         total / 60,
         peak,
@@ -179,8 +189,11 @@ def estimate(grid: Grid, cores: int, record: dict) -> Estimate:
     )
 
 
-def makespan(seconds: dict[Training | Measurement, float], slots: int) -> float:
-    """How long jobs take on so many slots, each begun as soon as a slot is free and what it needs is trained."""
+def makespan(seconds: dict[Job, float], slots: int) -> float:
+    """Return how long jobs take on a number of slots.
+
+    A job starts as soon as a slot is free and the training that it needs has ended.
+    """
     finished, free = {}, [0.0] * slots
     waiting = list(seconds)
     while waiting:
@@ -197,16 +210,19 @@ def makespan(seconds: dict[Training | Measurement, float], slots: int) -> float:
     return max(finished.values())
 
 
-def _ready(job: Training | Measurement, finished: dict, now: float) -> bool:
+def _ready(job: Job, finished: dict, now: float) -> bool:
     needed = getattr(job, "training", None)
     return needed is None or finished.get(needed, math.inf) <= now
 
 
 def recorded(file: Path = RECORD) -> dict:
-    """The measured costs: ``environment``, ``cores``, ``threads``, ``seconds_to_begin``, ``seconds_a_job``, ``steps``.
+    """Return the measured costs.
+
+    Returns:
+        ``environment``, ``cores``, ``threads``, ``seconds_to_begin``, ``seconds_a_job`` and ``steps``.
 
     Raises:
-        CourseError: there are none.
+        CourseError: none are recorded.
     """
     if not file.is_file():
         raise CourseError(f"no costs are recorded in {file.name}; measure them with 'python -m helpers cost'")
@@ -214,28 +230,31 @@ def recorded(file: Path = RECORD) -> dict:
 
 
 def describe(grid: Grid, found: Estimate, cores: int, record: dict) -> str:
-    """An estimate in words."""
+    """Describe an estimate in words."""
     trained, measured = found.jobs
     parts = ", ".join(
         f"{name} {minutes:.1f}" for name, minutes in sorted(found.by_step.items(), key=lambda p: -p[1])
     )
     return (
-        f"{grid.name}: {trained} trainings and {measured} measurements, about {found.minutes:.1f} minutes on {cores} "
-        f"cores ({found.core_minutes:.1f} minutes of jobs), {found.peak_mib:,.0f} MiB a job.\n"
+        f"{grid.name}: {trained} trainings and {measured} measurements, about {found.minutes:.1f} minutes on "
+        f"{cores} cores ({found.core_minutes:.1f} minutes of jobs), {found.peak_mib:,.0f} MiB a job.\n"
         f"Minutes by step: {parts}.\n"
-        f"Measured on {record['environment']['machine']}, {record['cores']} cores at work. What is in the store "
-        "already takes no time. For another machine: python -m helpers cost"
+        f"Measured on {record['environment']['machine']} with {record['cores']} busy cores. What is in the "
+        "store already takes no time. For another machine: python -m helpers cost"
     )
 
 
-# --------------------------------------------------------------------------------------------------------- measuring
+# -------------------------------------------------------------------------------------------------- measuring
 
 
 def measure(dataset: str, models: Sequence[str], cores: int, threads: int, small: bool = False) -> dict:
-    """Run small grids of several sizes and lengths in a store of their own; minutes.
+    """Run small grids of several sizes in a store of their own, which takes minutes.
 
     Args:
-        small: the smallest sizes only, for tests: lines are then constants.
+        dataset: of the grids.
+        models: keys of registry.MODELS.
+        cores, threads: how many cores are busy, and how many of them a job has.
+        small: run the smallest size only, for tests; the fitted lines are then constant.
 
     Returns:
         What figures/cost.json holds (recorded).
@@ -245,9 +264,9 @@ def measure(dataset: str, models: Sequence[str], cores: int, threads: int, small
     slots, steps, ended = max(1, cores // threads), [], []
     if slots * threads != cores:
         raise CourseError(
-            f"{cores} cores are no whole number of jobs of {threads}; change --cores or --threads"
+            f"{cores} cores cannot be shared by jobs of {threads} cores; change --cores or --threads"
         )
-    # As many seeds as jobs run at once, so that every job has others beside it.
+    # One seed for each slot, so that every job runs beside others.
     shared = Grid("cost", dataset, "smoke", threads=threads, seed=tuple(range(slots)))
     sizes = [(32, 256, (1, 20))] if small else [(64, 256, (1, 20)), (256, 1024, (5, 40))]
     for model in models:
@@ -268,16 +287,14 @@ def measure(dataset: str, models: Sequence[str], cores: int, threads: int, small
 
 
 def run_in_a_store_of_its_own(grid: Grid, cores: int) -> Ended:
-    """Run a grid from nothing."""
+    """Run a grid with an empty artifact store."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{grid.name}.yml"
-        keys = {
-            name: value for name, value in asdict(grid).items() if name in sweep.KEYS and value is not None
-        }
-        file.write_text(json.dumps(keys))  # JSON is YAML
+        values = {key: value for key in KEYS if (value := getattr(grid, key)) is not None}
+        file.write_text(json.dumps(values))  # JSON is YAML
         environment = os.environ | {"ARTIFACTS_DIR": folder}
         course = {"env": environment, "cwd": settings.ROOT, "capture_output": True, "text": True}
-        # The data are unpacked or cropped once in every store, which is no job's cost.
+        # The data are prepared once in every store, which is not part of any job's cost.
         load = f"from helpers import datasets; datasets.load({grid.dataset!r})"
         loaded = subprocess.run([sys.executable, "-c", load], **course)
         if loaded.returncode:
@@ -289,8 +306,8 @@ def run_in_a_store_of_its_own(grid: Grid, cores: int) -> Ended:
         if done.returncode:
             raise CourseError(f"a job of the measurement failed: {done.stderr.strip()[-500:]}")
         place, jobs, begun = Path(folder) / "sweeps" / grid.name, {}, []
-        for job, out in sweep.outputs(grid):
-            found = json.loads((place / out.parent.name / out.name).read_text())
+        for job, out in outputs(grid):
+            found = json.loads((place / out.relative_to(folder_of(grid))).read_text())
             jobs[job] = [Step(**step) for step in found["steps"]]
             begun.append(found["begun"])
     return Ended(took, min(begun) - start, jobs, max(1, cores // grid.threads))
@@ -298,17 +315,26 @@ def run_in_a_store_of_its_own(grid: Grid, cores: int) -> Ended:
 
 @dataclass(frozen=True)
 class Ended:
-    """A grid that was run: the seconds that it took, those before its first job, every job's steps, and the slots."""
+    """A grid that was run.
+
+    Attributes:
+        took: seconds in all.
+        before: seconds before the first job.
+        jobs: the steps of every job.
+        slots: how many jobs ran at once.
+    """
 
     took: float
     before: float
-    jobs: dict[Training | Measurement, list[Step]]
+    jobs: dict[Job, list[Step]]
     slots: int
 
 
 def overhead(ended: Sequence[Ended]) -> tuple[float, float]:
-    """What the engine adds: seconds before the first job, and seconds a job, which are those that make the jobs' steps
-    take, job after job, what the grids took."""
+    """Return what Snakemake adds: seconds before the first job, and seconds a job.
+
+    The seconds a job are chosen so that the makespan of the jobs' steps equals the time that the grids took.
+    """
     before = float(np.mean([grid.before for grid in ended]))
 
     def total(each: float) -> float:
@@ -328,8 +354,11 @@ def overhead(ended: Sequence[Ended]) -> tuple[float, float]:
 
 
 def dataset_of(models: Sequence[str]) -> str:
-    """The data set that has weights of all these networks, patches10 before CIFAR-10, which it may take a download to
-    have; patches10 where none has."""
+    """Return the data set with weights of all these networks.
+
+    patches10 comes first, since CIFAR-10 may have to be downloaded; it is also the answer if neither has
+    them.
+    """
     having = (
         d
         for d in ("patches10", "cifar10")
@@ -339,11 +368,14 @@ def dataset_of(models: Sequence[str]) -> str:
 
 
 def write(found: dict, file: Path) -> None:
-    """Write measured costs. Those that the file has of other networks stay, if they were measured alike: by jobs of as
-    many cores, as many of them at once, on the same kind of machine."""
+    """Write measured costs.
+
+    Costs of other networks in the file are kept if they were measured under the same conditions: the same
+    numbers of cores, on the same kind of machine.
+    """
     if file.is_file():
         before, names = recorded(file), {step["model"] for step in found["steps"]}
-        if _alike(before) == _alike(found):
+        if _conditions_of(before) == _conditions_of(found):
             found = {
                 **found,
                 "steps": [s for s in before["steps"] if s["model"] not in names] + found["steps"],
@@ -351,6 +383,6 @@ def write(found: dict, file: Path) -> None:
     settings.write_atomically(file, json.dumps(found, indent=1).encode())
 
 
-def _alike(record: dict) -> tuple:
+def _conditions_of(record: dict) -> tuple:
     about = record["environment"]
     return record["cores"], record["threads"], about.get("machine"), about.get("training_precision")

@@ -1,150 +1,186 @@
-"""The jobs of a sweep: to train what a defense needs, and to attack it with one budget and number of steps.
+"""The jobs of a grid: what each trains or measures, the command that runs it, and the file that it leaves.
 
-    python -m helpers train --profile smoke --dataset patches10 --seed 1
-    python -m helpers measure --profile smoke --dataset patches10 --seed 1 --eps 4/255 --steps 20
-
-Each notes what its steps cost, from which ``cost`` predicts other sweeps.
+Needs no TensorFlow: Snakemake (workflow/Snakefile) and the estimate of a sweep's cost read the jobs from
+here.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from fractions import Fraction
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 
-from .. import artifacts, attacks, pipeline, settings
-from ..backend import memory
-from ..defenses import autoencoder
-from ..evaluation import titles
-from .cells import CELLS
-from .cost import Step
-from .grid import Measurement, Training
+from .. import settings
+from .grid import AXES, Grid
+
+CODE = (
+    "settings",
+    "backend",
+    "artifacts",
+    "datasets",
+    "classifiers",
+    "attacks",
+    "defenses",
+    "training",
+    "evaluation",
+    "pipeline",
+    "sweeps",
+)
+"""The packages that a job's records depend on. When one changes, finished jobs are run again; what the change
+does not affect comes from the artifact store."""
 
 
-class Watch:
-    """Times steps, and notes the peak of the memory in each."""
+@dataclass(frozen=True)
+class Cell:
+    """What one record of a measurement is about; the names are those of evaluation.Record."""
 
-    def __init__(self, model: str):
-        import psutil
-
-        self._model, self.steps, self.begun = model, [], psutil.Process().create_time()
-
-    def result(self) -> dict:
-        """When the process was begun (seconds since 1970), and the steps."""
-        return {"begun": self.begun, "steps": [asdict(step) for step in self.steps]}
-
-    @contextmanager
-    def step(self, name: str, n: int = 0, times: int = 1, always: bool = False) -> Iterator[None]:
-        """Note what the block costs, if it made an artifact and did not find it there.
-
-        Args:
-            name, n, times: of the Step.
-            always: note it in any case.
-        """
-        made, start = artifacts.made, time.time()
-        memory.forget_peak()
-        yield
-        if always or artifacts.made > made:
-            self.steps.append(
-                Step(name, self._model, n, times, round(time.time() - start, 3), memory.peak_mib())
-            )
+    stage: str
+    defense: str
+    input: str
+    threat: str
 
 
-def start(job: Training | Measurement) -> tuple[pipeline.Run, Watch]:
-    """A job's run, and a watch that has its start as the first step: since this process was begun."""
-    watch = Watch(job.model)
-    eps = float(Fraction(job.trained_eps))
-    run = pipeline.start(job.dataset, job.model, job.profile, job.seed, job.weights, eps)
-    changes = {"n_train": job.n_train, "n_sweep": getattr(job, "n", None)}
-    networks = "trained" if job.n_train else run.networks
-    run = replace(
-        run, networks=networks, profile=replace(run.profile, **{k: n for k, n in changes.items() if n})
-    )
-    watch.steps.append(Step("start", job.model, 0, 1, round(time.time() - watch.begun, 3), memory.peak_mib()))
-    return run, watch
+_UNDEFENDED = (Cell("initial", "none", "regular", "static"), Cell("initial", "none", "pgd", "static"))
+
+CELLS = {
+    "none": _UNDEFENDED,
+    "paper": (
+        *_UNDEFENDED,
+        Cell("initial", "ae", "regular", "static"),
+        Cell("fine_tuned", "none", "regular", "static"),
+        Cell("fine_tuned", "ae", "regular", "static"),
+        Cell("initial", "ae", "pgd", "static"),
+        Cell("fine_tuned", "none", "pgd", "static"),
+        Cell("fine_tuned", "ae", "pgd", "static"),
+        Cell("initial", "ae", "pgd", "adaptive"),
+        Cell("fine_tuned", "ae", "pgd", "adaptive"),
+    ),
+}
+"""The records of a measurement, by autoencoder. Static: the attack is made once, against the initial
+classifier. Adaptive: it is made end-to-end, against everything that is assessed."""
 
 
-def train(job: Training) -> dict:
-    """Train a run's autoencoder and fine-tuned classifier, and keep them in the artifact store.
+@dataclass(frozen=True)
+class Training:
+    """A job that trains an autoencoder and a fine-tuned classifier for all measurements that need them."""
 
-    Returns:
-        What the job leaves: the job, the last epoch's numbers, and the cost of its steps.
+    dataset: str
+    profile: str
+    model: str
+    weights: str
+    trained_eps: str
+    seed: int
+    n_train: int | None
+
+    @property
+    def id(self) -> str:
+        return _id(f"{self.model}-eps{self.trained_eps}-seed{self.seed}", self)
+
+    def command(self) -> list[str]:
+        """Return the words that run the job, after ``python -m helpers``."""
+        return ["train", *_options(self)]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A job that attacks one defense with one budget and one number of steps."""
+
+    dataset: str
+    profile: str
+    model: str
+    weights: str
+    autoencoder: str
+    trained_eps: str
+    eps: str
+    steps: int
+    seed: int
+    n: int | None
+    n_train: int | None
+
+    @property
+    def id(self) -> str:
+        return _id(f"{self.model}-{self.autoencoder}-eps{self.eps}-steps{self.steps}-seed{self.seed}", self)
+
+    @property
+    def training(self) -> Training | None:
+        """The job that must be finished first."""
+        if self.autoencoder == "none":
+            return None
+        return Training(**{field.name: getattr(self, field.name) for field in fields(Training)})
+
+    def command(self) -> list[str]:
+        """Return the words that run the job, after ``python -m helpers``."""
+        return ["measure", *_options(self)]
+
+
+Job = Training | Measurement
+
+
+def _options(job: Job) -> list[str]:
+    given = {name: value for name, value in asdict(job).items() if value is not None}
+    return [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def _id(text: str, job: Job) -> str:
+    """Add a checksum to a readable name, since the name leaves out some of what tells jobs apart."""
+    checksum = hashlib.sha256(json.dumps(asdict(job), sort_keys=True).encode()).hexdigest()[:8]
+    return f"{text.replace('/', '_')}-{checksum}"
+
+
+def measurements(grid: Grid) -> list[Measurement]:
+    """Return the grid's measurements, each once.
+
+    Where nothing is trained, ``trained_eps`` makes no difference and therefore no other job.
     """
-    run, watch = start(job)
-    splits = ("train", "validation") if run.profile.n_validation else ("train",)
-    for split in splits:
-        for kind, times in (("fgsm", 1), ("pgd", attacks.STEPS)):
-            with watch.step("attack", len(run.split(split)), times):
-                pipeline.inputs(run, split, kind)
-    n = len(run.split("train"))
-    with watch.step("autoencoder", n, 2 * run.profile.ae_epochs):
-        _, ae_history = pipeline.autoencoder(run)
-    for split in splits:
-        with watch.step("reconstruct", len(run.split(split)), 3):
-            for kind in pipeline.SOURCES:
-                pipeline.reconstructed(run, split, kind)
-    passes = sum(len(sources) * epochs for sources, epochs in pipeline.phases_of(run))
-    with watch.step("fine-tune", n, passes):
-        _, history = pipeline.fine_tuned(run)
-    return {
-        "job": asdict(job),
-        "autoencoder": ae_history[-1],
-        "fine_tuned": history[-1],
-        **watch.result(),
-    }
+    found = {}
+    shared = {name: getattr(grid, name) for name in ("dataset", "profile", "weights", "n", "n_train")}
+    for values in itertools.product(*(getattr(grid, axis) for axis in AXES)):
+        chosen = dict(zip(AXES, values, strict=True))
+        if chosen["autoencoder"] == "none":
+            chosen["trained_eps"] = Grid.trained_eps[0]
+        job = Measurement(**shared, **chosen)
+        found[job.id] = job
+    return list(found.values())
 
 
-def measure(job: Measurement) -> dict:
-    """Attack one defense and assess it: what the job leaves, with its records and the cost of its steps."""
-    run, watch = start(job)
-    eps, n = float(Fraction(job.eps)), len(run.data.test.head(run.profile.n_sweep))
-    models = {("initial", "none"): run.classifier}
-    if job.autoencoder == "paper":
-        made = artifacts.made
-        with watch.step("load", always=True):
-            ae, stages = pipeline.autoencoder(run)[0], pipeline.stages(run)
-            for stage, classifier in stages.items():
-                models[stage, "none"], models[stage, "ae"] = classifier, autoencoder.defended(ae, classifier)
-        if artifacts.made > made:
-            watch.steps.pop()  # it trained them: that is no cost of loading
-    records = []
-    for cell in CELLS[job.autoencoder]:
-        assessed = models[cell.stage, cell.defense]
-        target = models["initial", "none"] if cell.threat == "static" else assessed
-        kind, budget = cell.input, eps if cell.input == "pgd" else 0.0
-        if kind == "pgd":
-            through = "attack" if target is models["initial", "none"] else "attack through ae"
-            with watch.step(through, n, job.steps):
-                pipeline.attacked_images(run, target, kind, budget, steps=job.steps)
-        with watch.step("assess", n):
-            names = {"stage": cell.stage, "defense": cell.defense, "threat": cell.threat}
-            record = pipeline.attacked_record(run, assessed, target, kind, budget, **names, steps=job.steps)
-        # Of the classifier alone nothing was trained: its records are the same in every job, and are kept once.
-        alone = (cell.stage, cell.defense) == ("initial", "none")
-        trained = {"autoencoder": "none", "trained_eps": None} if alone else {}
-        record |= {"autoencoder": job.autoencoder, "trained_eps": run.eps, **trained, "weights": run.weights}
-        records.append(record)
-    return {"job": asdict(job), "records": records, **watch.result()}
+def trainings(grid: Grid) -> list[Training]:
+    """Return the trainings that the grid's measurements need, each once."""
+    return list({job.training: None for job in measurements(grid) if job.training})
 
 
-def write(found: dict, out: Path | None) -> None:
-    """Write what a job leaves, whole or not at all."""
-    if out:
-        settings.write_atomically(out, json.dumps(found, indent=1).encode())
+def all_of(grid: Grid) -> list[Job]:
+    """Return the grid's jobs, trainings first."""
+    return [*trainings(grid), *measurements(grid)]
 
 
-def describe(found: dict) -> str:
-    """A job's result in words."""
-    seconds = sum(step["seconds"] for step in found["steps"])
-    if "records" not in found:
-        numbers = ", ".join(f"{k} {v:.4g}" for k, v in found["autoencoder"].items())
-        return f"trained in {seconds:.0f} s; the autoencoder's last epoch: {numbers}"
-    lines = [
-        f"{r['stage']}, {r['defense']}, {r['input']}, {r['threat']}: {titles.percent(r)}"
-        for r in found["records"]
-    ]
-    return "\n".join(lines)
+def folder_of(grid: Grid) -> Path:
+    """Return where a grid's results go: jobs/, trainings/, logs/, and records.json when all are finished."""
+    return settings.ARTIFACTS / "sweeps" / grid.name
+
+
+def outputs(grid: Grid) -> Iterator[tuple[Job, Path]]:
+    """Yield every job of a grid with the file that it leaves."""
+    for job in all_of(grid):
+        kind = "trainings" if isinstance(job, Training) else "jobs"
+        yield job, folder_of(grid) / kind / f"{job.id}.json"
+
+
+@cache
+def version(grid: Grid) -> str:
+    """Return a checksum of the code (CODE) and of the weight files that the jobs begin with.
+
+    Snakemake runs a job again when it changes.
+    """
+    digest = hashlib.sha256()
+    for name in CODE:
+        for file in sorted((settings.ROOT / "helpers" / name).rglob("*.py")):
+            digest.update(file.read_bytes())
+    for model in grid.model:
+        shipped = settings.WEIGHTS / grid.dataset / f"{model}.h5"
+        file = shipped if grid.weights == "course" else Path(grid.weights)
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()[:12]

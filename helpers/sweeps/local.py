@@ -1,31 +1,32 @@
-"""A sweep inside one process, job after job: small grids for notebooks. Large ones are Snakemake's (sweep.run)."""
+"""Run a small grid in this process, job after job, for notebooks. Snakemake runs the large ones
+(running.run)."""
 
 from __future__ import annotations
 
 from .. import settings
-from . import grid as sweep
-from . import jobs as measure
+from . import execution, jobs, results
 from .grid import Grid
+from .jobs import Training
 
 
 def run(grid: Grid) -> list[dict]:
-    """The records of a grid, as sweep.merge has them; what is in the artifact store is not computed again."""
-    trainings, jobs = sweep.trainings(grid), sweep.measurements(grid)
-    records = []
-    with settings.progress(total=len(trainings) + len(jobs), title="jobs") as bar:
-        for job in trainings:
-            measure.train(job)
+    """Run all jobs of a grid and return their records; what is in the artifact store is not computed
+    again."""
+    records, todo = [], jobs.all_of(grid)
+    with settings.progress(total=len(todo), title="jobs") as bar:
+        for job in todo:
+            if isinstance(job, Training):
+                execution.train(job)
+            else:
+                records += execution.measure(job)["records"]
             bar.update()
-        for job in jobs:
-            records += measure.measure(job)["records"]
-            bar.update()
-    return sweep.each_once(records)
+    return results.each_once(records)
 
 
 def recorded_or_run(name: str, small: Grid, live: bool) -> tuple[Grid, list[dict]]:
-    """The sweep that the course ships under that name, or, if it ships none or ``live``, a small one, run now."""
-    if not live and (sweep.RECORDED / f"{name}.json").is_file():
-        found = sweep.recorded(name)
+    """Return the recorded sweep of that name, or run a small one if there is none or ``live`` is set."""
+    if not live and (results.RECORDED / f"{name}.json").is_file():
+        found = results.recorded(name)
         grid = Grid(**{key: tuple(v) if isinstance(v, list) else v for key, v in found["grid"].items()})
         return grid, found["records"]
     return small, run(small)

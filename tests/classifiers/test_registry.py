@@ -21,7 +21,7 @@ from helpers.pipeline import published, train_base
 from helpers.plots import tables
 from helpers.settings import CourseError
 from helpers.sweeps import cost
-from helpers.sweeps.grid import Training
+from helpers.sweeps.jobs import Training
 
 TINY = replace(
     settings.PROFILES["smoke"],

@@ -11,8 +11,7 @@ import pytest
 from helpers import evaluation, plots, settings
 from helpers.settings import CourseError
 from helpers.studies import seeds
-from helpers.sweeps import cost, local
-from helpers.sweeps import grid as sweep
+from helpers.sweeps import cost, local, results
 from helpers.sweeps.grid import Grid
 
 EPS, STEPS, SEEDS, N = (4 / 255, 8 / 255), (5, 50), (0, 1, 2), 200
@@ -148,12 +147,12 @@ def test_the_figures_show_every_seed_and_cell():
 
 
 def test_a_recorded_sweep_is_read_and_else_a_small_one_is_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "RECORDED", tmp_path)
+    monkeypatch.setattr(results, "RECORDED", tmp_path)
     monkeypatch.setattr(local, "run", lambda grid: [{"of": grid.name}])
     small = Grid("small")
     assert local.recorded_or_run("seeds", small, live=False) == (small, [{"of": "small"}])
     with pytest.raises(CourseError, match="no sweep 'seeds' is recorded; recorded are: none yet"):
-        sweep.recorded("seeds")
+        results.recorded("seeds")
     kept = {"grid": {"name": "seeds", "seed": [0, 1]}, "environment": {}, "records": [{"of": "seeds"}]}
     (tmp_path / "seeds.json").write_text(json.dumps(kept))
     assert local.recorded_or_run("seeds", small, live=False) == (

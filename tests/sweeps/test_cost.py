@@ -12,11 +12,10 @@ import pytest
 from helpers import settings
 from helpers.cli.app import main
 from helpers.settings import CourseError
-from helpers.sweeps import cost
-from helpers.sweeps import grid as sweep
-from helpers.sweeps.cells import CELLS, Cell
+from helpers.sweeps import cost, jobs, running
 from helpers.sweeps.cost import Step
-from helpers.sweeps.grid import Grid
+from helpers.sweeps.grid import Grid, read
+from helpers.sweeps.jobs import CELLS, Cell
 
 SMALL = Grid("small", "patches10", "smoke", n=16, n_train=32)
 
@@ -34,8 +33,7 @@ def record(steps, threads=1, a_job=0.0, begin=0.0):
 
 def priced(grid, seconds_of, peak_of=lambda step: 1000):
     """Every step of a grid's jobs, as if it had been measured."""
-    jobs = [*sweep.trainings(grid), *sweep.measurements(grid)]
-    steps = [step for job in jobs for step in cost.steps_of(job)]
+    steps = [step for job in jobs.all_of(grid) for step in cost.steps_of(job)]
     return [Step(s.name, s.model, s.n, s.times, seconds_of(s), peak_of(s)) for s in steps]
 
 
@@ -74,8 +72,8 @@ def test_points_of_one_size_have_their_mean():
 
 def jobs_of(trainings, measurements, seconds_train=10.0, seconds_measure=1.0):
     grid = Grid("g", seed=tuple(range(trainings)), steps=tuple(range(1, measurements // trainings + 1)))
-    return {j: seconds_train for j in sweep.trainings(grid)} | {
-        j: seconds_measure for j in sweep.measurements(grid)
+    return {j: seconds_train for j in jobs.trainings(grid)} | {
+        j: seconds_measure for j in jobs.measurements(grid)
     }
 
 
@@ -123,19 +121,18 @@ def test_an_estimate_is_the_sum_of_its_steps_where_there_is_one_slot():
     steps = priced(grid, lambda s: 3 + 0.01 * s.work, lambda s: 500 + s.n)
     found = cost.estimate(grid, 1, record(steps, a_job=2, begin=7))
     attacked, expected = set(), 7.0
-    jobs = [*sweep.trainings(grid), *sweep.measurements(grid)]
-    for job in jobs:
+    for job in jobs.all_of(grid):
         expected += 2 + sum(3 + 0.01 * s.work for s in cost.steps_of(job, attacked))
     assert found.minutes == pytest.approx(expected / 60) and found.jobs == (2, 16)
     assert found.peak_mib == pytest.approx(500 + 3000)
-    assert sum(found.by_step.values()) == pytest.approx((expected - 7 - 2 * len(jobs)) / 60)
+    assert sum(found.by_step.values()) == pytest.approx((expected - 7 - 2 * len(jobs.all_of(grid))) / 60)
     assert cost.estimate(grid, 4, record(steps)).minutes < found.minutes / 2
 
 
 def test_what_one_job_has_attacked_another_finds():
     grid = Grid("g", autoencoder=("none", "paper"))
     attacked = set()
-    first, second = (cost.steps_of(job, attacked) for job in sweep.measurements(grid))
+    first, second = (cost.steps_of(job, attacked) for job in jobs.measurements(grid))
     assert [s.name for s in first].count("attack") == 1 and [s.name for s in second].count("attack") == 0
     assert [s.name for s in second].count("attack through ae") == 2
 
@@ -193,11 +190,11 @@ def test_costs_are_measured_where_the_networks_have_weights():
 
 def test_the_command_predicts_and_runs_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cost, "RECORD", tmp_path / "cost.json")
-    monkeypatch.setattr(sweep, "run", lambda *_: pytest.fail("it was run"))
+    monkeypatch.setattr(running, "run", lambda *_: pytest.fail("it was run"))
     monkeypatch.setattr(cost.recorded, "__defaults__", (tmp_path / "cost.json",))
     file = str(settings.ROOT / "sweeps" / "smoke.yml")
     assert main(["sweep", file, "--estimate"]) == 2 and "no costs are recorded" in capsys.readouterr().err
-    grid = sweep.read(settings.ROOT / "sweeps" / "smoke.yml")
+    grid = read(settings.ROOT / "sweeps" / "smoke.yml")
     cost.write(record(priced(grid, lambda s: 60.0)), tmp_path / "cost.json")
     assert main(["sweep", file, "--estimate", "--cores", "2"]) == 0
     assert "smoke: 2 trainings and 12 measurements, about " in capsys.readouterr().out
@@ -210,16 +207,16 @@ def test_the_command_predicts_and_runs_nothing(tmp_path, monkeypatch, capsys):
 def measured(tmp_path_factory):
     """A training, the two measurements of it, and a second one without anything left to make; in one process."""
     from helpers.pipeline import steps
-    from helpers.sweeps import jobs as measure
+    from helpers.sweeps import execution
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "ARTIFACTS", tmp_path_factory.mktemp("store"))
         patch.setattr(steps, "_LOADED", {})
-        (training,) = sweep.trainings(SMALL)
-        (job,) = sweep.measurements(SMALL)
-        trained = measure.train(training)
-        first, again = measure.measure(job), measure.measure(job)
-        undefended = measure.measure(replace(job, autoencoder="none"))
+        (training,) = jobs.trainings(SMALL)
+        (job,) = jobs.measurements(SMALL)
+        trained = execution.train(training)
+        first, again = execution.measure(job), execution.measure(job)
+        undefended = execution.measure(replace(job, autoencoder="none"))
     return training, trained, job, first, again, undefended
 
 
