@@ -1,3 +1,6 @@
+from . import bundles as bundles
+from . import cards as cards
+from . import provenance as provenance
 from .store import checkpoints as checkpoints
 from .store import code_version as code_version
 from .store import fill_in_parts as fill_in_parts
