@@ -2,12 +2,14 @@
 
 from contextlib import contextmanager
 
+import numpy as np
+
 from helpers.backend import keras, tf
 
 
 @contextmanager
 def eagerly():
-    """Run tf.functions step by step, so that no graph is optimised and every rounding is the same as elsewhere."""
+    """Run tf.functions step by step, so that no graph is optimized and rounding is the same as elsewhere."""
     tf.config.run_functions_eagerly(True)
     try:
         yield
@@ -30,3 +32,29 @@ def tiny_network(seed: int = 0) -> keras.Model:
         ],
         name="tiny",
     )
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def grey_levels(n: int, seed: int = 0) -> np.ndarray:
+    """Return random stored images of 8 x 8 pixels."""
+    return np.random.default_rng(seed).integers(0, 256, (n, 8, 8, 3)).astype(np.uint8)
+
+
+def without_times(history: list[dict]) -> list[dict]:
+    """Return a history without the seconds, which differ from run to run."""
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
+
+
+def numbers(weights) -> list[np.ndarray]:
+    """Return copies of weights as arrays."""
+    return [np.asarray(weight).copy() for weight in weights]
+
+
+def assert_same_end(one, other):
+    """Check that two trainings, each (weights, history, ...), ended alike."""
+    for a, b in zip(one[0], other[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one[1] == other[1]

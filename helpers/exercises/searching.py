@@ -630,7 +630,7 @@ def _check_learning(model: keras.Model) -> None:
         raise Wrong("it makes the same of every picture; what comes out is to follow what goes in")
 
 
-def tried(run: Run, mine: Architecture, recipe: search.Recipe = search.LIVE) -> dict[str, dict]:
+def tried(run: Run, mine: Architecture, recipe: search.SearchRecipe = search.LIVE) -> dict[str, dict]:
     """Table 1 and an autoencoder of one's own, trained alike and measured on validation images (search.about): cards
     for comparison.table. Nothing of one's own is kept, so that a changed ``build`` is trained anew."""
     cards = {}

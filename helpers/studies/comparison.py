@@ -18,7 +18,7 @@ from ..defenses.architectures import codebook_of
 from ..evaluation.titles import percent
 from ..pipeline import SOURCES, Answers, Run
 from ..settings import CourseError
-from .search import RECIPE, Recipe, on_recipe
+from .search import RECIPE, SearchRecipe, on_recipe
 
 BARE = "none"
 """The name of having no autoencoder, among those of autoencoders."""
@@ -30,7 +30,7 @@ QUESTIONS = {"mean": "mean of three", "regular": "clean", "fgsm": "FGSM", "pgd":
 # -------------------------------------------------------------------------------------------------- no autoencoder
 
 
-def bare_card(run: Run, recipe: Recipe = RECIPE) -> dict:
+def bare_card(run: Run, recipe: SearchRecipe = RECIPE) -> dict:
     """As search.about, for the initial classifier with nothing in front of it: what every autoencoder is held against.
 
     Its ``mse`` is that of the attacked images themselves. To attack through both is to attack the classifier, which is

@@ -13,9 +13,11 @@ Choices are made by validation images (a card's ``validation``); test images onl
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -31,15 +33,18 @@ from ..settings import CourseError
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How every architecture of the search is trained: by Adam, on static FGSM, PGD and clean images.
+class SearchRecipe(training.Recipe):
+    """How every architecture of the search is trained: with Adam, on clean, FGSM and PGD images.
+
+    The attacks are aimed at the initial classifier (transfer attacks).
 
     Attributes:
-        images: of the training split, each seen in three forms an epoch; all of them where there are fewer.
-        epochs, batch_size: the paper trains for 100 epochs; these are far fewer, of smaller batches.
-        rates: Adam's rate falls from the first to the second.
-        validated: validation images that the trained network is measured on, as they are and statically attacked.
-        attacked: how many of these are attacked through it.
+        images: How many training images are used; each epoch shows each of them in three forms.
+        epochs: Far fewer than the paper's 100, with smaller batches.
+        batch_size: The images in one step.
+        rates: The first and the last learning rate.
+        validated: On how many validation images the trained network is measured, clean and under transfer attacks.
+        attacked: How many of these are also attacked end-to-end.
     """
 
     images: int = 20_000
@@ -49,27 +54,50 @@ class Recipe:
     validated: int = 1_000
     attacked: int = 500
 
+    def begin(self, build: Callable[[], keras.Model], seed: int) -> keras.Model:
+        """Return the autoencoder with random weights (Recipe.begin)."""
+        keras.utils.set_random_seed(seed)
+        return build()
 
-RECIPE = Recipe()
-"""Of the networks that the course ships: 240,000 images seen each."""
+    def train(
+        self,
+        networks: training.Pair,
+        samples: training.Samples,
+        *,
+        eps: float,
+        **options: Unpack[training.Options],
+    ) -> list[dict]:
+        """Train the autoencoder; the classifier stays as it is (Recipe.train)."""
+        return training.train_autoencoder(
+            networks.autoencoder,
+            samples,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            rates=self.rates,
+            **options,
+        )
 
-LIVE = Recipe(images=256, epochs=3, validated=64, attacked=32)
-"""Of the few that a notebook trains where not enough are shipped: enough to see that everything runs, and no more."""
+
+RECIPE = SearchRecipe()
+"""The recipe of the networks that the course ships; each saw 240,000 images."""
+
+LIVE = SearchRecipe(images=256, epochs=3, validated=64, attacked=32)
+"""The recipe of the few networks that a notebook trains when too few are shipped; it only shows that all of it runs."""
 
 FEW = ("d2_c2", "paper", "vq_vae", "blur")
-"""The architectures of a smoke run, and where not enough are shipped."""
+"""The architectures of a smoke run, and of any run when too few are shipped."""
 
 ADAPTIVE = {
     "pgd": "PGD through autoencoder and classifier",
     "bpda": "the same, the autoencoder's gradient replaced by the identity's",
 }
-"""The attacks that know the autoencoder, as records name them."""
+"""The end-to-end attacks, by the name that records use."""
 
 
 # ---------------------------------------------------------------------------------------------------------- networks
 
 
-def trained(run: Run, name: str, recipe: Recipe = RECIPE) -> tuple[keras.Model, list[dict]]:
+def trained(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> tuple[keras.Model, list[dict]]:
     """An architecture trained by the recipe, and its history; from the artifact store if it is there.
 
     Attacked images are shared by all architectures. Training goes on where it was stopped.
@@ -104,32 +132,24 @@ def trained(run: Run, name: str, recipe: Recipe = RECIPE) -> tuple[keras.Model, 
 
 
 def fitted(
-    run: Run, architecture: Architecture, recipe: Recipe, folder: Path
+    run: Run, architecture: Architecture, recipe: SearchRecipe, folder: Path
 ) -> tuple[keras.Model, list[dict]]:
     """An architecture trained by the recipe, here and now, and its history; checkpoints go into the folder."""
-    keras.utils.set_random_seed(run.seed)
-    model, run = architecture.build(), on_recipe(run, recipe)
+    model, run = recipe.begin(architecture.build, run.seed), on_recipe(run, recipe)
     sources = [pipeline.inputs(run, "train", kind) for kind in SOURCES]
-    history = training.train_autoencoder(
-        model,
-        training.Samples(sources, pipeline.inputs(run, "train", "regular")),
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        rates=recipe.rates,
-        seed=run.seed,
-        folder=folder,
-    )
-    return model, history
+    samples = training.Samples(sources, pipeline.inputs(run, "train", "regular"))
+    networks = training.Pair(run.classifier, model)
+    return model, recipe.train(networks, samples, eps=run.eps, seed=run.seed, folder=folder)
 
 
-def on_recipe(run: Run, recipe: Recipe) -> Run:
+def on_recipe(run: Run, recipe: SearchRecipe) -> Run:
     """The same run with the recipe's numbers of images; never so many that validation images are trained on."""
     n = min(recipe.images, len(run.data.train))
     validated = min(recipe.validated, len(run.data.validation))
     return replace(run, profile=replace(run.profile, n_train=n, n_validation=validated))
 
 
-def make(run: Run, name: str, recipe: Recipe = RECIPE) -> dict:
+def make(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> dict:
     """Train an architecture, measure it on validation images and ship it: weights and card into
     weights/<dataset>/search/.
 
@@ -283,7 +303,7 @@ def tryout(run: Run) -> Run:
 # -------------------------------------------------------------------------------------------------------- measuring
 
 
-def about(run: Run, name: str, model: keras.Model, recipe: Recipe = RECIPE) -> dict:
+def about(run: Run, name: str, model: keras.Model, recipe: SearchRecipe = RECIPE) -> dict:
     """What is known of an autoencoder without test images.
 
     Returns:

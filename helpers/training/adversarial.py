@@ -1,41 +1,52 @@
-"""Adversarial training: a classifier, or autoencoder and classifier together, trained on attacks against itself.
+"""Adversarial training of a classifier, or of an autoencoder and a classifier together.
 
-The attack is made anew for every batch, on the network as it stands (Madry et al. 2018, "Towards deep learning models
-resistant to adversarial attacks"). What is kept is the epoch whose accuracy under PGD is best on validation images.
+Each batch is attacked anew, with the network's current weights (Madry et al. 2018, "Towards deep learning
+models resistant to adversarial attacks"). The epoch with the best accuracy under PGD on validation images is
+kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from .. import attacks, training
+from .. import attacks
 from ..backend import keras, tf
+from .augmentation import crop_and_flip
+from .loop import Step, run
+from .recipe import Pair, Recipe
+from .samples import Batch, Samples
+from .schedules import OneCycle
+from .steps import cross_entropy, perturbed_step
 
 BATCH = 128
 MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network is made robust.
+class AdversarialRecipe(Recipe):
+    """How a network is trained adversarially.
 
     Attributes:
-        title: as tables name it.
-        source: whose method it is.
-        steps, step_size: of the attack in training, which starts at random unless not ``random_start``.
-        noise: how far from the image it starts at most, in eps.
-        projected: the attacked image stays in the eps-ball and in [0, 1]. Not so with N-FGSM (de Jorge et al. 2022,
-            "Make some noise"), whose one step is added to noise of twice eps, against catastrophic overfitting.
-        epochs: of SGD with Nesterov momentum, one cycle up to ``peak_rate`` and linearly down to zero.
-        with_autoencoder: the paper's autoencoder stands in front and is trained along; the attack goes through both.
-        autoencoder_rate: its learning rate, as a share of the classifier's. At the classifier's own rate, training on
-            CIFAR-10 is lost within a hundred steps: its loss stays that of guessing.
-        images: of the training split that are used; None: all.
+        title: The name in tables.
+        source: The publication of the method.
+        steps: The steps of the attack during training.
+        step_size: The size of each step.
+        epochs: Epochs of SGD with Nesterov momentum, in one cycle of the learning rate.
+        random_start: Whether the attack starts from noise around the image.
+        noise: The largest size of that noise, in eps.
+        projected: Whether the attacked image stays in the eps-ball and in [0, 1]. N-FGSM (de Jorge et al.
+            2022, "Make some noise") only adds its one step to the noise, against catastrophic overfitting.
+        peak_rate: The highest learning rate.
+        weight_decay: The factor of the L2 decay of the kernels.
+        with_autoencoder: Whether an autoencoder is attacked and trained together with the classifier.
+        autoencoder_rate: The autoencoder's learning rate as a share of the classifier's. At a share of 1,
+            training on CIFAR-10 fails within a hundred steps: the loss stays at that of guessing.
+        images: How many training images are used; None means all.
     """
 
     title: str
@@ -51,133 +62,166 @@ class Recipe:
     with_autoencoder: bool = False
     autoencoder_rate: float = 0.01
     images: int | None = None
+    attacks: ClassVar[bool] = True
+
+    def begin(self, build: Callable[[], keras.Model], seed: int) -> keras.Model | None:
+        """Return the given autoencoder if it is to be trained (Recipe.begin)."""
+        return build() if self.with_autoencoder else None
+
+    def train(
+        self,
+        networks: Pair,
+        samples: Samples,
+        *,
+        eps: float,
+        seed: int,
+        folder: Path,
+        on_epoch_end: Callable[[], dict[str, float]] = dict,
+    ) -> list[dict]:
+        """Train on attacked images; the networks end with the weights of their best epoch (Recipe.train).
+
+        The best epoch is the one with the highest ``pgd`` among the numbers that ``on_epoch_end`` returns.
+        Training ends early if ``pgd`` falls to less than half of its best (catastrophic overfitting).
+        """
+        model = networks.classifier
+        if networks.autoencoder:
+            model = joined(networks.autoencoder, model)
+        schedule = OneCycle(self.peak_rate, samples.steps(BATCH, self.epochs))
+        optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
+        best = _BestEpoch(model, folder)
+
+        def keep_best() -> dict[str, float]:
+            scores = on_epoch_end()
+            best.offer(scores["pgd"])
+            return scores
+
+        try:
+            history = run(
+                adversarial_step(model, optimizer, self, eps, seed),
+                samples,
+                epochs=self.epochs,
+                batch_size=BATCH,
+                seed=seed,
+                state={"model": model, "optimizer": optimizer},
+                folder=folder,
+                title=f"{model.name}: {self.title}",
+                augment=crop_and_flip,
+                on_epoch_end=keep_best,
+                on_epoch_begin=_stop_if_collapsed,
+            )
+        except _Collapsed as collapse:
+            history = collapse.history
+        best.restore()
+        return history
+
+    def on_epoch_end(
+        self, model: keras.Model, held_out: Batch, trained_on: Batch, *, eps: float, seed: int
+    ) -> dict[str, float]:
+        """Measure accuracy on clean images and under the paper's PGD (Recipe.on_epoch_end)."""
+
+        def under_pgd(images: np.ndarray, labels: np.ndarray) -> float:
+            moved = attacks.pgd(model, images, labels, eps, step_size=attacks.step_size_for(eps), seed=seed)
+            return accuracy(model, moved, labels)
+
+        return {
+            "clean": accuracy(model, *held_out),
+            "pgd": under_pgd(*held_out),
+            "training_pgd": under_pgd(*trained_on),
+        }
+
+    def kept_epoch(self, history: list[dict]) -> int | None:
+        """Return the epoch with the highest accuracy under PGD."""
+        return max(history, key=lambda record: record["pgd"])["epoch"]
 
 
-class Collapsed(Exception):
-    """Training has overfitted to its own attack: accuracy under PGD fell to less than half of what it had been."""
+def accuracy(model: attacks.Model, images: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of images that the model classifies correctly, in [0, 1]."""
+    return float((~attacks.fooled(model, images, labels)).mean())
 
 
 def adversarial_step(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, recipe: Recipe, eps: float, seed: int
-) -> training.Step:
-    """One step of cross-entropy on images attacked just now (Madry et al. 2018, eq. 2.1), with L2 decay of the kernels.
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    recipe: AdversarialRecipe,
+    eps: float,
+    seed: int,
+) -> Step:
+    """Build a step of cross-entropy on images attacked just now (Madry et al. 2018, eq. 2.1).
 
-    BatchNorm is in training mode in the attack's passes, too (as in Madry's and Wong's code), so that a single step
-    climbs the very loss that is then lowered.
+    BatchNorm is in training mode during the attack as well, as in Madry's and Wong's code, so the attack
+    climbs the same loss that the step then lowers.
 
     Args:
-        model: to be trained whole; float32 images [n, h, w, c] in [0, 1] to logits.
-        eps: the attack's budget.
-        seed: of the attack's random starts, which depend on it and on the optimizer's step count alone.
+        model: Images float32 [n, h, w, c] in [0, 1] to logits; all of it is trained.
+        optimizer: Applies the gradients.
+        recipe: The attack and the decay of the kernels.
+        eps: The budget of the attack.
+        seed: Decides the random starts, together with the number of the step.
     """
-    variables = model.trainable_variables
-    front = {
-        v.ref() for layer in model.layers if layer.name == "autoencoder" for v in layer.trainable_variables
-    }
-    rates = [recipe.autoencoder_rate if v.ref() in front else 1.0 for v in variables]
-    kernels = [v for v in variables if len(v.shape) > 1]
 
-    def cross_entropy(images, labels):
-        each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, model(images, training=True))
-        return tf.reduce_mean(each)
-
-    def attacked(images, labels):
+    def attack(images, labels, number):
         moved = images
         if recipe.random_start:
-            draw = tf.stack([tf.constant(seed, tf.int64), optimizer.iterations])
-            reach = recipe.noise * eps
+            draw, reach = tf.stack([tf.constant(seed, tf.int64), number]), recipe.noise * eps
             moved = images + tf.random.stateless_uniform(tf.shape(images), draw, -reach, reach)
             moved = tf.clip_by_value(moved, 0.0, 1.0) if recipe.projected else moved
 
         def ascend(k, moved):
             with tf.GradientTape() as tape:
                 tape.watch(moved)
-                loss = cross_entropy(moved, labels)
+                loss = cross_entropy(model, moved, labels)
             ahead = moved + recipe.step_size * tf.sign(tape.gradient(loss, moved))
-            return k + 1, attacks.project(ahead, images, eps, "linf") if recipe.projected else ahead
+            return k + 1, attacks.project(
+                ahead, images, tf.constant(eps), "linf"
+            ) if recipe.projected else ahead
 
         if recipe.steps == 1:
             return tf.stop_gradient(ascend(0, moved)[1])
         return tf.stop_gradient(tf.while_loop(lambda k, _: k < recipe.steps, ascend, (0, moved))[1])
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def step(images, labels):
-        images = attacked(images, labels)
-        with tf.GradientTape() as tape:
-            loss = cross_entropy(images, labels)
-            total = loss + recipe.weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
-        gradients = [rate * g for rate, g in zip(rates, tape.gradient(total, variables), strict=True)]
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return loss
-
-    return step
-
-
-def train(
-    model: keras.Model,
-    samples: training.Samples,
-    recipe: Recipe,
-    *,
-    eps: float,
-    seed: int,
-    folder: Path,
-    on_epoch_end: Callable[[], dict[str, float]],
-) -> list[dict]:
-    """Train by a recipe; the model ends with the weights of its best epoch.
-
-    Args:
-        model: trained on from where it is.
-        samples: training images and labels.
-        eps: the attack's budget.
-        folder: of the checkpoints.
-        on_epoch_end: measures after each epoch, on validation images; ``pgd`` among its numbers is the accuracy that decides
-            which epoch is kept.
-
-    Returns:
-        The history. Where accuracy under PGD fell to less than half of its best, training has collapsed (catastrophic
-        overfitting) and ends there.
-    """
-    size = min(BATCH, len(samples))
-    steps = recipe.epochs * (len(samples) // size)
-    optimizer = keras.optimizers.SGD(training.OneCycle(recipe.peak_rate, steps), MOMENTUM, nesterov=True)
-    kept = folder / "kept.npz"
-
-    def keep_best() -> dict[str, float]:
-        scores = on_epoch_end()
-        best = float(np.load(kept)["pgd"]) if kept.is_file() else -1.0
-        if scores["pgd"] > best:
-            with open(folder / "keeping.npz", "wb") as file:
-                np.savez(file, *model.get_weights(), pgd=scores["pgd"])
-            (folder / "keeping.npz").replace(kept)
-        return scores
-
-    def stop_if_collapsed(history: list[dict]) -> None:
-        seen[:] = history
-        scores = [record["pgd"] for record in history]
-        if scores and scores[-1] < max(scores) / 2:
-            raise Collapsed
-
-    seen: list[dict] = []
-    with suppress(Collapsed):  # ``seen`` then has what was measured until there
-        seen = training.run(
-            adversarial_step(model, optimizer, recipe, eps, seed),
-            samples,
-            epochs=recipe.epochs,
-            batch_size=size,
-            seed=seed,
-            state={"model": model, "optimizer": optimizer},
-            folder=folder,
-            title=f"{model.name}: {recipe.title}",
-            augment=training.crop_and_flip,
-            on_epoch_end=keep_best,
-            on_epoch_begin=stop_if_collapsed,
-        )
-    with np.load(kept) as stored:
-        model.set_weights([stored[f"arr_{k}"] for k in range(len(stored.files) - 1)])
-    return seen
+    autoencoder = {
+        v.ref() for layer in model.layers if layer.name == "autoencoder" for v in layer.trainable_variables
+    }
+    rates = [recipe.autoencoder_rate if v.ref() in autoencoder else 1.0 for v in model.trainable_variables]
+    return perturbed_step(model, optimizer, attack, recipe.weight_decay, rates)
 
 
 def joined(autoencoder: keras.Model, classifier: keras.Model) -> keras.Model:
-    """Both as one model to be trained: unlike autoencoder.defended, it leaves BatchNorm's mode to the caller."""
+    """Join both into one model to train; unlike in defenses.defended, the caller sets BatchNorm's mode."""
     images = keras.Input((32, 32, 3))
     return keras.Model(images, classifier(autoencoder(images)), name=f"ae_{classifier.name}")
+
+
+class _BestEpoch:
+    """The weights of the best epoch so far, kept in a file so that a resumed training finds them."""
+
+    def __init__(self, model: keras.Model, folder: Path):
+        self._model, self._file = model, folder / "kept.npz"
+
+    def offer(self, score: float) -> None:
+        """Keep the model's weights if this score is the best so far."""
+        if self._file.is_file() and score <= float(np.load(self._file)["pgd"]):
+            return
+        scratch = self._file.with_name("keeping.npz")
+        with open(scratch, "wb") as file:
+            np.savez(file, *self._model.get_weights(), pgd=score)
+        scratch.replace(self._file)
+
+    def restore(self) -> None:
+        """Give the model the weights that were kept."""
+        with np.load(self._file) as stored:
+            self._model.set_weights([stored[f"arr_{k}"] for k in range(len(stored.files) - 1)])
+
+
+class _Collapsed(Exception):
+    """Training has overfitted to its own attack."""
+
+    def __init__(self, history: list[dict]):
+        super().__init__()
+        self.history = list(history)
+
+
+def _stop_if_collapsed(history: list[dict]) -> None:
+    scores = [record["pgd"] for record in history]
+    if scores and scores[-1] < max(scores) / 2:
+        raise _Collapsed(history)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
+
+import numpy as np
 
 from ..attacks import logits_of
 from ..backend import keras, tf
+from ..defenses import build_autoencoder
 from ..defenses.smoothing import BATCH, check_sigma
-from .loop import Decay, OneCycle, Samples, Step, crop_and_flip, run
+from .adversarial import accuracy
+from .augmentation import crop_and_flip
+from .loop import Options, Step, run
+from .recipe import Pair, Recipe
+from .samples import Batch, Samples
+from .schedules import Decay, OneCycle
+from .steps import perturbed_step
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network learns to see through noise.
+class NoiseRecipe(Recipe):
+    """How a classifier is trained on noisy images (Cohen et al. 2019, section 3.3).
 
     Attributes:
-        title: as tables name it.
-        source: whose method it is.
-        sigma: the noise's standard deviation, in units of [0, 1].
-        epochs: of SGD for a classifier (one cycle up to ``rate``), of Adam for a denoiser (from ``rate`` to a tenth).
-        stability_epochs: a denoiser's further epochs on the stability loss; None where a classifier is trained.
+        title: The name in tables.
+        source: The publication of the method.
+        sigma: The standard deviation of the noise, for images in [0, 1].
+        epochs: Epochs of SGD, in one cycle of the learning rate.
+        rate: The highest learning rate.
+        stability_epochs: None; only a DenoiserRecipe has any.
     """
 
     title: str
@@ -30,68 +42,88 @@ class Recipe:
     rate: float
     stability_epochs: int | None = None
 
-
-def train_on_noise(
-    classifier: keras.Model, samples: Samples, recipe: Recipe, *, seed: int, folder: Path, on_epoch_end=dict
-) -> list[dict]:
-    """Train a classifier on noisy images; the last epoch's weights stay. Arguments and history as for training.run."""
-    size = min(BATCH, len(samples))
-    schedule = OneCycle(recipe.rate, recipe.epochs * (len(samples) // size))
-    optimizer = keras.optimizers.SGD(schedule, 0.9, nesterov=True)
-    return run(
-        noisy_classifier_step(classifier, optimizer, recipe.sigma, seed),
-        samples,
-        epochs=recipe.epochs,
-        batch_size=size,
-        seed=seed,
-        state={"model": classifier, "optimizer": optimizer},
-        folder=folder,
-        title=f"{classifier.name}: {recipe.title}",
-        augment=crop_and_flip,
-        on_epoch_end=on_epoch_end,
-    )
-
-
-def train_denoiser(
-    denoiser: keras.Model,
-    classifier: keras.Model,
-    samples: Samples,
-    recipe: Recipe,
-    *,
-    seed: int,
-    folder: Path,
-    on_epoch_end=dict,
-) -> list[dict]:
-    """Train a denoiser on the squared error, then on the stability of the classifier behind it, which stays as it is
-    (Salman et al. 2020, section 3: "STAB+MSE"). Arguments and history as for training.run; each record has its loss's
-    name under ``phase``."""
-    history, size = [], min(BATCH, len(samples))
-    for phase, epochs, first in (
-        ("mse", recipe.epochs, recipe.rate),
-        ("stability", recipe.stability_epochs, recipe.rate / 10),
-    ):
-        steps = epochs * (len(samples) // size)
-        optimizer = keras.optimizers.Adam(Decay(first, first / 10, steps))
-        part = run(
-            denoiser_step(
-                denoiser, optimizer, recipe.sigma, seed, classifier if phase == "stability" else None
-            ),
+    def train(
+        self, networks: Pair, samples: Samples, *, eps: float, **options: Unpack[Options]
+    ) -> list[dict]:
+        """Train the classifier; it ends with the weights of the last epoch (Recipe.train)."""
+        classifier = networks.classifier
+        schedule = OneCycle(self.rate, samples.steps(BATCH, self.epochs))
+        optimizer = keras.optimizers.SGD(schedule, 0.9, nesterov=True)
+        return run(
+            noisy_classifier_step(classifier, optimizer, self.sigma, options["seed"]),
             samples,
-            epochs=epochs,
-            batch_size=size,
-            seed=seed,
-            state={"model": denoiser, "optimizer": optimizer},
-            folder=folder / phase,
-            title=f"{recipe.title}, {phase}",
+            epochs=self.epochs,
+            batch_size=BATCH,
+            state={"model": classifier, "optimizer": optimizer},
+            title=f"{classifier.name}: {self.title}",
             augment=crop_and_flip,
-            on_epoch_end=on_epoch_end,
+            **options,
         )
-        history += [{**record, "phase": phase} for record in part]
-    return history
+
+    def on_epoch_end(
+        self, model: keras.Model, held_out: Batch, trained_on: Batch, *, eps: float, seed: int
+    ) -> dict[str, float]:
+        """Measure accuracy on noisy validation images (Recipe.on_epoch_end)."""
+        images, labels = held_out
+        seen = images + np.random.default_rng(seed).normal(0, self.sigma, images.shape)
+        return {"noisy": accuracy(model, seen.astype(np.float32), labels)}
+
+
+@dataclass(frozen=True)
+class DenoiserRecipe(NoiseRecipe):
+    """How an autoencoder is trained to remove noise before a classifier (Salman et al. 2020, section 3).
+
+    Attributes:
+        epochs: Epochs of Adam on the mean squared error, whose rate falls from ``rate`` to a tenth of it.
+        stability_epochs: Further epochs on the stability loss, from a tenth of ``rate`` to a hundredth.
+    """
+
+    stability_epochs: int = 6
+
+    def begin(self, build: Callable[[], keras.Model], seed: int) -> keras.Model | None:
+        """Return a new autoencoder with random weights (Recipe.begin)."""
+        keras.utils.set_random_seed(seed)
+        return build_autoencoder()
+
+    def train(
+        self,
+        networks: Pair,
+        samples: Samples,
+        *,
+        eps: float,
+        seed: int,
+        folder: Path,
+        on_epoch_end: Callable[[], dict[str, float]] = dict,
+    ) -> list[dict]:
+        """Train on the mean squared error, then on the stability of the classifier (Recipe.train).
+
+        The classifier stays as it is. Each record of the history has the name of its loss under ``phase``.
+        """
+        denoiser, history = networks.autoencoder, []
+        assert denoiser is not None, "begin returns one"
+        for phase, behind, epochs, first in (
+            ("mse", None, self.epochs, self.rate),
+            ("stability", networks.classifier, self.stability_epochs, self.rate / 10),
+        ):
+            optimizer = keras.optimizers.Adam(Decay(first, first / 10, samples.steps(BATCH, epochs)))
+            part = run(
+                denoiser_step(denoiser, optimizer, self.sigma, seed, behind),
+                samples,
+                epochs=epochs,
+                batch_size=BATCH,
+                seed=seed,
+                state={"model": denoiser, "optimizer": optimizer},
+                folder=folder / phase,
+                title=f"{self.title}, {phase}",
+                augment=crop_and_flip,
+                on_epoch_end=on_epoch_end,
+            )
+            history += [{**record, "phase": phase} for record in part]
+        return history
 
 
 def noisy(images: tf.Tensor, sigma: float, seed: int, number: tf.Tensor) -> tf.Tensor:
-    """Images with Gaussian noise that depends on the seed and a number (an optimizer's step count) alone."""
+    """Add Gaussian noise that depends only on the seed and on a number, such as that of the step."""
     draw = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
     return images + sigma * tf.random.stateless_normal(tf.shape(images), draw)
 
@@ -103,22 +135,17 @@ def noisy_classifier_step(
     seed: int,
     weight_decay: float = 5e-4,
 ) -> Step:
-    """One step of cross-entropy on noisy images (Cohen et al. 2019, section 3.3), with L2 decay of the kernels."""
+    """Build a step of cross-entropy on noisy images (Cohen et al. 2019, section 3.3), with L2 decay.
+
+    Raises:
+        CourseError: ``sigma`` is out of range.
+    """
     check_sigma(sigma)
-    variables = classifier.trainable_variables
-    kernels = [v for v in variables if len(v.shape) > 1]
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def step(images, labels):
-        seen = noisy(images, sigma, seed, optimizer.iterations)
-        with tf.GradientTape() as tape:
-            each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, classifier(seen, training=True))
-            loss = tf.reduce_mean(each)
-            total = loss + weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
-        optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
-        return loss
+    def add_noise(images, labels, number):
+        return noisy(images, sigma, seed, number)
 
-    return step
+    return perturbed_step(classifier, optimizer, add_noise, weight_decay)
 
 
 def denoiser_step(
@@ -128,12 +155,19 @@ def denoiser_step(
     seed: int,
     classifier: keras.Model | None = None,
 ) -> Step:
-    """One step of a denoiser: images in, images out (Salman et al. 2020, section 3).
+    """Build a step of a denoiser (Salman et al. 2020, section 3).
 
     Args:
-        classifier: none, and the loss is the mean squared error (MSE); or the classifier that will stand behind, which
-            is not changed, and the loss is the cross-entropy between what it answers to the denoised and to the clean
-            image (stability, STAB).
+        denoiser: Images to images.
+        optimizer: Applies the gradients.
+        sigma: The standard deviation of the noise.
+        seed: Decides the noise, together with the number of the step.
+        classifier: The classifier behind the denoiser, which is not changed; the loss is then the
+            cross-entropy between its answers to the denoised and to the clean images (STAB). None trains on
+            the mean squared error (MSE).
+
+    Raises:
+        CourseError: ``sigma`` is out of range.
     """
     check_sigma(sigma)
     variables = denoiser.trainable_variables

@@ -22,6 +22,7 @@ from helpers.plots import tables
 from helpers.settings import CourseError
 from helpers.sweeps import cost
 from helpers.sweeps.jobs import Training
+from helpers.training import augmentation, base
 
 TINY = replace(
     settings.PROFILES["smoke"],
@@ -80,7 +81,7 @@ def few(tmp_path, monkeypatch):
 
 def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, few, tmp_path, monkeypatch):
     rates, cycle = [], training.OneCycle
-    monkeypatch.setattr(training, "OneCycle", lambda peak, *rest: rates.append(peak) or cycle(peak, *rest))
+    monkeypatch.setattr(base, "OneCycle", lambda peak, *rest: rates.append(peak) or cycle(peak, *rest))
     card = train_base.train_base("patches10", "small")
     assert (card["epochs"], card["averaging"]["epochs"], len(card["history"])) == (2, 1, 3)
     assert rates == [0.02] == [card["recipe"]["peak_rate"]]
@@ -100,7 +101,7 @@ def test_a_second_round_goes_on_from_the_averaged_weights(added, few, monkeypatc
     )
     monkeypatch.setitem(registry.MODELS, "small", entry)
     parts, cut, cut_out = [], [], training.cut_out
-    monkeypatch.setattr(training, "cut_out", lambda *given: cut.append(len(parts)) or cut_out(*given))
+    monkeypatch.setattr(augmentation, "cut_out", lambda *given: cut.append(len(parts)) or cut_out(*given))
 
     def watched(train):
         def part(network, *rest, **how):

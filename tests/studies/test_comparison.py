@@ -14,9 +14,9 @@ from helpers.defenses.architectures import ARCHITECTURES, convolutional
 from helpers.pipeline import Answers
 from helpers.settings import CourseError
 from helpers.studies import comparison
-from helpers.studies.search import Recipe
+from helpers.studies.search import SearchRecipe
 
-SHORT = Recipe(images=64, epochs=1, validated=12, attacked=6)
+SHORT = SearchRecipe(images=64, epochs=1, validated=12, attacked=6)
 FIELDS = {
     "dataset": "made up",
     "profile": "smoke",

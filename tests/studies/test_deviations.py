@@ -13,6 +13,7 @@ from helpers.pipeline import protocol, published
 from helpers.pipeline.protocol import Protocol
 from helpers.plots import tables
 from helpers.studies import deviations
+from helpers.training import denoising, loop
 
 TINY = replace(
     settings.PROFILES["smoke"],
@@ -151,7 +152,7 @@ def test_the_rate_drops_where_the_loss_stands():
 
 def test_the_plateau_rule_sets_the_optimisers_rate(tmp_path, monkeypatch):
     rates = []
-    monkeypatch.setattr(training, "rate_on_plateau", lambda losses, *_: 1e-3 / (1 + len(losses)))
+    monkeypatch.setattr(denoising, "rate_on_plateau", lambda losses, *_: 1e-3 / (1 + len(losses)))
 
     def epoch(step, batches, done):
         rates.append(float(optimizers[0].learning_rate))
@@ -159,7 +160,7 @@ def test_the_plateau_rule_sets_the_optimisers_rate(tmp_path, monkeypatch):
 
     optimizers, adam = [], keras.optimizers.Adam
     monkeypatch.setattr(keras.optimizers, "Adam", lambda *a: optimizers.append(adam(*a)) or optimizers[-1])
-    monkeypatch.setattr(training, "one_epoch", epoch)
+    monkeypatch.setattr(loop, "one_epoch", epoch)
     samples = training.Samples([np.zeros((8, 32, 32, 3), np.uint8)], np.zeros((8, 32, 32, 3), np.uint8))
     model = pipeline.ae_module.build_autoencoder()
     options = dict(epochs=3, batch_size=8, rates=(1e-3, 1e-4), seed=0)
@@ -199,7 +200,7 @@ def test_attacks_made_anew_are_compared_on_their_own_images(found, run):
 
 
 def test_an_audit_of_the_initial_classifier_trains_nothing(run, monkeypatch):
-    monkeypatch.setattr(training, "run", lambda *_, **__: pytest.fail("something was trained"))
+    monkeypatch.setattr(loop, "one_epoch", lambda *_, **__: pytest.fail("something was trained"))
     monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "initial")
     rows = deviations.audit(run, initial_only=True)["rows"]
     assert [row["variant"] for row in rows] == [

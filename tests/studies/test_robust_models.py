@@ -1,4 +1,4 @@
-"""Hardened networks, made, shipped and loaded: on a ResNet-20 that is trained for a moment."""
+"""Robust models made, shipped and loaded, with a ResNet-20 that is trained for a moment."""
 
 import json
 import shutil
@@ -13,6 +13,7 @@ from helpers.defenses import autoencoder
 from helpers.settings import CourseError
 from helpers.studies import robust_models
 from helpers.studies.robust_models import RECIPES
+from helpers.training import Pair
 
 
 @pytest.fixture
@@ -101,7 +102,6 @@ def test_an_epoch_that_was_held_up_does_not_count_as_training(tree):
     seconds = [60, 60, 1200, 60]
     history = [{"epoch": k + 1, "seconds": s, "pgd": 0.1} for k, s in enumerate(seconds)]
     config = {"initial": "0"}
-    card = robust_models._ship(
-        tree, "few_images", RECIPES["few_images"], tree.classifier, None, config, history
-    )
+    networks = Pair(tree.classifier)
+    card = robust_models._ship(tree, "few_images", RECIPES["few_images"], networks, config, history)
     assert card["minutes"] == 4.0

@@ -18,9 +18,10 @@ from helpers.defenses import architectures, autoencoder
 from helpers.defenses.architectures import ARCHITECTURES, Architecture
 from helpers.settings import CourseError
 from helpers.studies import search
-from helpers.studies.search import Recipe
+from helpers.studies.search import SearchRecipe
+from helpers.training import loop
 
-SHORT = Recipe(images=64, epochs=1, validated=12, attacked=6)
+SHORT = SearchRecipe(images=64, epochs=1, validated=12, attacked=6)
 CARDS = sorted(settings.WEIGHTS.glob("*/search/*.json"))
 
 
@@ -146,7 +147,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_weights(run, tmp_path, 
         monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / folder)
         return classifiers.weights_sha256(search.trained(run, "vq_vae", recipe)[0])
 
-    expected, one_epoch, calls = trained_in("whole"), training.one_epoch, []
+    expected, one_epoch, calls = trained_in("whole"), loop.one_epoch, []
 
     def stop_in_the_second(*arguments):
         calls.append(1)
@@ -154,7 +155,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_weights(run, tmp_path, 
             raise KeyboardInterrupt
         return one_epoch(*arguments)
 
-    monkeypatch.setattr(training, "one_epoch", stop_in_the_second)
+    monkeypatch.setattr(loop, "one_epoch", stop_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         trained_in("stopped")
     assert trained_in("stopped") == expected and len(calls) == 3

@@ -1,4 +1,4 @@
-"""Adversarial training, on a network that trains in milliseconds; shipping and loading, on an untrained ResNet-20."""
+"""Adversarial training, on a network that trains in milliseconds."""
 
 from dataclasses import replace
 
@@ -9,11 +9,10 @@ from support import tiny_network
 from helpers import attacks, training
 from helpers.backend import keras, tf
 from helpers.defenses import autoencoder
-from helpers.training import adversarial
-from helpers.training.adversarial import Recipe
+from helpers.training import AdversarialRecipe, Pair, adversarial
 
 EPS = 8 / 255
-SHORT = Recipe("short", "none", steps=1, step_size=10 / 255, epochs=3, peak_rate=0.05)
+SHORT = AdversarialRecipe("short", "none", steps=1, step_size=10 / 255, epochs=3, peak_rate=0.05)
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def test_a_step_is_training_on_the_images_attacked_just_now(recipe):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_an_autoencoder_in_front_learns_at_its_share_of_the_rate():
+def test_an_autoencoder_learns_at_its_share_of_the_rate():
     images, labels = (
         tf.constant(np.random.default_rng(0).random((6, 32, 32, 3), np.float32)),
         tf.constant(np.arange(6)),
@@ -90,9 +89,9 @@ def test_an_autoencoder_in_front_learns_at_its_share_of_the_rate():
     def moved(share):
         """How far one step moves the weights of the autoencoder, and of the classifier."""
         keras.utils.set_random_seed(0)
-        front = autoencoder.build_autoencoder()
+        denoiser = autoencoder.build_autoencoder()
         behind = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
-        parts = front, behind
+        parts = denoiser, behind
         before = [[w.copy() for w in part.get_weights()] for part in parts]
         recipe = replace(SHORT, with_autoencoder=True, autoencoder_rate=share)
         adversarial.adversarial_step(
@@ -112,8 +111,8 @@ def test_an_autoencoder_in_front_learns_at_its_share_of_the_rate():
 def trained(folder, samples, scores, recipe=SHORT):
     """Train anew with this accuracy under PGD after each epoch; the model and its history."""
     model, scores = tiny_network(), iter(scores)
-    history = adversarial.train(
-        model, samples, recipe, eps=EPS, seed=0, folder=folder, on_epoch_end=lambda: {"pgd": next(scores)}
+    history = recipe.train(
+        Pair(model), samples, eps=EPS, seed=0, folder=folder, on_epoch_end=lambda: {"pgd": next(scores)}
     )
     return model.get_weights(), history
 
@@ -145,10 +144,9 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, samples):
 
     with pytest.raises(KeyboardInterrupt):
         scores = interrupted()
-        adversarial.train(
-            tiny_network(),
+        SHORT.train(
+            Pair(tiny_network()),
             samples,
-            SHORT,
             eps=EPS,
             seed=0,
             folder=tmp_path / "a",
@@ -162,9 +160,11 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, samples):
 
 
 def test_it_makes_a_network_harder_to_fool(tmp_path, monkeypatch):
-    """Two classes that differ in brightness, strongly but not always, and in a faint pattern, always (after Tsipras et
-    al. 2019): who trains on clean images relies on the pattern, which the attack can turn round."""
-    monkeypatch.setattr(training, "crop_and_flip", lambda images, rng: images)
+    """Two classes differ in brightness, strongly but not always, and in a faint pattern, always.
+
+    After Tsipras et al. 2019: training on clean images relies on the pattern, which the attack can reverse.
+    """
+    monkeypatch.setattr(adversarial, "crop_and_flip", lambda images, rng: images)
     rng = np.random.default_rng(0)
     labels = np.arange(400, dtype=np.int32) % 2
     sign, eps = (2 * labels - 1)[:, None, None, None], 12 / 255
@@ -178,8 +178,8 @@ def test_it_makes_a_network_harder_to_fool(tmp_path, monkeypatch):
         model = tiny_network()
         long, folder = replace(recipe, epochs=30, peak_rate=0.1), tmp_path / recipe.title
         scores = iter(np.linspace(0.5, 1, 30))  # the last epoch is the best one
-        adversarial.train(
-            model, samples, long, eps=eps, seed=0, folder=folder, on_epoch_end=lambda: {"pgd": next(scores)}
+        long.train(
+            Pair(model), samples, eps=eps, seed=0, folder=folder, on_epoch_end=lambda: {"pgd": next(scores)}
         )
         return 1 - attacks.fooled(model, attacks.pgd(model, images, labels, eps), labels).mean()
 

@@ -1,0 +1,144 @@
+"""Training the base classifiers: one cycle of the learning rate, then an average of the weights."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Unpack
+
+from ..backend import devices, keras, tf
+from .augmentation import AUGMENTATIONS
+from .loop import Options, run
+from .samples import Samples
+from .schedules import OneCycle
+from .steps import classifier_step
+
+BASE_RECIPE = {
+    "optimizer": "SGD, Nesterov 0.9",
+    "batch_size": 128,
+    "peak_rate": 0.1,
+    "warm_up": 0.1,
+    "weight_decay": 5e-4,
+    "label_smoothing": 0.0,
+    "augmentation": "crop after padding by 4, mirror",
+}
+"""How ``make weights`` begins: one cycle of the learning rate.
+
+Shipped weights may be older; each card holds the recipe that made them.
+"""
+
+AVERAGING_RECIPE = {
+    "optimizer": "SGD, Nesterov 0.9",
+    "batch_size": 128,
+    "rate": 0.03,
+    "epochs": 25,
+    "first_averaged": 4,
+    "weight_decay": 5e-4,
+    "augmentation": "crop after padding by 4, mirror, cutout of 8 x 8",
+}
+"""How ``make weights`` continues: at a constant rate; it ships the mean of the weights after each epoch.
+
+Source: Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization".
+"""
+
+SECOND_RECIPE = {**BASE_RECIPE, "augmentation": AVERAGING_RECIPE["augmentation"]}
+"""How a second round (registry.Round) begins, from the averaged weights: another cycle, now with cutout.
+
+Source: Loshchilov & Hutter 2017, "SGDR: Stochastic gradient descent with warm restarts".
+"""
+
+STATISTICS_BATCHES, STATISTICS_SIZE = 50, 500
+"""How many batches of how many images determine BatchNorm's statistics for averaged weights."""
+
+
+def train_classifier(
+    classifier: keras.Model,
+    samples: Samples,
+    *,
+    epochs: int,
+    recipe: dict = BASE_RECIPE,
+    **options: Unpack[Options],
+) -> list[dict]:
+    """Train a base classifier with one cycle of the learning rate, from the weights it has.
+
+    Args:
+        classifier: Ends with the weights of the last epoch.
+        samples: Images and labels.
+        epochs: The length of the cycle.
+        recipe: BASE_RECIPE, or another dict with its keys.
+        **options: Passed on to run.
+
+    Returns:
+        The history.
+    """
+    steps = samples.steps(recipe["batch_size"], epochs)
+    schedule = OneCycle(recipe["peak_rate"], steps, recipe["warm_up"])
+    optimizer = keras.optimizers.SGD(schedule, 0.9, nesterov=True)
+    return run(
+        classifier_step(classifier, optimizer, recipe["label_smoothing"], recipe["weight_decay"]),
+        samples,
+        epochs=epochs,
+        batch_size=recipe["batch_size"],
+        state={"model": classifier, "optimizer": optimizer},
+        title=f"{classifier.name}: base training",
+        augment=AUGMENTATIONS[recipe["augmentation"]],
+        **options,
+    )
+
+
+def average_weights(
+    classifier: keras.Model,
+    average: keras.Model,
+    samples: Samples,
+    *,
+    seed: int,
+    folder: Path,
+    on_epoch_end: Callable[[], dict[str, float]] = dict,
+    recipe: dict = AVERAGING_RECIPE,
+) -> list[dict]:
+    """Train on at a constant rate, and make ``average`` the mean of the weights after each epoch.
+
+    Args:
+        classifier: A trained classifier, which is trained further.
+        average: A network of the same architecture, to be filled.
+        samples: Images and labels.
+        seed: As for run.
+        folder: As for run.
+        on_epoch_end: As for run; it may assess ``average``.
+        recipe: AVERAGING_RECIPE, or another dict with its keys.
+
+    Returns:
+        The history.
+    """
+    augment = AUGMENTATIONS[recipe["augmentation"]]
+    optimizer = keras.optimizers.SGD(recipe["rate"], 0.9, nesterov=True)
+    epochs = tf.Variable(tf.constant(0, tf.int64))
+    devices.synchronise(average)
+    measure_statistics = devices.everywhere(tf.function(lambda images: average(images, training=True)))
+
+    def add() -> dict[str, float]:
+        number = int(epochs.assign_add(1).numpy())
+        if (count := number - recipe["first_averaged"] + 1) > 0:
+            for mean, new in zip(average.trainable_variables, classifier.trainable_variables, strict=True):
+                mean.assign_add((new - mean) / count)
+        else:
+            average.set_weights(classifier.get_weights())
+        # BatchNorm's statistics cannot be averaged. The momentum makes the last few thousand images count.
+        batches = samples.batches(STATISTICS_SIZE, seed + 1, number, augment)
+        for images, _ in itertools.islice(batches, STATISTICS_BATCHES):
+            measure_statistics(images)
+        return on_epoch_end()
+
+    return run(
+        classifier_step(classifier, optimizer, weight_decay=recipe["weight_decay"]),
+        samples,
+        epochs=recipe["epochs"],
+        batch_size=recipe["batch_size"],
+        state={"model": classifier, "average": average, "optimizer": optimizer, "seen": epochs},
+        title=f"{classifier.name}: averaging",
+        seed=seed,
+        folder=folder,
+        augment=augment,
+        on_epoch_end=add,
+    )
