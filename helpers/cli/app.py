@@ -309,7 +309,7 @@ def _weights(options: argparse.Namespace) -> None:
     _check_replaces(
         settings.WEIGHTS / options.dataset / f"{options.model}.json", asked | beginning, options.replace
     )
-    card = train_base.train_base(options.dataset, options.model, asked["seed"], options.epochs)
+    card = train_base.make(options.dataset, options.model, asked["seed"], options.epochs)
     for split, score in card["scores"].items():
         print(f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%")
 

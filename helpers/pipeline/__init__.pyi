@@ -45,4 +45,3 @@ from .steps import static_records as static_records
 from .steps import static_table as static_table
 from .steps import undefended_answers as undefended_answers
 from .steps import unusual_steps as unusual_steps
-from .train_base import train_base as train_base

@@ -19,13 +19,13 @@ RANDOM = "random weights"
 
 
 def beginning(model: str) -> str:
-    """What train_base begins with here, as the card says it: empty for a network that knows nothing but random
+    """What make begins with here, as the card says it: empty for a network that knows nothing but random
     weights."""
     known = registry.MODELS[model].begins_with
     return (known.provenance() or RANDOM) if known else ""
 
 
-def train_base(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> dict:
+def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> dict:
     """Train a base classifier on the training split and ship it: weights and card into weights/<dataset>/.
 
     First by BASE_RECIPE, then on by AVERAGING_RECIPE, with the network's own lengths and peak rate

@@ -82,7 +82,7 @@ def few(tmp_path, monkeypatch):
 def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, few, tmp_path, monkeypatch):
     rates, cycle = [], training.OneCycle
     monkeypatch.setattr(base, "OneCycle", lambda peak, *rest: rates.append(peak) or cycle(peak, *rest))
-    card = train_base.train_base("patches10", "small")
+    card = train_base.make("patches10", "small")
     assert (card["epochs"], card["averaging"]["epochs"], len(card["history"])) == (2, 1, 3)
     assert rates == [0.02] == [card["recipe"]["peak_rate"]]
     assert card["network"] == "helpers.networks.small"
@@ -112,9 +112,9 @@ def test_a_second_round_goes_on_from_the_averaged_weights(added, few, monkeypatc
 
     for name in ("train_classifier", "average_weights"):
         monkeypatch.setattr(training, name, watched(getattr(training, name)))
-    first = train_base.train_base("patches10", "small", seed=7, epochs=2)
+    first = train_base.make("patches10", "small", seed=7, epochs=2)
     assert "second_round" not in first and len(parts) == 2
-    card = train_base.train_base("patches10", "small", seed=7)
+    card = train_base.make("patches10", "small", seed=7)
     assert len(parts) == 4  # the first round was there already
     assert parts[2] == (first["weights_sha256"], 9) and [seed for _, seed in parts] == [7, 8, 9, 10]
     assert set(cut) == {2, 3, 4}  # no cutout in the first cycle
@@ -162,7 +162,7 @@ def test_an_added_network_begins_elsewhere_where_that_is_installed(
         "train_classifier",
         lambda network, *rest, **more: begun.append(network.get_weights()) or train(network, *rest, **more),
     )
-    card, told = train_base.train_base("patches10", "small"), capsys.readouterr().err
+    card, told = train_base.make("patches10", "small"), capsys.readouterr().err
     expected = "numbers, sha256 12ab" if installed else "random weights"
     assert card["begins_with"] == expected and [c["begins_with"] for c in configs] == [expected] * 2
     assert [bool((weights[-1] == 0.25).all()) for weights in begun] == [installed]
@@ -188,7 +188,7 @@ def test_the_papers_networks_are_trained_under_the_same_key_each_time(tmp_path, 
     data = datasets.load("patches10")
     for name in published.PAPER:
         with pytest.raises(Found) as found:
-            train_base.train_base("patches10", name, seed=3)
+            train_base.make("patches10", name, seed=3)
         assert found.value.args == (
             "base",
             f'{{"data": "{data.sha256}", "model": "{name}", "seed": 3, "epochs": 12, "recipe": {{"optimizer": "SGD, '
@@ -199,7 +199,7 @@ def test_the_papers_networks_are_trained_under_the_same_key_each_time(tmp_path, 
 
 
 def test_the_registry_needs_no_tensorflow():
-    code = "import sys, helpers.registry; assert not {'tensorflow', 'tf_keras', 'torch'} & set(sys.modules)"
+    code = "import sys, helpers.classifiers.registry; assert not {'tensorflow', 'tf_keras', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=settings.ROOT)
 
 

@@ -29,7 +29,7 @@ def notebooks(tmp_path, monkeypatch):
     nbformat.write(notebook, folder / "00_start_here.ipynb")
     monkeypatch.setattr(contents, "NOTEBOOKS", folder)
     monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("a notebook was run"))
-    monkeypatch.setattr(train_base, "train_base", lambda *_: pytest.fail("training was begun"))
+    monkeypatch.setattr(train_base, "make", lambda *_: pytest.fail("training was begun"))
     return folder
 
 
@@ -170,7 +170,7 @@ def test_a_failed_notebook_is_a_status(notebooks, tmp_path, monkeypatch, whole, 
 def test_weights_prints_the_scores(monkeypatch, capsys):
     asked = []
     scores = {"test": {"correct": 9_123, "n": 10_000, "accuracy": 0.9123}}
-    monkeypatch.setattr(train_base, "train_base", lambda *given: asked.append(given) or {"scores": scores})
+    monkeypatch.setattr(train_base, "make", lambda *given: asked.append(given) or {"scores": scores})
     assert main(["weights", "--dataset", "patches10", "--seed", "2", "--epochs", "1", "--replace"]) == 0
     assert asked == [("patches10", "resnet20", 2, 1)]
     assert capsys.readouterr().out == "test: 9,123 of 10,000 correct, 91.23%\n"
@@ -187,7 +187,7 @@ def test_weights_prints_the_scores(monkeypatch, capsys):
     ],
 )
 def test_a_try_does_not_take_the_place_of_shipped_weights(monkeypatch, capsys, arguments, with_what):
-    monkeypatch.setattr(train_base, "train_base", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr(train_base, "make", lambda *_: pytest.fail("it was trained"))
     monkeypatch.setattr(
         train_base, "beginning", lambda model: train_base.RANDOM if model == "efficientnet_b0" else ""
     )
@@ -198,7 +198,7 @@ def test_a_try_does_not_take_the_place_of_shipped_weights(monkeypatch, capsys, a
 
 def test_the_same_again_takes_the_place_of_itself(monkeypatch):
     asked = []
-    monkeypatch.setattr(train_base, "train_base", lambda *given: asked.append(given) or {"scores": {}})
+    monkeypatch.setattr(train_base, "make", lambda *given: asked.append(given) or {"scores": {}})
     assert main(["weights"]) == 0 and asked == [("cifar10", "resnet20", 0, None)]
 
 
