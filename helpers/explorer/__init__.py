@@ -1,4 +1,4 @@
-"""One image, one attack, one look: what notebooks/explorer.ipynb computes. Its controls are in explorer_widgets."""
+"""One image at a time: attack it, ask a network about it, and show both (notebooks/explorer.ipynb)."""
 
 import lazy_loader
 

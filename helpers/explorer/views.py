@@ -1,22 +1,20 @@
-"""One image, one attack, one look: what notebooks/explorer.ipynb computes. Its controls are in explorer_widgets.
+"""Attack one image and ask a network about it: what notebooks/explorer.ipynb computes.
 
     networks = load(pipeline.start(networks="auto"))
-    view = explore(networks, image, label, Choice(attack="pgd", threat="adaptive", stage="fine_tuned", defense="ae"))
-    print(verdict(view))
+    choice = Choice(attack="pgd", threat="adaptive", stage="fine_tuned", defense="ae")
+    print(verdict(explore(networks, image, label, choice)))
 
-The attacks are those of helpers.attacks, on a batch of one: traced once for each network, whatever eps and steps are.
+The attacks are those of helpers.attacks, on a batch of one image. They are traced once for each network, and
+not again when eps or the number of steps changes.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from .. import attacks, pipeline, settings
 from ..attacks import STEPS, step_size_for
@@ -25,39 +23,23 @@ from ..datasets import Split
 from ..defenses import autoencoder as ae_module
 from ..pipeline import Run
 from ..settings import CourseError
+from .wording import ATTACKS, STAGES, THREATS
 
-ATTACKS = {"none": "no attack", "noise": "random noise", "fgsm": "FGSM", "pgd": "PGD"}
-THREATS = {
-    "static": "the initial network (static)",
-    "grey_box": "this network, not the autoencoder (grey-box)",
-    "adaptive": "autoencoder and network (adaptive)",
-}
-SHORT = {
-    "static": "PGD on the initial network",
-    "grey_box": "PGD on the network",
-    "adaptive": "PGD through both",
-}
-STAGES = {"initial": "initial", "fine_tuned": "fine-tuned"}
 DEFENSES = ("none", "ae")
-WITHOUT_ARTICLE = {"coins", "grass", "gravel", "stars", "text", "tissue"}
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")  # Pillow would hand some others to other programs
-LARGEST = 50_000_000
-"""Pixels of a file that is read; decoding 50 million takes a second or two."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to look at.
+    """What the reader chooses.
 
     Attributes:
-        attack: a key of ATTACKS. The noise moves every value by eps, up or down at random, as FGSM does along the
-            gradient.
-        threat: a key of THREATS: what FGSM and PGD differentiate. ``adaptive`` goes through the autoencoder whether or
-            not it is on.
+        attack: a key of ATTACKS. Noise moves every value by eps, up or down at random.
+        threat: a key of THREATS: what FGSM and PGD differentiate. An ``adaptive`` attack goes through the
+            autoencoder whether or not that is on.
         eps: the budget, in [0, 1].
         steps: of PGD.
-        stage: which network answers, a key of STAGES.
-        defense: ``ae`` with the autoencoder before it, ``none`` without.
+        stage: the network that answers, a key of STAGES.
+        defense: ``ae`` with the autoencoder as preprocessor, ``none`` without.
     """
 
     attack: str = "pgd"
@@ -68,12 +50,8 @@ class Choice:
     defense: str = "none"
 
     def __post_init__(self):
-        for name, known in (
-            ("attack", ATTACKS),
-            ("threat", THREATS),
-            ("stage", STAGES),
-            ("defense", DEFENSES),
-        ):
+        known_by = {"attack": ATTACKS, "threat": THREATS, "stage": STAGES, "defense": DEFENSES}
+        for name, known in known_by.items():
             if getattr(self, name) not in known:
                 raise CourseError(f"unknown {name} {getattr(self, name)!r}; choose one of {', '.join(known)}")
         settings.check_eps(self.eps)
@@ -81,18 +59,20 @@ class Choice:
 
     @property
     def step_size(self) -> float:
-        """PGD's: the paper's 0.01, or a quarter of eps where that is larger, so that ten steps can cross the ball."""
+        """PGD's step size: the paper's 0.01, or eps / 4 if that is larger, so that ten steps cross the
+        ball."""
         return step_size_for(self.eps)
 
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """A run's networks, compiled for one image [1, 32, 32, 3] at a time.
+    """A run's networks, compiled for batches of one image [1, 32, 32, 3].
 
     Attributes:
-        answers: the logits of a classifier, by stage and defense.
-        targets: the same functions, faster to differentiate: what attacks aim at.
-        autoencoder: image to image.
+        run: where they come from.
+        answers: functions from image to logits, by stage and defense.
+        targets: the same functions in a form that is faster to differentiate; the attacks use them.
+        autoencoder: a function from image to image.
     """
 
     run: Run
@@ -112,12 +92,14 @@ class Networks:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What there is to see of one image.
+    """One image before and after the attack.
 
     Attributes:
-        label: the true class; None if it is not known (an upload).
-        original, attacked, reconstructed: float32 [32, 32, 3] in [0, 1]; the last is what the autoencoder makes of
-            ``attacked``, whether it is on or not.
+        choice: what the reader chose.
+        classes: their names.
+        label: the true class; None if it is unknown (an upload).
+        original, attacked, reconstructed: float32 [32, 32, 3] in [0, 1]. The last is the autoencoder's output
+            for ``attacked``, whether the autoencoder is on or not.
         before, after: the chosen system's probabilities [classes] for ``original`` and ``attacked``.
     """
 
@@ -140,9 +122,9 @@ class View:
 
 
 def load(run: Run) -> Networks:
-    """A run's networks, trained where they are not there yet, and every graph that explore uses, traced.
+    """Load a run's networks, or train them, and trace every graph that explore uses.
 
-    Takes some ten seconds on two cores once the networks are there.
+    Takes about ten seconds on two cores if nothing has to be trained.
     """
     autoencoder, _ = pipeline.autoencoder(run)
     systems = {}
@@ -165,7 +147,7 @@ def load(run: Run) -> Networks:
 
 
 def _compiled(model: keras.Model) -> Callable:
-    # Called layer by layer, a network of this depth takes longer for one image than a step of PGD does.
+    # Without a graph, a forward pass of one image takes longer than a step of PGD.
     signature = [tf.TensorSpec([1, 32, 32, 3], tf.float32)]
     return tf.function(partial(attacks.logits_of, model), input_signature=signature, autograph=False)
 
@@ -174,9 +156,11 @@ def explore(networks: Networks, image: np.ndarray, label: int | None, choice: Ch
     """Attack one image and ask the chosen system about it, before and after.
 
     Args:
+        networks: what load returns.
         image: float32 [32, 32, 3] in [0, 1].
-        label: its true class, from which the attack leads away; None if it is not known: then the attack leads away
-            from what the system says of the image.
+        label: its true class, whose loss the attack raises. If it is None, the class is unknown, and the
+            attack takes the system's answer in its place.
+        choice: the attack and the system.
         seed: of the noise and of PGD's random start.
     """
     ask = networks.answers[choice.stage, choice.defense]
@@ -223,7 +207,7 @@ def over_budgets(
     budgets: Sequence[float],
     threats: Sequence[str] = ("grey_box", "adaptive"),
 ) -> dict[tuple[str, float], View]:
-    """The views of one test image by (threat, eps): what a page without a kernel shows."""
+    """Return the views of one test image by (threat, eps), which a page without a kernel shows."""
     image, label = test_image(networks, number)
     return {
         (threat, eps): explore(networks, image, label, replace(choice, threat=threat, eps=eps))
@@ -233,7 +217,7 @@ def over_budgets(
 
 
 def test_image(networks: Networks, number: int) -> tuple[np.ndarray, int]:
-    """A test image, float32 [32, 32, 3] in [0, 1], and its class."""
+    """Return a test image, float32 [32, 32, 3] in [0, 1], and its class."""
     images = networks.images
     if not 0 <= number < len(images):
         raise CourseError(f"there is no test image {number}; this run has 0 to {len(images) - 1}")
@@ -241,122 +225,14 @@ def test_image(networks: Networks, number: int) -> tuple[np.ndarray, int]:
 
 
 def first_recognised(networks: Networks, choice: Choice) -> int:
-    """The number of the first test image that the chosen system names correctly without an attack; 0 if it names none
-    of the first hundred."""
-    ask, numbers = networks.answers[choice.stage, choice.defense], range(min(100, len(networks.images)))
-    for number in numbers:
+    """Return the number of the first test image that the chosen system classifies correctly without an
+    attack.
+
+    It is 0 if the system is wrong about the first hundred.
+    """
+    ask = networks.answers[choice.stage, choice.defense]
+    for number in range(min(100, len(networks.images))):
         image, label = test_image(networks, number)
         if _probabilities(ask, image[None]).argmax() == label:
             return number
     return 0
-
-
-# --------------------------------------------------------------------------------------------------------- in words
-
-
-def verdict(view: View) -> str:
-    """What the chosen system takes the image for, and took it for before the attack."""
-    then, now = int(view.before.argmax()), int(view.after.argmax())
-    name, old = (with_article(view.classes[k]) for k in (now, then))
-    sure, once = percent(view.after[now]), percent(view.before[then])
-    truth = None if view.label is None else with_article(view.classes[view.label])
-    if not view.changed:
-        known = {None: ".", name: ", which is right."}
-        return f"Taken for {name} ({sure})" + known.get(
-            truth, f", but it is {truth}: wrong without any attack."
-        )
-    if now == then:
-        known = {None: ".", name: ", which is right."}
-        return f"Still taken for {name} ({sure}; {once} before)" + known.get(truth, f", but it is {truth}.")
-    if truth == name:
-        return f"Taken for {name} ({sure}), which is right; {old} before ({once})."
-    known = {None: ".", old: f", and {old} it is."}
-    return f"Taken for {name} ({sure}); {old} before ({once})" + known.get(truth, f". It is {truth}.")
-
-
-def finding(views: Mapping[tuple[str, float], View]) -> str:
-    """What over_budgets shows, in a line: from which budget on each attacker has their way."""
-    parts = []
-    for threat in dict.fromkeys(threat for threat, _ in views):
-        wrong = [eps for (other, eps), view in views.items() if other == threat and not is_right(view)]
-        parts.append(
-            f"{SHORT[threat]}: " + (f"wrong from {255 * min(wrong):.3g}/255" if wrong else "right throughout")
-        )
-    return "; ".join(parts)
-
-
-def is_right(view: View) -> bool | None:
-    """Whether the chosen system names the attacked image correctly; None if nobody knows what it is."""
-    return None if view.label is None else int(view.after.argmax()) == view.label
-
-
-def threat_model(choice: Choice) -> str:
-    """Who attacks, in a sentence."""
-    budget = f"{255 * choice.eps:.3g}/255"
-    if choice.attack == "none":
-        return "Nobody attacks."
-    if choice.attack == "noise":
-        return f"The noise knows nothing: it moves every value by {budget}, up or down at random."
-    steps = "in one step" if choice.attack == "fgsm" else f"in {choice.steps} steps of {choice.step_size:.3g}"
-    knows = THREATS[choice.threat].partition(" (")[0]
-    return f"The attacker knows {knows}, and may change every value by at most {budget}, {steps}."
-
-
-def with_article(name: str) -> str:
-    """A class as a sentence needs it: a cat, an airplane, grass."""
-    if name in WITHOUT_ARTICLE:
-        return name
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-
-
-def percent(probability: float) -> str:
-    """A probability in whole percent; what is rounded to none or to all says so."""
-    if 0 < probability < 0.005:
-        return "<1%"
-    return ">99%" if 0.995 <= probability < 1 else f"{100 * probability:.0f}%"
-
-
-# ------------------------------------------------------------------------------------------------------ one's own image
-
-
-def read_image(content: bytes) -> np.ndarray:
-    """An image file as the networks take it: the largest square in its middle, scaled to float32 [32, 32, 3] in [0, 1].
-
-    Transparent parts become white; of an animation, the first picture counts.
-
-    Raises:
-        CourseError: it is no image, damaged, of a kind that is not read, or too large.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the size, which is checked here, and of odd metadata
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-            if (pixels := image.width * image.height) <= LARGEST:
-                image.load()
-                image = ImageOps.exif_transpose(image)
-    except Image.UnidentifiedImageError:
-        raise CourseError(
-            f"this file is no image of a kind that is read here ({', '.join(FORMATS)})"
-        ) from None
-    except Image.DecompressionBombError:
-        raise CourseError(f"this image has too many pixels; at most {LARGEST:,} are read") from None
-    except Exception as error:  # a damaged file can break a decoder in any way
-        raise CourseError(
-            "this image file is damaged or cut off; open it elsewhere and save it anew"
-        ) from error
-    if pixels > LARGEST:
-        raise CourseError(f"this image has {pixels:,} pixels; at most {LARGEST:,} are read")
-    return np.asarray(ImageOps.fit(_rgb(image), (32, 32), Image.Resampling.LANCZOS), np.float32) / np.float32(
-        255
-    )
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image, np.uint16) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise CourseError("this image has 32 bits a value, and no agreed white; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")

@@ -1,6 +1,7 @@
-"""The report as a reader meets it, in a headless Chromium without a network: on a screen, by keyboard, and on paper.
+"""The report in a headless Chromium without a network: on a screen, by keyboard, and on paper.
 
-Each check is a function of a page; its test shows that the report passes, and that a page with the fault does not.
+Each check is a function of a page. Its test shows that the report passes and that a page with the fault does
+not.
 """
 
 import json
@@ -17,13 +18,14 @@ from helpers import datasets, report, settings
 from helpers.report import pdf
 
 SHOWN = ("00_start_here", "05_results")
-"""The committed notebooks that are rendered, with their outputs: a table of formulas, results, sanity tables."""
+"""The committed notebooks that are rendered, with their outputs: formulas, results, checks."""
 
 FAILED = """# A notebook that failed
 
 A formula that is too wide for a telephone:
 
-$$\\frac{1}{n} \\sum_{i=1}^{n} \\max_{\\|\\delta\\|_\\infty \\le \\epsilon} L(\\theta, x_i + \\delta, y_i) + a + b$$
+$$\\frac{1}{n} \\sum_{i=1}^{n}
+\\max_{\\|\\delta\\|_\\infty \\le \\epsilon} L(\\theta, x_i + \\delta, y_i) + a + b$$
 
 and code, `price = "$5"`, which is none."""
 
@@ -63,8 +65,10 @@ def page_file(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, page_file):
-    """Opens the report, or a text in its place; afterwards ``requests`` and ``complaints`` tell what the page asked for
-    and what the console had to say."""
+    """Open the report, or a text in its place.
+
+    The page's ``requests`` and ``complaints`` are what it asked for and what its console said.
+    """
     contexts = []
 
     def open_(text=None, width=1280, scheme="light", scripts=True):
@@ -107,6 +111,7 @@ def requests_elsewhere(page):
     return [url for url in page.requests if not url.startswith(("file://", "data:"))] + page.complaints
 
 
+@pytest.mark.deep
 def test_it_asks_for_nothing_and_complains_of_nothing(opened, text):
     page = opened()
     assert requests_elsewhere(page) == []
@@ -116,6 +121,7 @@ def test_it_asks_for_nothing_and_complains_of_nothing(opened, text):
     assert requests_elsewhere(opened(changed(text, "const button", "nonsense(); const button")))
 
 
+@pytest.mark.slow
 def test_the_page_itself_forbids_requests(browser, page_file, text):
     """A picture that a notebook takes from elsewhere is not even asked for."""
     file = page_file.with_name("policy.html")
@@ -133,7 +139,8 @@ def formulas(page):
     """Formulas that take no room, and text that looks like one that was not rendered."""
     empty = page.evaluate("""() => [...document.querySelectorAll("math")].filter((m) => {
         const box = m.getBoundingClientRect(); return box.width < 2 || box.height < 2; }).length""")
-    raw = page.evaluate("""() => { const walker = document.createTreeWalker(document.querySelector("main"), 4);
+    raw = page.evaluate("""() => {
+        const walker = document.createTreeWalker(document.querySelector("main"), 4);
         const found = []; while (walker.nextNode()) {
           const near = walker.currentNode.parentElement;
           if (!near.closest("pre, code, script")) found.push(walker.currentNode.data); }
@@ -141,6 +148,7 @@ def formulas(page):
     return empty, raw
 
 
+@pytest.mark.slow
 def test_formulas_are_rendered(opened, text):
     page = opened()
     assert page.locator("math").count() >= 15
@@ -161,6 +169,7 @@ def axe():
     return findings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_axe_finds_nothing(opened, axe, scheme, width):
     """Not even what it calls minor; in light and dark, on a wide and a narrow screen, code unfolded."""
@@ -169,6 +178,7 @@ def test_axe_finds_nothing(opened, axe, scheme, width):
     assert axe(page) == {}
 
 
+@pytest.mark.slow
 def test_axe_would_find_something(opened, axe, text):
     worse = changed(text, "--soft: #565656", "--soft: #c0c0c0")
     worse = changed(worse, "</header>", '<img src="data:,"></header>')
@@ -188,6 +198,7 @@ def headings(page):
     return faults + ([] if levels.count(1) == 1 and levels[0] == 1 else ["h1"])
 
 
+@pytest.mark.slow
 def test_headings_and_landmarks(opened, text):
     page = opened()
     assert headings(page) == []
@@ -207,12 +218,14 @@ def unnamed_images(page):
     return page.evaluate(f"() => [...document.images].filter((image) => !({named})(image)).length")
 
 
+@pytest.mark.slow
 def test_every_image_is_there_and_described(opened, text):
     page = opened()
     assert page.locator("img").count() > 5 and unnamed_images(page) == 0
     assert unnamed_images(opened(re.sub(r'(<img[^>]*?) alt="[^"]*"', r"\1", text, count=1))) == 1
 
 
+@pytest.mark.slow
 def test_by_keyboard(opened):
     """The first key leads past the navigation; code is folded, and a key unfolds it, one cell or all."""
     page = opened()
@@ -238,6 +251,7 @@ def test_by_keyboard(opened):
     assert page.locator(folded).count() == all_of_them
 
 
+@pytest.mark.slow
 def test_without_scripts_it_is_whole(opened):
     page = opened(scripts=False)
     assert page.locator("#unfold").is_hidden(), "no button that does nothing"
@@ -247,9 +261,11 @@ def test_without_scripts_it_is_whole(opened):
     assert first.locator("pre").is_visible()
 
 
+@pytest.mark.slow
 def test_links_lead_somewhere(opened):
-    dangling = """() => [...document.querySelectorAll("a[href]")].map((a) => a.getAttribute("href")).filter((href) =>
-        href.startsWith("#") ? !document.getElementById(href.slice(1)) : !/^(https?|data):/.test(href))"""
+    dangling = """() => [...document.querySelectorAll("a[href]")].map((a) => a.getAttribute("href")).filter(
+        (href) => href.startsWith("#") ? !document.getElementById(href.slice(1)) :
+        !/^(https?|data):/.test(href))"""
     page = opened()
     assert page.evaluate(dangling) == []
     held = page.evaluate("async () => atob(document.querySelector('a[download]').href.split(',')[1])")
@@ -263,6 +279,7 @@ def too_wide(page):
             (e) => Math.round(e.getBoundingClientRect().right) - innerWidth))""")
 
 
+@pytest.mark.slow
 def test_nothing_is_wider_than_a_telephone(opened, text):
     page = opened(width=360)
     assert too_wide(page) == 0
@@ -278,6 +295,7 @@ def wider_than_paper(page):
         e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName)""")
 
 
+@pytest.mark.slow
 def test_nothing_is_wider_than_paper(opened, text):
     page = opened()
     assert wider_than_paper(page) == []
@@ -285,6 +303,7 @@ def test_nothing_is_wider_than_paper(opened, text):
     assert wider_than_paper(opened(worse))
 
 
+@pytest.mark.slow
 def test_paper_is_white_and_shows_no_code(opened):
     page = opened(scheme="dark")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -297,6 +316,7 @@ def test_paper_is_white_and_shows_no_code(opened):
     assert page.locator("nav").is_hidden()
 
 
+@pytest.mark.slow
 def test_the_pdf(page_file, browser, tmp_path):
     """As make report prints it: a few pages, in order, with text in them and not a picture of text."""
     pdf.print_to_pdf(page_file, tmp_path / "report.pdf")

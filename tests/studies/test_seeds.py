@@ -142,7 +142,7 @@ def test_the_figures_show_every_seed_and_cell():
         for model in ("resnet20", "sepreresnet56")
         for n in (10, 100)
     ]
-    drawn = [axis.get_lines() for axis in plots.cost_figure(steps, "t").axes]
+    drawn = [axis.get_lines() for axis in plots.cost_figure(steps, "t", cost.line).axes]
     assert [len(found) for found in drawn] == [8, 8]  # two kinds, two networks: points and a line
 
 

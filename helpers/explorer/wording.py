@@ -1,0 +1,91 @@
+"""The explorer in words: its titles, who attacks, and what the network answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..evaluation.titles import STAGE_TITLES
+
+if TYPE_CHECKING:
+    from .views import Choice, View
+
+ATTACKS = {"none": "no attack", "noise": "random noise", "fgsm": "FGSM", "pgd": "PGD"}
+THREATS = {
+    "static": "the initial network (transfer)",
+    "grey_box": "this network, not the autoencoder (grey-box)",
+    "adaptive": "autoencoder and network (adaptive)",
+}
+SHORT = {
+    "static": "PGD on the initial network",
+    "grey_box": "PGD on the network",
+    "adaptive": "PGD end-to-end",
+}
+STAGES = {stage: STAGE_TITLES[stage] for stage in ("initial", "fine_tuned")}
+WITHOUT_ARTICLE = {"coins", "grass", "gravel", "stars", "text", "tissue"}
+
+
+def verdict(view: View) -> str:
+    """Say what the chosen system takes the image for, and what it took it for before the attack."""
+    then, now = int(view.before.argmax()), int(view.after.argmax())
+    name, old = (with_article(view.classes[k]) for k in (now, then))
+    sure, once = percent(view.after[now]), percent(view.before[then])
+    truth = None if view.label is None else with_article(view.classes[view.label])
+    if not view.changed:
+        known = {None: ".", name: ", which is right."}
+        return f"Taken for {name} ({sure})" + known.get(
+            truth, f", but it is {truth}: wrong without any attack."
+        )
+    if now == then:
+        known = {None: ".", name: ", which is right."}
+        return f"Still taken for {name} ({sure}; {once} before)" + known.get(truth, f", but it is {truth}.")
+    if truth == name:
+        return f"Taken for {name} ({sure}), which is right; {old} before ({once})."
+    known = {None: ".", old: f", and {old} it is."}
+    return f"Taken for {name} ({sure}); {old} before ({once})" + known.get(truth, f". It is {truth}.")
+
+
+def finding(views: Mapping[tuple[str, float], View]) -> str:
+    """Say in one line from which budget on each attacker succeeds.
+
+    Args:
+        views: by (threat, eps), as over_budgets returns them.
+    """
+    parts = []
+    for threat in dict.fromkeys(threat for threat, _ in views):
+        wrong = [eps for (other, eps), view in views.items() if other == threat and not is_right(view)]
+        parts.append(
+            f"{SHORT[threat]}: " + (f"wrong from {255 * min(wrong):.3g}/255" if wrong else "right throughout")
+        )
+    return "; ".join(parts)
+
+
+def is_right(view: View) -> bool | None:
+    """Return whether the system classifies the attacked image correctly; None if its class is unknown."""
+    return None if view.label is None else int(view.after.argmax()) == view.label
+
+
+def threat_model(choice: Choice) -> str:
+    """Say in a sentence who attacks."""
+    budget = f"{255 * choice.eps:.3g}/255"
+    if choice.attack == "none":
+        return "Nobody attacks."
+    if choice.attack == "noise":
+        return f"The noise knows nothing: it moves every value by {budget}, up or down at random."
+    steps = "in one step" if choice.attack == "fgsm" else f"in {choice.steps} steps of {choice.step_size:.3g}"
+    knows = THREATS[choice.threat].partition(" (")[0]
+    return f"The attacker knows {knows}, and may change every value by at most {budget}, {steps}."
+
+
+def with_article(name: str) -> str:
+    """Return a class with its article: a cat, an airplane, grass."""
+    if name in WITHOUT_ARTICLE:
+        return name
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def percent(probability: float) -> str:
+    """Return a probability in whole percent: <1% and >99% rather than a rounded 0% or 100%."""
+    if 0 < probability < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= probability < 1 else f"{100 * probability:.0f}%"

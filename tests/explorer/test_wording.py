@@ -1,0 +1,66 @@
+"""What the explorer says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from helpers import explorer
+from helpers.explorer import Choice
+
+
+def seen(label, then, now, changed=True, attack="pgd"):
+    """A view of a cat, an airplane or grass, by number: what it is, was taken for and is taken for."""
+    before, after = np.full(3, 0.1), np.full(3, 0.035)
+    before[then], after[now] = 0.8, 0.93
+    image = np.zeros((32, 32, 3), np.float32)
+    return explorer.View(
+        choice=Choice(attack=attack),
+        classes=("cat", "airplane", "grass"),
+        label=label,
+        original=image,
+        attacked=image + changed * np.float32(0.01),
+        reconstructed=image,
+        before=before,
+        after=after,
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        (seen(0, 0, 0, changed=False), "Taken for a cat (93%), which is right."),
+        (
+            seen(1, 0, 0, changed=False),
+            "Taken for a cat (93%), but it is an airplane: wrong without any attack.",
+        ),
+        (seen(None, 0, 0, changed=False), "Taken for a cat (93%)."),
+        (seen(0, 0, 0), "Still taken for a cat (93%; 80% before), which is right."),
+        (seen(2, 0, 0), "Still taken for a cat (93%; 80% before), but it is grass."),
+        (seen(None, 0, 0), "Still taken for a cat (93%; 80% before)."),
+        (seen(1, 1, 0), "Taken for a cat (93%); an airplane before (80%), and an airplane it is."),
+        (seen(2, 1, 0), "Taken for a cat (93%); an airplane before (80%). It is grass."),
+        (seen(0, 1, 0), "Taken for a cat (93%), which is right; an airplane before (80%)."),
+        (seen(None, 2, 0), "Taken for a cat (93%); grass before (80%)."),
+    ],
+)
+def test_the_verdict_in_words(view, text):
+    assert explorer.verdict(view) == text
+
+
+def test_percentages_do_not_round_to_certainty():
+    shown = [explorer.percent(p) for p in (0.0, 0.001, 0.005, 0.5, 0.9949, 0.9951, 1.0)]
+    assert shown == ["0%", "<1%", "0%", "50%", "99%", ">99%", "100%"]
+
+
+def test_the_threat_model_in_words():
+    say = explorer.threat_model
+    assert say(Choice(attack="none")) == "Nobody attacks."
+    assert "8/255, up or down at random" in say(Choice(attack="noise"))
+    assert say(Choice(attack="fgsm", threat="adaptive")).startswith(
+        "The attacker knows autoencoder and network, and"
+    )
+    assert say(Choice(attack="fgsm")).endswith("at most 8/255, in one step.")
+    assert say(Choice(threat="static", steps=7, eps=32 / 255)).endswith(
+        "at most 32/255, in 7 steps of 0.0314."
+    )
