@@ -20,14 +20,8 @@ from helpers.explorer import widgets
 from helpers.maintain import record
 from helpers.report import pages
 
-PARAMETERS = {
-    "profile": "smoke",
-    "dataset": "patches10",
-    "model": "resnet20",
-    "seed": 0,
-    "weights": "course",
-    "eps": 8 / 255,
-}
+PARAMETERS = {"profile": "smoke", "dataset": "patches10", "model": "resnet20"}
+PARAMETERS |= {"seed": 0, "weights": "course", "eps": 8 / 255}
 
 
 @pytest.fixture(scope="module")

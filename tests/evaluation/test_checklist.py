@@ -459,7 +459,9 @@ def test_a_runs_weaker_images_are_found(run):
 def test_only_a_full_run_has_all_checks(run, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        checklist, "check_evaluation", lambda *_, quick, **__: asked.append(quick) or pd.DataFrame([{"check": "x"}])
+        checklist,
+        "check_evaluation",
+        lambda *_, quick, **__: asked.append(quick) or pd.DataFrame([{"check": "x"}]),
     )
     for name in ("quick", "full"):
         pipeline.run_checklist(replace(run, profile=replace(run.profile, name=name)), run.classifier)

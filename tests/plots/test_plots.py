@@ -123,13 +123,10 @@ FIGURES = {
 
 @pytest.fixture(scope="module", params=FIGURES)
 def drawn(request):
-    """A figure, twice as PNG, and once more to look at."""
+    """A figure, and the PNG files of two drawings of it."""
     draw = FIGURES[request.param]
-    files = [plots.png(draw(), "smoke run") for _ in range(2)]
-    figure = draw()
-    figure.canvas.draw()
-    yield files, figure
-    plt.close(figure)
+    figure, again = draw(), draw()
+    return [plots.png(drawing, "smoke run") for drawing in (figure, again)], figure
 
 
 def test_every_figure_is_looked_at():
