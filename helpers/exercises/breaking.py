@@ -431,10 +431,10 @@ def checklists() -> dict[str, pd.DataFrame]:
     elsewhere = attacks.pgd(toys.linear(), images, own, EPS)
     masked = np.asarray(masked_classifier(tf.constant(images))).argmax(1).astype(np.int32)
     made = {
-        "weak": partial(checklist.sanity, plain, images, own, EPS, attack=_short_of_budget),
-        "masked": partial(checklist.sanity, masked_classifier, images, masked, EPS),
-        "sound": partial(checklist.sanity, plain, images, own, EPS),
-        "transfer": partial(checklist.sanity, plain, images, own, EPS, attacked=elsewhere),
+        "weak": partial(checklist.check_evaluation, plain, images, own, EPS, attack=_short_of_budget),
+        "masked": partial(checklist.check_evaluation, masked_classifier, images, masked, EPS),
+        "sound": partial(checklist.check_evaluation, plain, images, own, EPS),
+        "transfer": partial(checklist.check_evaluation, plain, images, own, EPS, attacked=elsewhere),
     }
     return {name: made[diagnosis]() for name, diagnosis in PATIENTS.items()}
 

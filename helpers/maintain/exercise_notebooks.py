@@ -26,7 +26,7 @@ EXERCISES = settings.ROOT / "notebooks" / "exercises"
 BEGIN = re.compile(r"^(\s*)# BEGIN SOLUTION(?:: (.+))?$")
 END = re.compile(r"^\s*# END SOLUTION$")
 HEADING = re.compile(r"^## Exercise (\d+) · \S", re.MULTILINE)
-CHECK = re.compile(r"\b(?P<name>check_\w+)\(")
+CHECK = re.compile(r"(?<!checklist\.)\b(?P<name>check_\w+)\(")
 LEFT_OUT = "solution"
 """The tag of cells that students do not see."""
 
