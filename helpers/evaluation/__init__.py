@@ -1,4 +1,4 @@
-"""Accuracy with its uncertainty, as tidy records."""
+"""Accuracy with its uncertainty, records and their titles, and a checklist for evaluations."""
 
 import lazy_loader
 

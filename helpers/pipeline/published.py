@@ -1,12 +1,12 @@
 """Published numbers: the paper's tables, RobustBench's entries and published certificates.
 
-These are the only numbers of the course that no run of it produced.
+No run of the course produced these numbers; it produced all others.
 """
 
 from __future__ import annotations
 
 from .. import settings
-from ..evaluation.titles import SYSTEMS, THREAT_TITLES
+from ..evaluation.titles import PAPER_THREATS, SYSTEMS
 
 PAPER = {
     "resnet20": {
@@ -38,8 +38,7 @@ PAPER = {
         ("pgd", "fine_tuned", "ae"): 85.95,
     },
 }
-"""Accuracy in percent of the paper's Tables 2 and 3, by (input, stage, defense). These and the published numbers below
-are the only ones of the course that no run of it produced."""
+"""Accuracy in percent from the paper's Tables 2 and 3, by network and (input, stage, defense)."""
 
 ROBUSTBENCH = {
     "Jang et al. 2019, ResNet-20": (78.91, 34.95),
@@ -47,8 +46,8 @@ ROBUSTBENCH = {
     "Gowal et al. 2021, PreActResNet-18": (87.35, 58.50),
     "Bartoldson et al. 2024, WRN-94-16": (93.68, 73.71),
 }
-"""Clean accuracy and accuracy under AutoAttack, in percent, CIFAR-10, linf, 8/255, as robustbench.github.io lists them;
-the first is the entry of this course's size."""
+"""Clean accuracy and accuracy under AutoAttack in percent (CIFAR-10, linf, 8/255), as robustbench.github.io
+lists them. The first network is as small as this course's."""
 
 PUBLISHED_CERTIFICATES = {
     "Cohen et al. 2019, ResNet-110, sigma 0.25": {0.0: 74.8, 0.25: 60.0, 0.5: 42.8, 1.0: 0.0},
@@ -56,28 +55,47 @@ PUBLISHED_CERTIFICATES = {
     "Salman et al. 2020, denoised, best sigma": {0.25: 56.0, 0.5: 41.0, 1.0: 19.0},
     "Salman et al. 2020, no denoiser": {0.25: 7.0, 0.5: 3.0, 1.0: 0.0},
 }
-"""Certified accuracy in percent by l2 radius on CIFAR-10, from those papers."""
+"""Certified accuracy in percent on CIFAR-10, by l2 radius, as these papers report it."""
+
+
+PAPER_STEPS = {"regular": 0, "noise": 0, "fgsm": 1, "pgd": 10}
+"""Steps of the attacks in the paper's tables, by input."""
 
 
 def comparable(dataset: str, eps: float) -> bool:
-    """Whether the paper's numbers may stand beside a run's: its data set, and its budget."""
+    """Return whether a run has the paper's data set and budget, so that the numbers can be compared."""
     return dataset == "cifar10" and abs(eps - settings.EPS) < 1e-9
 
 
 def of_the_paper(records: list[dict], eps: float) -> list[dict]:
-    """Of a run's records those that its tables are made of: the paper's systems, inputs and steps, at the run's budget.
-    The others belong to curves and to the notebooks behind 05."""
-    steps = {"regular": 0, "noise": 0, "fgsm": 1, "pgd": 10}
+    """Select the records that make up a run's tables.
+
+    These have the paper's systems, inputs, attackers and steps, and the run's budget. Other records belong to
+    curves and to the notebooks after 05.
+    """
     return [
         r
         for r in records
-        if r["eps"] in (0, eps) and steps.get(r["input"]) == r["steps"] and r["threat"] in THREAT_TITLES
-        if (r["stage"], r["defense"]) in SYSTEMS
+        if r["eps"] in (0, eps)
+        and PAPER_STEPS.get(r["input"]) == r["steps"]
+        and r["threat"] in PAPER_THREATS
+        and (r["stage"], r["defense"]) in SYSTEMS
     ]
 
 
 def run_label(dataset: str, profile: str, eps: float, weights: str) -> str:
-    """What a figure of a run says of itself; empty for a full run on CIFAR-10 as the paper has it."""
+    """Describe in a few words how a run differs from a full run on CIFAR-10 with the course's weights at
+    8/255.
+
+    Args:
+        dataset: the data set's name.
+        profile: the profile's name.
+        eps: the budget, in [0, 1].
+        weights: ``course``, ``tf2cv``, or another source of the classifier's weights.
+
+    Returns:
+        A label for figures; empty if nothing differs.
+    """
     marks = [] if profile == "full" else [f"{profile} run"]
     if dataset != "cifar10":
         marks.append(f"{dataset}, not CIFAR-10")

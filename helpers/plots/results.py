@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..evaluation.titles import DEFENSE_TITLES, INPUT_TITLES, STAGE_TITLES, cells, knowing
+from ..evaluation.titles import DEFENSE_TITLES, INPUT_TITLES, STAGE_TITLES, THREAT_TITLES, cells, knowing
 from ..pipeline.published import PAPER
 from .style import (
     GREY,
@@ -129,7 +129,7 @@ def threats_figure(records: list[dict], title: str) -> Figure:
                 draw_arrow(axis, *((100 * r["accuracy"], y) for r in ends))
         for (threat, known), marker, color in zip(found.items(), "os", (PALETTE[0], PALETTE[3]), strict=True):
             here = {y: known[kind, *system] for system, y in rows.items() if (kind, *system) in known}
-            _draw_row(axis, here, fmt=marker, color=color, label=threat)
+            _draw_row(axis, here, fmt=marker, color=color, label=THREAT_TITLES[threat])
         axis.axvline(10, color=GREY, linestyle=":", linewidth=1, label="guessing")
     return finish(figure, title, ncols=3, axis=axes[1])
 

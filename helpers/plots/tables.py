@@ -12,6 +12,7 @@ from ..evaluation.titles import (
     CELLS,
     DEFENSE_TITLES,
     INPUT_TITLES,
+    PAPER_THREATS,
     STAGE_TITLES,
     THREAT_TITLES,
     cells,
@@ -56,8 +57,8 @@ def threat_table(records: list[dict]) -> pd.DataFrame:
     for (_, defense, _), row in rows.items():
         if defense == DEFENSE_TITLES["none"] and "grey_box" in row:
             row["adaptive"] = row["grey_box"]  # without a defense, the classifier is all there is to know
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(THREAT_TITLES)).fillna("–")
-    frame.columns = [name.replace("_", "-") for name in frame.columns]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(PAPER_THREATS)).fillna("–")
+    frame = frame.rename(columns=THREAT_TITLES)
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["stage", "defense", "input"])
     return frame.sort_index(ascending=[False, False, True])
 
@@ -150,13 +151,14 @@ def readme_table(results: dict) -> str:
         results: the recorded results (pipeline.recorded_results).
     """
     lines = [
-        "Accuracy in percent with its Wilson 95% interval, beside the paper's where it has one. *Static*: "
-        "attacked images were made once, against the initial classifier.",
-        "*Grey-box*: they were made for the very classifier of the row, without its autoencoder. *Adaptive*: "
-        "the attack goes through autoencoder and classifier together, so only where there is one.",
+        "Accuracy in percent with its Wilson 95% interval, beside the paper's if it has one. *Transfer attack*: "
+        "the attacker is oblivious; the images were attacked once, against the initial classifier (the paper's "
+        "static protocol). *Grey-box*: the attacker knows the classifier of the row, but not its autoencoder. "
+        "*End-to-end*: the attacker is adaptive (white-box) and differentiates through autoencoder and classifier "
+        "together, so only a row with an autoencoder has this number.",
     ]
     if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
-        lines.append("Where a quick run is shown, the full run is not recorded yet: it shows the argument.")
+        lines.append("A quick run is shown if no full run is recorded yet.")
     for model, run in results["runs"].items():
         lines += ["", *_readme_table_of(model, run["parameters"], results["records"])]
     return "\n".join(lines)
@@ -174,10 +176,10 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
     table, paper = MODELS[model].table, PAPER.get(model, {})
     about = f"the paper's Table {table}" if table else "in none of the paper's tables"
     titles = ["input", "classifier", "defense", *(["paper"] if paper else [])]
-    columns = [*titles, "recorded, static", "grey-box", "adaptive"]
+    columns = [*titles, *(THREAT_TITLES[threat] for threat in PAPER_THREATS)]
     lines = [
         f"**{MODELS[model].title}** ({about}): recorded {parameters['profile']} run, "
-        f"seed {parameters['seed']}, n = {n} test images{f' (grey-box and adaptive: {few})' if few else ''}.",
+        f"seed {parameters['seed']}, n = {n} test images{f' (grey-box and end-to-end: {few})' if few else ''}.",
         "",
         f"| {' | '.join(columns)} |",
         f"|{'---|' * len(columns)}",

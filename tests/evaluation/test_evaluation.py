@@ -50,7 +50,7 @@ def test_wilson_is_the_formula(correct, n):
 
 @pytest.mark.parametrize("correct, n", [(0, 0), (-1, 5), (6, 5)])
 def test_no_proportion(correct, n):
-    with pytest.raises(CourseError, match=f"{correct} correct of {n} is no proportion"):
+    with pytest.raises(CourseError, match=f"{correct} correct of {n}"):
         evaluation.wilson(correct, n)
 
 
@@ -71,7 +71,7 @@ def test_paired_difference():
     assert unpaired[2] - unpaired[1] != pytest.approx(2 * half), (
         "it is another interval than the unpaired one"
     )
-    with pytest.raises(CourseError, match="no pairs"):
+    with pytest.raises(CourseError, match=r"\(100,\) and \(50,\)"):
         evaluation.paired_difference(before, after[:50])
 
 

@@ -9,6 +9,7 @@ import pytest
 from helpers import attacks, classifiers, evaluation, pipeline, settings, training
 from helpers.backend import keras, tf
 from helpers.datasets import storage
+from helpers.evaluation.titles import INPUT_TITLES
 from helpers.pipeline import protocol, published
 from helpers.pipeline.protocol import Protocol
 from helpers.plots import tables
@@ -226,7 +227,10 @@ def test_the_table_has_every_cell(found):
     table = tables.audit_table(found)
     assert table.shape == (4 * len(found["rows"]), 3) and not table.isna().any().any()
     first = found["rows"][1]["differences"][0]
-    assert table.iloc[4]["Regular"] == f"{first['points']:+.1f} [{first['low']:+.1f}, {first['high']:+.1f}]"
+    assert (
+        table.iloc[4][INPUT_TITLES["regular"]]
+        == f"{first['points']:+.1f} [{first['low']:+.1f}, {first['high']:+.1f}]"
+    )
     words = tables.nearest_to_paper(found, ("pgd", "initial", "none"))
     assert "the paper 0.13" in words
 
