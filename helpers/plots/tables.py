@@ -151,11 +151,11 @@ def readme_table(results: dict) -> str:
         results: the recorded results (pipeline.recorded_results).
     """
     lines = [
-        "Accuracy in percent with its Wilson 95% interval, beside the paper's if it has one. *Transfer attack*: "
-        "the attacker is oblivious; the images were attacked once, against the initial classifier (the paper's "
-        "static protocol). *Grey-box*: the attacker knows the classifier of the row, but not its autoencoder. "
-        "*End-to-end*: the attacker is adaptive (white-box) and differentiates through autoencoder and classifier "
-        "together, so only a row with an autoencoder has this number.",
+        "Accuracy in percent with its Wilson 95% interval, beside the paper's if it has one. "
+        "*Transfer attack*: the attacker is oblivious; the images were attacked once, against the initial "
+        "classifier (the paper's static protocol). *Grey-box*: the attacker knows the classifier of the row, but "
+        "not its autoencoder. *End-to-end*: the attacker is adaptive (white-box) and differentiates through "
+        "autoencoder and classifier together, so only a row with an autoencoder has this number.",
     ]
     if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
         lines.append("A quick run is shown if no full run is recorded yet.")
@@ -173,13 +173,14 @@ def _readme_table_of(model: str, parameters: dict, records: list[dict]) -> list[
         return ", ".join(f"{n:,}" for n in sorted({t[c]["n"] for t in tables for c in CELLS if c in t}))
 
     n, few = counts(static), counts(*aware)
+    also = f" (grey-box and end-to-end: {few})" if few else ""
     table, paper = MODELS[model].table, PAPER.get(model, {})
     about = f"the paper's Table {table}" if table else "in none of the paper's tables"
     titles = ["input", "classifier", "defense", *(["paper"] if paper else [])]
     columns = [*titles, *(THREAT_TITLES[threat] for threat in PAPER_THREATS)]
     lines = [
         f"**{MODELS[model].title}** ({about}): recorded {parameters['profile']} run, "
-        f"seed {parameters['seed']}, n = {n} test images{f' (grey-box and end-to-end: {few})' if few else ''}.",
+        f"seed {parameters['seed']}, n = {n} test images{also}.",
         "",
         f"| {' | '.join(columns)} |",
         f"|{'---|' * len(columns)}",
