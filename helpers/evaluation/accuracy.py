@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..attacks import Model
@@ -27,7 +29,7 @@ def predict(model: Model, images: np.ndarray, batch_size: int = 250) -> np.ndarr
     if not len(images):
         raise CourseError("there are no images to classify")
     outputs = []
-    call = model.predict_on_batch if isinstance(model, keras.Model) else model
+    call: Callable = model.predict_on_batch if isinstance(model, keras.Model) else model
     for first in range(0, len(images), batch_size):
         batch = images[first : first + batch_size]
         batch = batch.astype(np.float32) if np.issubdtype(batch.dtype, np.floating) else to_float(batch)

@@ -425,7 +425,7 @@ def _short_of_budget(model: attacks.Model, images: np.ndarray, labels: np.ndarra
 
 @cache
 def checklists() -> dict[str, pd.DataFrame]:
-    """Four evaluations of small classifiers at 8/255, n = 24, each as sanity's table; about half a minute to make."""
+    """Four evaluations of small classifiers at 8/255, n = 24, each as a table of the checklist; about half a minute to make."""
     images = toys.images()
     plain, own = toys.network(), toys.answers(toys.network(), images)
     elsewhere = attacks.pgd(toys.linear(), images, own, EPS)

@@ -153,9 +153,9 @@ def readme_table(results: dict) -> str:
     lines = [
         "Accuracy in percent with its Wilson 95% interval, beside the paper's if it has one. "
         "*Transfer attack*: the attacker is oblivious; the images were attacked once, against the initial "
-        "classifier (the paper's static protocol). *Grey-box*: the attacker knows the classifier of the row, but "
-        "not its autoencoder. *End-to-end*: the attacker is adaptive (white-box) and differentiates through "
-        "autoencoder and classifier together, so only a row with an autoencoder has this number.",
+        "classifier (the paper's static protocol). *Grey-box*: the attacker knows the classifier of the row, "
+        "but not its autoencoder. *End-to-end*: the attacker is adaptive (white-box) and differentiates "
+        "through autoencoder and classifier together, so only a row with an autoencoder has this number.",
     ]
     if any(run["parameters"]["profile"] != "full" for run in results["runs"].values()):
         lines.append("A quick run is shown if no full run is recorded yet.")
