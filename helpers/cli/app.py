@@ -501,13 +501,13 @@ def _cost(options: argparse.Namespace) -> None:
     for name, value in (("--cores", options.cores), ("--threads", options.threads)):
         if value < 1:
             raise CourseError(f"{name} is {value}; it must be at least 1")
-    from ..sweeps import cost
+    from ..sweeps import measuring
     from ..sweeps.grid import DATASETS
 
-    dataset = options.dataset or cost.dataset_of(models)
+    dataset = options.dataset or measuring.dataset_of(models)
     if dataset not in DATASETS:
         raise CourseError(f"unknown data set {dataset!r}; choose one of {', '.join(DATASETS)}")
-    cost.write(cost.measure(dataset, models, options.cores, options.threads), options.out)
+    measuring.write(measuring.measure(dataset, models, options.cores, options.threads), options.out)
     print(os.path.relpath(options.out))
 
 

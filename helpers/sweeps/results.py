@@ -25,8 +25,8 @@ def merge(grid: Grid) -> list[dict]:
     files = [file for job, file in outputs(grid) if isinstance(job, Measurement)]
     if missing := [file.stem for file in files if not file.is_file()]:
         raise CourseError(
-            f"{len(missing)} of the {len(files)} jobs of {grid.name} are not finished, {missing[0]} among them; "
-            "run the sweep again: finished jobs are kept"
+            f"{len(missing)} of the {len(files)} jobs of {grid.name} are not finished, {missing[0]} among "
+            "them; run the sweep again: finished jobs are kept"
         )
     return each_once([record for file in files for record in json.loads(file.read_text())["records"]])
 

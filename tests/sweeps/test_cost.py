@@ -1,4 +1,4 @@
-"""What a sweep costs: the prediction follows from measured steps, and the steps are those that jobs take."""
+"""What a sweep costs: predictions follow from measured steps, and those are the steps that jobs take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from helpers import settings
 from helpers.cli.app import main
 from helpers.settings import CourseError
-from helpers.sweeps import cost, jobs, running
+from helpers.sweeps import cost, jobs, measuring, running
 from helpers.sweeps.cost import Step
 from helpers.sweeps.grid import Grid, read
 from helpers.sweeps.jobs import CELLS, Cell
@@ -37,7 +37,7 @@ def priced(grid, seconds_of, peak_of=lambda step: 1000):
     return [Step(s.name, s.model, s.n, s.times, seconds_of(s), peak_of(s)) for s in steps]
 
 
-# -------------------------------------------------------------------------------------------------------------- lines
+# ------------------------------------------------------------------------------------------------------ lines
 
 
 def test_a_line_goes_through_points_that_lie_on_one():
@@ -67,7 +67,7 @@ def test_points_of_one_size_have_their_mean():
     assert cost.line([7, 7], [1, 3])(1000) == 2
 
 
-# ---------------------------------------------------------------------------------------------------------- makespan
+# --------------------------------------------------------------------------------------------------- makespan
 
 
 def jobs_of(trainings, measurements, seconds_train=10.0, seconds_measure=1.0):
@@ -101,11 +101,11 @@ def test_what_the_engine_adds_is_found_again(slots):
             job: [Step("start", "resnet20", 0, 1, s)] for job, s in jobs_of(trainings, measurements).items()
         }
         whole = 7 + cost.makespan({job: steps[0].seconds + 1.5 for job, steps in took.items()}, slots)
-        ended.append(cost.Ended(whole, 7, took, slots))
-    assert cost.overhead(ended) == (pytest.approx(7), pytest.approx(1.5, abs=0.01))
+        ended.append(measuring.Ended(whole, 7, took, slots))
+    assert measuring.overhead(ended) == (pytest.approx(7), pytest.approx(1.5, abs=0.01))
 
 
-# ---------------------------------------------------------------------------------------------------------- estimates
+# -------------------------------------------------------------------------------------------------- estimates
 
 
 def test_an_estimate_is_the_sum_of_its_steps_where_there_is_one_slot():
@@ -174,18 +174,44 @@ def test_costs_of_other_networks_stay_where_they_were_measured_alike(tmp_path):
         return {(step["model"], step["seconds"]) for step in cost.recorded(file)["steps"]} == seconds_of
 
     file = tmp_path / "cost.json"
-    cost.write(of("resnet20", 1.0), file)
-    cost.write(of("efficientnet_b0", 2.0), file)
+    measuring.write(of("resnet20", 1.0), file)
+    measuring.write(of("efficientnet_b0", 2.0), file)
     assert recorded({("resnet20", 1.0), ("efficientnet_b0", 2.0)})
-    cost.write(of("resnet20", 3.0), file)
+    measuring.write(of("resnet20", 3.0), file)
     assert recorded({("resnet20", 3.0), ("efficientnet_b0", 2.0)})
-    cost.write(of("resnet20", 4.0, "another"), file)  # times of two machines make no estimate
+    measuring.write(of("resnet20", 4.0, "another"), file)  # times of two machines make no estimate
     assert recorded({("resnet20", 4.0)})
 
 
 def test_costs_are_measured_where_the_networks_have_weights():
-    assert cost.dataset_of(["resnet20"]) == "patches10"
-    assert cost.dataset_of(["resnet20", "efficientnet_b0"]) == "cifar10"
+    assert measuring.dataset_of(["resnet20"]) == "patches10"
+    assert measuring.dataset_of(["resnet20", "efficientnet_b0"]) == "cifar10"
+
+
+def test_measured_grids_become_a_record(monkeypatch):
+    """Without running them: every step counts, and what the jobs do not explain is Snakemake's."""
+
+    def run(grid, cores):
+        took = {job: [Step("start", job.model, 0, 1, 2.0)] for job in jobs.all_of(grid)}
+        return measuring.Ended(5 + cost.makespan(dict.fromkeys(took, 3.0), cores), 5, took, cores)
+
+    monkeypatch.setattr(measuring, "run_in_a_store_of_its_own", run)
+    found = measuring.measure("patches10", ["resnet20"], cores=2, threads=1)
+    assert (found["cores"], found["threads"], found["seconds_to_begin"]) == (2, 1, 5)
+    assert found["seconds_a_job"] == pytest.approx(1, abs=0.01)
+    assert len(found["steps"]) == 2 * (2 + 4), "two sizes, with two trainings and four measurements each"
+    with pytest.raises(CourseError, match="3 cores .* jobs of 2"):
+        measuring.measure("patches10", ["resnet20"], cores=3, threads=2)
+
+
+@pytest.mark.slow
+def test_a_small_grid_is_measured_for_real():
+    found = measuring.measure("patches10", ["resnet20"], cores=1, threads=1, sizes=((16, 32, (1,)),))
+    names = {step["name"] for step in found["steps"]}
+    assert names >= {"start", "load", "attack", "attack through ae", "assess", "autoencoder", "fine-tune"}
+    assert found["seconds_to_begin"] > 0 and found["seconds_a_job"] >= 0
+    grid = Grid("g", "patches10", "smoke", n=16, n_train=32, steps=(1,))
+    assert cost.estimate(grid, 1, found).minutes > 0
 
 
 def test_the_command_predicts_and_runs_nothing(tmp_path, monkeypatch, capsys):
@@ -195,17 +221,17 @@ def test_the_command_predicts_and_runs_nothing(tmp_path, monkeypatch, capsys):
     file = str(settings.ROOT / "sweeps" / "smoke.yml")
     assert main(["sweep", file, "--estimate"]) == 2 and "no costs are recorded" in capsys.readouterr().err
     grid = read(settings.ROOT / "sweeps" / "smoke.yml")
-    cost.write(record(priced(grid, lambda s: 60.0)), tmp_path / "cost.json")
+    measuring.write(record(priced(grid, lambda s: 60.0)), tmp_path / "cost.json")
     assert main(["sweep", file, "--estimate", "--cores", "2"]) == 0
     assert "smoke: 2 trainings and 12 measurements, about " in capsys.readouterr().out
 
 
-# --------------------------------------------------------------------------------------------------------- real jobs
+# -------------------------------------------------------------------------------------------------- real jobs
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """A training, the two measurements of it, and a second one without anything left to make; in one process."""
+    """A training, its measurement, the same again, and the measurement without an autoencoder."""
     from helpers.pipeline import steps
     from helpers.sweeps import execution
 

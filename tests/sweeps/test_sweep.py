@@ -46,7 +46,7 @@ def store(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
-# -------------------------------------------------------------------------------------------------------------- grids
+# ------------------------------------------------------------------------------------------------------ grids
 
 BAD = {
     "key": ("epsilon: [0.1]", r"grid.yml.* 'epsilon'.* dataset, profile, .*, seed"),
@@ -166,7 +166,7 @@ def test_a_jobs_command_means_that_job(grid_file, monkeypatch, capsys):
     assert main(["measure", "--steps", "many"]) == 2 and "steps is 'many'" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------------------ running
+# ---------------------------------------------------------------------------------------------------- running
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def snakemake():
 
 
 JOB = """#!{python}
-# Replaces the course's Python: a job leaves a record that depends on its command alone, and a note that it ran.
+# Replaces the course's Python: a job leaves a record that depends on its command, and a note that it ran.
 import hashlib, json, os, sys, time
 from pathlib import Path
 
@@ -235,7 +235,8 @@ def until(condition, seconds=120):
 
 def in_background(file, store, program):
     code = (
-        "import sys; from pathlib import Path; from helpers import settings; from helpers.sweeps import running; "
+        "import sys; from pathlib import Path; "
+        "from helpers import settings; from helpers.sweeps import running; "
         f"running.PYTHON = {program!r}; settings.ARTIFACTS = Path({str(store)!r}); "
         f"sys.exit(running.run(Path({str(file)!r}), 2))"
     )
@@ -251,7 +252,7 @@ def in_background(file, store, program):
 
 @pytest.fixture
 def caught(snakemake, grid_file, store, toys, monkeypatch):
-    """Fourteen jobs, running until one of those of 16/255 is caught: the grid's file, the process, the job's number."""
+    """Fourteen jobs, one of which is caught: the grid's file, the sweep's process and the job's number."""
     monkeypatch.setenv("ARTIFACTS_DIR", str(store))
     file = grid_file(TWELVE)
     (toys / "trap").touch()
@@ -290,7 +291,7 @@ def test_a_job_that_was_killed_is_run_again_alone(caught, toys):
 
 @pytest.mark.slow
 def test_a_sweep_that_was_killed_is_finished_and_then_left_alone(caught, toys, store, monkeypatch):
-    """After kill -9 of everything, the same command keeps what is finished; run once more, it runs nothing."""
+    """After kill -9 of everything, the same command keeps what is finished. A third run has nothing to do."""
     file, process, _ = caught
     grid = read(file)
     with pytest.raises(CourseError, match="grid is being run by another process"):
