@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import artifacts, datasets, settings
-from ..artifacts import provenance
+from ..artifacts import cards, provenance
 from ..classifiers.registry import MODELS
 from ..settings import CourseError
 from . import contents, execution, pdf, rendering
 
 RUNNING = ".running"
-"""A file in a report's folder: the lock of the process that writes the report, and the mark of a folder that a
-report may replace."""
+"""A file in a report's folder: the lock of the process that writes the report, and the sign that a report may
+replace the folder."""
 
 
 def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: bool = False) -> bool:
@@ -45,13 +43,12 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
     notebooks = [contents.find(name) for name in only] or contents.chapters()
     for notebook in notebooks:
         execution.check_parameters(notebook, parameters)
+    shipped = _takes_shipped(parameters, bool(only), shipped)
     data = datasets.load(parameters["dataset"])
-    networks = _networks(parameters, data, bool(only), shipped)
+    networks = _networks(parameters, data.name, bool(only), shipped)
     if data.notice:
         execution.say(f"\n*** {data.notice}\n")
-        os.environ["COURSE_OFFLINE"] = (
-            "1"  # no notebook waits for the network again, and all use the same data
-        )
+        os.environ["COURSE_OFFLINE"] = "1"  # no notebook waits for the network again
     _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUNNING).touch()
@@ -60,47 +57,64 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
         return _build(parameters, folder, notebooks, data, bool(only), networks)
 
 
-def _networks(parameters: dict, data: datasets.Data, some: bool, shipped: bool) -> str:
-    """Return whether all networks of this run are ``shipped`` or ``trained``, and tell the notebooks.
+def _takes_shipped(parameters: dict, some: bool, asked: bool) -> bool:
+    """Return whether a whole full run is to use the shipped networks.
 
     Args:
         parameters: of the notebooks.
-        data: the data that they use.
         some: whether only some notebooks are run.
-        shipped: whether a whole full run was asked to use the shipped networks.
+        asked: whether the command line asked for the shipped networks.
 
     Raises:
-        CourseError: shipped networks were asked for, but there are none for this run.
+        CourseError: it did, but this is not a full run.
     """
     full = parameters["profile"] == "full"
-    shipped = shipped or (full and not some and settings.takes_shipped_networks())
-    if shipped and not full:
+    if asked and not full:
         raise CourseError(
             f"the course ships the networks of full runs; a {parameters['profile']} run trains its own: "
             "leave --networks out, or make it a full run"
         )
-    networks = _available(parameters) if full and (shipped or some) else "trained"
-    if shipped and networks != "shipped":
+    return asked or (full and not some and settings.takes_shipped_networks())
+
+
+def _networks(parameters: dict, dataset: str, some: bool, shipped: bool) -> str:
+    """Return whether all networks of this run are ``shipped`` or ``trained``, and tell the notebooks.
+
+    Raises:
+        CourseError: the run is to use shipped networks, but there are none for it.
+    """
+    full = parameters["profile"] == "full"
+    available = full and (some or shipped) and _are_shipped(parameters, dataset)
+    if shipped and not available:
         raise CourseError(
-            f"the course ships no networks of {parameters['model']} on {data.name} for these parameters; "
+            f"the course ships no networks of {parameters['model']} on {dataset} for these parameters; "
             "train them first (make networks), or leave --networks out and COURSE_NETWORKS unset"
         )
     if some or shipped:
         os.environ["COURSE_NETWORKS"] = "shipped"
-    return networks
+    return "shipped" if available else "trained"
 
 
-def _available(parameters: dict) -> str:
-    """Return ``shipped`` if the course ships all networks of a full run like this, else ``trained``."""
-    # In another process: TensorFlow would keep the GPU's memory that the notebooks need.
-    code = (
-        "import json, sys; from helpers import pipeline; "
-        "print(pipeline.start(**json.loads(sys.argv[1])).networks)"
-    )
-    environment = {**os.environ, "COURSE_NETWORKS": "shipped"}
-    command = [sys.executable, "-c", code, json.dumps(parameters)]
-    asked = subprocess.run(command, cwd=settings.ROOT, env=environment, capture_output=True, text=True)
-    return "shipped" if asked.stdout.split()[-1:] == ["shipped"] else "trained"
+def _are_shipped(parameters: dict, dataset: str) -> bool:
+    """Return whether the course ships all networks of a full run like this.
+
+    Only cards are read. Building the networks here would occupy the GPU memory that the notebooks need.
+    """
+    folder, model, profile = settings.WEIGHTS / dataset, parameters["model"], settings.profile("full")
+    files = [folder / f"{model}{part}.h5" for part in ("", "_ae", "_fine_tuned")]
+    if parameters["weights"] != "course" or not all(cards.card_file(file).is_file() for file in files):
+        return False
+    initial, autoencoder, _ = (json.loads(cards.card_file(file).read_text()) for file in files)
+    wanted = {
+        "initial_sha256": initial["weights_sha256"],
+        "autoencoder_weights_sha256": autoencoder["weights_sha256"],
+        "seed": parameters["seed"],
+        "eps": parameters["eps"],
+        "profile": "full",
+        "protocol": {},
+        "trained_on": profile.n_train,
+    }
+    return all(cards.status(file, wanted).is_shipped for file in files[1:])
 
 
 def _check_folder(folder: Path) -> None:
@@ -150,7 +164,7 @@ def _build(
 
 
 def _weights_without_card(parameters: dict) -> list[Path]:
-    """Return the weight files that have no card, whose checksum nothing else takes: the user's and tf2cv's."""
+    """Return the weight files without a card, whose checksum nothing else takes: the user's and tf2cv's."""
     if parameters["weights"] == "tf2cv":
         name = MODELS[parameters["model"]].tf2cv
         return sorted((Path.home() / ".tensorflow" / "models").glob(f"{name}-*.h5"))

@@ -15,7 +15,7 @@ import pytest
 from jupyter_client import BlockingKernelClient
 
 from helpers import report, settings
-from helpers.cli.app import LAB
+from helpers.cli.report import LAB
 from helpers.explorer import widgets
 from helpers.maintain import record
 from helpers.report import pages
@@ -91,7 +91,7 @@ def test_the_committed_notebook_needs_no_kernel():
 @pytest.mark.slow
 def test_what_would_be_committed_needs_no_kernel(executed, tmp_path):
     copy = tmp_path / "explorer.ipynb"
-    nbformat.write(record._as_committed(report.explorer(), nbformat.read(executed, as_version=4)), copy)
+    nbformat.write(record.as_committed(report.explorer(), nbformat.read(executed, as_version=4)), copy)
     needs_no_kernel(copy)
 
 

@@ -131,12 +131,35 @@ def test_a_report_that_failed_is_not_recorded(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["report", "--colour", "blue"], ["weights", "--epochs", "x"]]
+    "arguments, there_is",
+    [
+        ([], ["report", "verify"]),
+        (["dance"], ["'dance'", "report", "verify"]),
+        (["--fast"], ["--fast", "report", "verify"]),
+        (["report", "--colour", "blue"], ["--colour", "--eps", "--only"]),
+        (["report", "--ep", "4/255"], ["--ep;", "--eps"]),
+        (["clean", "--all"], ["--all", "none"]),
+        (["report", "--only"], ["--only"]),
+        (["run"], ["NOTEBOOK"]),
+        (["weights", "--epochs", "x"], ["--epochs", "'x'"]),
+    ],
 )
-def test_unknown_words(capsys, arguments):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2 and "error: " in capsys.readouterr().err
+def test_unknown_words_are_answered_with_those_that_there_are(capsys, arguments, there_is):
+    line = error_of(capsys, *arguments)
+    assert all(word in line for word in there_is)
+
+
+def test_only_takes_several_notebooks(notebooks, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(report, "build", lambda *arguments: given.append(arguments[2]) or True)
+    out = ["--out", str(tmp_path / "out")]
+    for words in (
+        ["--only", "06", "07", *out],
+        ["--only", "06", "--only", "07", *out],
+        [*out, "--only", "06", "07"],
+    ):
+        assert main(["report", *words]) == 0
+    assert given == [["06", "07"]] * 3
 
 
 def test_an_interrupted_run_says_how_to_go_on(notebooks, monkeypatch, capsys):

@@ -12,7 +12,7 @@ import pytest
 from helpers import classifiers, pipeline, settings, training
 from helpers.cli.app import main
 from helpers.defenses.architectures import ARCHITECTURES
-from helpers.maintain import record
+from helpers.maintain import record, verify
 from helpers.report import contents
 from helpers.settings import CourseError
 
@@ -85,7 +85,7 @@ def test_a_run_is_recorded_whole(tree):
 
 
 def test_what_is_recorded_holds(tree, capsys):
-    findings = record.verify("resnet20", images=24)
+    findings = verify.verify("resnet20", images=24)
     others = len(pipeline.recorded_results()["records"]) - (12 + 12)
     assert len(findings) == 2 * (12 + 12) + others and all(f.holds for f in findings)
     assert any("first 24 images, 0 differ" in f.what for f in findings)
@@ -135,8 +135,8 @@ def test_answers_that_the_networks_do_not_give_are_found(copy):
         answers = {name: stored[name] for name in stored.files}
     spoiled = "static/initial/none/regular"
     answers[spoiled] = ~answers[spoiled]
-    file.write_bytes(record._packed(answers))
-    failed = {f.what.split(":")[0] for f in record.verify("resnet20", images=24) if not f.holds}
+    file.write_bytes(record.packed(answers))
+    failed = {f.what.split(":")[0] for f in verify.verify("resnet20", images=24) if not f.holds}
     assert failed == {spoiled}
 
 
@@ -174,7 +174,7 @@ def test_a_whole_run_from_shipped_networks_is_recorded_and_trains_nothing(copy, 
     record.record(out)
     assert pipeline.recorded_results()["runs"]["resnet20"]["parameters"] == parameters
     assert {f.name: f.read_bytes() for f in (tmp_path / "weights" / "patches10").iterdir()} == before
-    assert all(f.holds for f in record.verify("resnet20", images=8))
+    assert all(f.holds for f in verify.verify("resnet20", images=8))
 
 
 def test_networks_of_another_initial_classifier_are_refused(tree):
@@ -234,13 +234,13 @@ def test_another_copy_of_the_same_images_is_verified_all_the_same(copy, capsys):
     """An archive and the batches unpacked from it have different checksums."""
     file = copy / "figures" / "results.json"
     file.write_text(file.read_text().replace(pipeline.start(**PARAMETERS).data.sha256, "0" * 64))
-    assert all(finding.holds for finding in record.verify("resnet20", images=8))
+    assert all(finding.holds for finding in verify.verify("resnet20", images=8))
     assert "resnet20 was recorded on another copy of patches10" in capsys.readouterr().err
     results = json.loads(file.read_text())
     results["runs"]["resnet20"]["data"]["dataset"] = "CIFAR-10"
     file.write_text(json.dumps(results))
     with pytest.raises(CourseError, match="these are other images"):
-        record.verify("resnet20")
+        verify.verify("resnet20")
 
 
 @pytest.mark.parametrize("fields", [{"stage": "madry"}, {"defense": "ae:d2_c16"}])
@@ -252,7 +252,7 @@ def test_a_network_that_is_recorded_and_missing_is_found(copy, fields):
     for left in (copy / "weights").glob("**/resnet20_*"):
         if "madry" in left.name or "d2_c16" in left.name:
             left.unlink()
-    failed = [finding.what for finding in record.verify("resnet20", images=8) if not finding.holds]
+    failed = [finding.what for finding in verify.verify("resnet20", images=8) if not finding.holds]
     name = fields.get("stage") or "d2_c16"
     assert failed == [f"{name}: weights"]
 
@@ -362,7 +362,7 @@ def test_a_network_is_recorded_notebook_by_notebook_beginning_with_the_table(par
     begun = {"only": [record.BEGINS_WITH], "notebooks": [{"notebook": record.BEGINS_WITH, "error": None}]}
     (first / "run.json").write_text(json.dumps(begun))
     record.record(first)
-    assert all(f.holds for f in record.verify("resnet20", images=8))
+    assert all(f.holds for f in verify.verify("resnet20", images=8))
     record.record(later)
     assert own in pipeline.recorded_results()["records"]
     about = json.loads((figures / "resnet20" / "run.json").read_text())
@@ -380,10 +380,10 @@ def test_a_number_without_recorded_answers_is_held_to_its_count(copy):
     results = pipeline.recorded_results()
     results["records"].append({**results["records"][0], "stage": "of_no_network", "input": "worst_case"})
     (copy / "figures" / "results.json").write_text(json.dumps(results))
-    assert all(f.holds for f in record.verify("resnet20", images=4))
+    assert all(f.holds for f in verify.verify("resnet20", images=4))
     results["records"][-1]["accuracy"] += 0.01
     (copy / "figures" / "results.json").write_text(json.dumps(results))
-    failed = [f.what for f in record.verify("resnet20", images=4) if not f.holds]
+    failed = [f.what for f in verify.verify("resnet20", images=4) if not f.holds]
     assert len(failed) == 1 and "/of_no_network/none/worst_case, " in failed[0]
 
 
@@ -400,7 +400,7 @@ def test_a_network_of_another_notebook_with_a_wrong_byte_is_found(copy, capsys, 
     fields = {"defense": f"ae:{name}"} if name in ARCHITECTURES else {"stage": name}
     results["records"].append({**results["records"][0], **fields})
     (copy / "figures" / "results.json").write_text(json.dumps(results))
-    found = record.verify("resnet20", images=4)
+    found = verify.verify("resnet20", images=4)
     assert f"{name}: weights" in {f.what for f in found} and all(f.holds for f in found)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

@@ -635,13 +635,6 @@ def test_a_missing_cell_is_a_dash():
 # ------------------------------------------------------------------------------------------------------- parameters
 
 
-@pytest.mark.parametrize("word", ["--epz", "--ep"])
-def test_an_unknown_option_is_refused(word, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["report", word, "4/255"])
-    assert stopped.value.code == 2 and f"unrecognized arguments: {word} 4/255" in capsys.readouterr().err
-
-
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
 def test_an_unknown_parameter_of_make_is_refused():
     def make(*words):

@@ -1,0 +1,100 @@
+"""The commands that measure, record and check: bench, audit, exercises, record, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import settings
+from ..settings import CourseError
+from .command import MODEL, PATH, Checked, Command, count, model, run_options
+
+
+@click.command(cls=Command)
+@click.option("--dataset", default="auto", help="cifar10, patches10 or auto")
+@MODEL
+@count("--rounds", default=5, help="runs of each contender")
+@count("--largest", default=10_000, help="images of the longest attack")
+@click.option("--out", type=PATH, help="the file to write; else figures/benchmarks.json")
+def bench(dataset: str, model: str, rounds: int, largest: int, out: Path | None) -> None:
+    """Measure speeds; write figures/benchmarks.json."""
+    from .. import datasets
+    from ..maintain import bench
+    from ..plots import tables
+
+    recorded = settings.FIGURES / "benchmarks.json"
+    results = bench.bench(datasets.load(dataset), model, rounds, largest)
+    bench.write(results, out or recorded)
+    if out in (None, recorded):
+        tables.write_between(settings.ROOT / "README.md", bench.README_MARKERS, bench.markdown(results))
+    click.echo(bench.table(results))
+
+
+@click.command(cls=Command)
+@run_options
+@click.option("--initial-only", is_flag=True, help="the initial classifier only; trains nothing")
+@click.option("--out", type=PATH, help="the file to write; else figures/audit.json")
+def audit(initial_only: bool, out: Path | None, **parameters) -> None:
+    """Switch the released code's departures on, one at a time."""
+    settings.profile(parameters["profile"])
+    from .. import pipeline
+    from ..plots import tables
+    from ..studies import deviations
+
+    run, recorded = pipeline.start(**parameters), settings.FIGURES / "audit.json"
+    if (out or recorded).resolve() == recorded.resolve():
+        deviations.check_recordable(run, initial_only)
+    found = deviations.audit(run, initial_only)
+    deviations.write(found, out or recorded)
+    click.echo(tables.audit_table(found).to_string())
+
+
+@click.command(cls=Command)
+@click.option("--check", is_flag=True, help="write nothing; fail if they differ")
+def exercises(check: bool) -> int:
+    """Write notebooks/exercises/ from notebooks/solutions/."""
+    from ..maintain import exercise_notebooks
+
+    if check:
+        outdated = exercise_notebooks.outdated()
+        for name in outdated:
+            click.echo(
+                f"notebooks/exercises/{name} is not what its solution gives; write it with 'make exercises'"
+            )
+        return 1 if outdated else 0
+    changed = exercise_notebooks.write()
+    for name in changed:
+        click.echo(f"notebooks/exercises/{name}")
+    click.echo(f"{len(changed)} changed, {len(exercise_notebooks.solutions()) - len(changed)} as they were")
+    return 0
+
+
+@click.command(cls=Command)
+@click.option("--out", type=PATH, help="folder of the report; else report/")
+def record(out: Path | None) -> None:
+    """Copy a finished report into notebooks/ and figures/."""
+    from ..maintain import record as recording
+
+    recording.record(out or settings.ROOT / "report")
+
+
+@click.command(cls=Command)
+@click.option("--model", type=Checked("name", model), help="one network; else every recorded one")
+@count("--images", default=1000, help="test images to attack and classify again")
+def verify(model: str | None, images: int) -> int:
+    """Check that the shipped weights still give the recorded results."""
+    from .. import pipeline
+    from ..maintain import verify as verification
+
+    models = [model] if model else list(pipeline.recorded_results()["runs"])
+    if not models:
+        raise CourseError("no run is recorded; make one (make report, make record)")
+    failures = 0
+    for name in models:
+        for finding in verification.verify(name, images):
+            failures += not finding.holds
+            verdict = "ok  " if finding.holds else "FAIL"
+            click.echo(f"{verdict} {name} {finding.what}: recorded {finding.recorded}, now {finding.now}")
+    click.echo(f"{failures} of the recorded results do not hold" if failures else "all recorded results hold")
+    return 1 if failures else 0
