@@ -1,4 +1,4 @@
-"""Which tree, which libraries and which machine produced a result."""
+"""Which tree, which libraries, which machine and which files produced a result."""
 
 from __future__ import annotations
 
@@ -17,24 +17,31 @@ from pathlib import Path
 from .. import settings
 
 WEIGHT_FILES = (".h5", ".npz")
-"""How the names of weight files end: those of weights/, and those that runs train into artifacts/."""
+"""The suffixes of weight files: those of weights/, and those that runs write into artifacts/."""
 
 PACKAGES = ("tensorflow", "tf_keras", "tf2cv", "numpy", "scipy", "scikit-image", "papermill")
 
 
 def commit() -> str:
-    """The commit of the tree, with ``+changes`` where tracked files differ from it; unknown outside a checkout."""
+    """Return the commit of the tree, with ``+changes`` if tracked files differ from it.
+
+    Outside a checkout it is ``unknown``.
+    """
     try:
         git = ["git", "-C", str(settings.ROOT)]
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
 
 
 def environment() -> dict:
-    """Versions of Python and the libraries, the lock file's checksum, and the kind of machine."""
+    """Return the versions of Python and the libraries, the lock file's checksum, and the kind of machine."""
     import psutil
 
     lock = settings.ROOT / "requirements.lock"
@@ -51,45 +58,85 @@ def environment() -> dict:
 
 @contextmanager
 def files_used() -> Iterator[list[dict]]:
-    """Collects the weight files and the artifacts that this process, and those that it starts, check or make meanwhile.
+    """Collect the weight files and artifacts that this process and its children check or make meanwhile.
 
-    Every file of weights/ and of artifacts/ is held to its checksum before it is used (provenance.sha256_of), which is
-    where it is noted.
+    Every file of weights/ and artifacts/ is compared with its checksum before it is used (sha256_of), and is
+    noted at that moment.
 
     Yields:
-        A list, filled when the block ends: ``file``, its place in the tree, and ``sha256``, sorted.
+        A list that is filled when the block ends, sorted: ``file``, its place in the tree, and ``sha256``.
     """
-    used, before = [], settings.files_log()
+    used: list[dict] = []
+    entries: list[dict] = []
+    try:
+        with _noted(entries):
+            yield used
+    finally:
+        found = {(entry["file"], entry["sha256"]) for entry in entries}
+        used += ({"file": file, "sha256": sha256} for file, sha256 in sorted(found))
+
+
+@contextmanager
+def artifacts_made() -> Iterator[list[str]]:
+    """Collect the artifacts that this process and its children make meanwhile.
+
+    Yields:
+        A list that is filled when the block ends, with the place of each artifact in the tree.
+    """
+    made: list[str] = []
+    entries: list[dict] = []
+    try:
+        with _noted(entries):
+            yield made
+    finally:
+        made += (entry["file"] for entry in entries if entry["fresh"])
+
+
+@contextmanager
+def _noted(entries: list[dict]) -> Iterator[None]:
+    """Add what note_file is told to a list when the block ends, and pass it on to an enclosing collector."""
+    outer = settings.files_log()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "files.jsonl"
         log.touch()
         os.environ["COURSE_FILES_LOG"] = str(log)
         try:
-            yield used
+            yield
         finally:
-            if before is None:
+            text = log.read_text()
+            if outer is None:
                 del os.environ["COURSE_FILES_LOG"]
             else:
-                os.environ["COURSE_FILES_LOG"] = str(before)
-            used += (json.loads(line) for line in sorted(set(log.read_text().splitlines())))
+                os.environ["COURSE_FILES_LOG"] = str(outer)
+                with open(outer, "a") as file:
+                    file.write(text)
+            entries += map(json.loads, text.splitlines())
 
 
 def weights_among(used: list[dict]) -> list[dict]:
-    """Those of the files that files_used collected that hold weights."""
+    """Return those of the files that files_used collected that hold weights."""
     return [one for one in used if one["file"].endswith(WEIGHT_FILES)]
 
 
-def note_file(path: Path, sha256: str) -> None:
-    """Note a file for files_used, if it holds weights or is an artifact and anybody collects them."""
+def note_file(path: Path, sha256: str, fresh: bool = False) -> None:
+    """Tell the collectors about a file, if it holds weights or is an artifact.
+
+    Args:
+        path: the file.
+        sha256: its checksum.
+        fresh: whether it was made just now.
+    """
     log = settings.files_log()
-    if not log or not (path.suffix in WEIGHT_FILES or path.resolve().is_relative_to(settings.ARTIFACTS.resolve())):
+    if not log or not (
+        path.suffix in WEIGHT_FILES or path.resolve().is_relative_to(settings.ARTIFACTS.resolve())
+    ):
         return
     with open(log, "a") as file:
-        file.write(json.dumps({"file": _place(path), "sha256": sha256}) + "\n")
+        file.write(json.dumps({"file": _place(path), "sha256": sha256, "fresh": fresh}) + "\n")
 
 
 def _place(path: Path) -> str:
-    """Where a file is, without the names of this machine's folders."""
+    """Return where a file is, without the names of this machine's folders."""
     for name, folder in (("artifacts", settings.ARTIFACTS), ("", settings.ROOT)):
         if path.resolve().is_relative_to(folder.resolve()):
             inside = path.resolve().relative_to(folder.resolve())
@@ -98,7 +145,7 @@ def _place(path: Path) -> str:
 
 
 def sha256_of(*paths: Path) -> str:
-    """One checksum of one or several files, in the order given."""
+    """Return one checksum of one or several files, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:

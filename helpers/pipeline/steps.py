@@ -484,7 +484,7 @@ def _trained(
 ) -> tuple[keras.Model, list[dict]]:
     key = artifacts.folder_of(kind, config)
     if key not in _LOADED:
-        file, model = artifacts.make(kind, config, ".npz", train, meanwhile), build()
+        file, model = artifacts.make(kind, config, ".npz", train, meanwhile).path, build()
         _LOADED[key] = model, training.load_with_history(model, file)
     return _LOADED[key]
 

@@ -154,7 +154,7 @@ class _Trainer:
             )
             training.save_with_history(trained, history, path)
 
-        return training.load_with_history(self.classifier, artifacts.make(kind, config, ".npz", train))
+        return training.load_with_history(self.classifier, artifacts.make(kind, config, ".npz", train).path)
 
     def _cycle(self, copy: keras.Model, samples: training.Samples, config: dict, **where):
         recipe, on_epoch_end = config["recipe"], self._validation(copy)

@@ -63,7 +63,7 @@ def make(run: Run, seed: int) -> dict:
         )
         training.save_with_history(model, history, path)
 
-    model, file = autoencoder.build_autoencoder(), artifacts.make("autoencoder_seeds", config, ".npz", train)
+    model, file = autoencoder.build_autoencoder(), artifacts.make("autoencoder_seeds", config, ".npz", train).path
     history = training.load_with_history(model, file)
     target = file_of(run, seed)
     classifiers.save_weights(model, target)

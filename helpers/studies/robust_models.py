@@ -142,7 +142,7 @@ def make(run: Run, name: str) -> dict:
         )
         _write(networks, history, path)
 
-    file = artifacts.make("hardened", config, ".npz", train)
+    file = artifacts.make("hardened", config, ".npz", train).path
     networks = Pair(classifiers.clone(run.classifier), defenses.build_autoencoder() if autoencoder else None)
     return _ship(run, name, recipe, networks, config, _read(networks, file))
 

@@ -126,7 +126,7 @@ def trained(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> tuple[keras.M
             np.savez(file, history=np.array(json.dumps(history)), **weights)
 
     model = architecture.build()
-    with np.load(artifacts.make("search", config, ".npz", train)) as stored:
+    with np.load(artifacts.make("search", config, ".npz", train).path) as stored:
         model.set_weights([stored[key] for key in sorted(stored.files) if key != "history"])
         return model, json.loads(str(stored["history"]))
 

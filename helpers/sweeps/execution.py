@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from .. import attacks, pipeline, settings
-from ..artifacts import store
+from ..artifacts import provenance
 from ..backend import memory
 from ..defenses import autoencoder
 from ..evaluation import titles
@@ -38,17 +38,21 @@ class Watch:
         return {"begun": self.begun, "steps": [asdict(step) for step in self.steps]}
 
     @contextmanager
-    def step(self, name: str, n: int = 0, times: int = 1, always: bool = False) -> Iterator[None]:
+    def step(self, name: str, n: int = 0, times: int = 1, always: bool = False) -> Iterator[list[str]]:
         """Record the cost of the block, unless it found all its artifacts in the store.
 
         Args:
             name, n, times: see Step.
             always: record it in any case.
+
+        Yields:
+            A list that holds, after the block, the artifacts that it made.
         """
-        made, start = store.made, time.time()
+        start = time.time()
         memory.forget_peak()
-        yield
-        if always or store.made > made:
+        with provenance.artifacts_made() as made:
+            yield made
+        if always or made:
             self.steps.append(
                 Step(name, self._model, n, times, round(time.time() - start, 3), memory.peak_mib())
             )
@@ -128,12 +132,11 @@ def _models(job: Measurement, run: pipeline.Run, watch: Watch) -> dict[tuple[str
     """Return what the job assesses, by stage and defense."""
     models = {("initial", "none"): run.classifier}
     if job.autoencoder == "paper":
-        made = store.made
-        with watch.step("load", always=True):
+        with watch.step("load", always=True) as made:
             ae, stages = pipeline.autoencoder(run)[0], pipeline.stages(run)
             for stage, classifier in stages.items():
                 models[stage, "none"], models[stage, "ae"] = classifier, autoencoder.defended(ae, classifier)
-        if store.made > made:
+        if made:
             watch.steps.pop()  # it trained them, which is not the cost of loading
     return models
 

@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from helpers import artifacts, settings
-from helpers.artifacts import provenance
-from helpers.artifacts import store as store_module
+from helpers.artifacts import code, provenance
 from helpers.settings import CourseError
 
 CONFIG = {"eps": 0.03, "steps": 10, "rates": (1e-3, 1e-4)}
@@ -49,19 +48,19 @@ def files(store):
 
 
 def test_the_same_configuration_is_computed_once(store, produce):
-    first = artifacts.make("attacks", CONFIG, ".txt", produce)
+    first, fresh = artifacts.make("attacks", CONFIG, ".txt", produce)
     again = artifacts.make("attacks", dict(reversed(CONFIG.items())), ".txt", produce)  # in another order
-    assert first == again and first.read_text() == "result 1" and produce.calls == 1
+    assert fresh and again == (first, False) and first.read_text() == "result 1" and produce.calls == 1
     assert first.parent == store / "attacks" and len(files(store)) == 2
 
 
 @pytest.mark.parametrize("change", [{"eps": 0.06}, {"steps": 10.5}, {"more": None}, {"rates": (1e-3, 1e-5)}])
 def test_another_configuration_is_computed_anew(store, produce, change):
-    first = artifacts.make("attacks", CONFIG, ".txt", produce)
-    other = artifacts.make("attacks", CONFIG | change, ".txt", produce)
+    first = artifacts.make("attacks", CONFIG, ".txt", produce).path
+    other = artifacts.make("attacks", CONFIG | change, ".txt", produce).path
     assert first != other and (first.read_text(), other.read_text()) == ("result 1", "result 2")
     assert (
-        artifacts.make("noise", CONFIG, ".txt", produce).read_text() == "result 3"
+        artifacts.make("noise", CONFIG, ".txt", produce).path.read_text() == "result 3"
     )  # nor is another kind the same
 
 
@@ -87,14 +86,14 @@ def test_another_configuration_is_computed_anew(store, produce, change):
     ],
 )
 def test_what_is_not_whole_is_computed_anew(store, produce, damage):
-    file = artifacts.make("attacks", CONFIG, ".txt", produce)
+    file = artifacts.make("attacks", CONFIG, ".txt", produce).path
     damage(file, file.with_suffix(".json"))
-    assert artifacts.make("attacks", CONFIG, ".txt", produce).read_text() == "result 2"
-    assert artifacts.make("attacks", CONFIG, ".txt", produce).read_text() == "result 2"
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).path.read_text() == "result 2"
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).path.read_text() == "result 2"
 
 
 def test_the_manifest_tells_what_went_in_and_came_out(store, produce):
-    file = artifacts.make("attacks", CONFIG, ".txt", produce)
+    file = artifacts.make("attacks", CONFIG, ".txt", produce).path
     manifest = json.loads(file.with_suffix(".json").read_text())
     assert manifest["config"] == json.loads(json.dumps(CONFIG))
     assert manifest["sha256"] == provenance.sha256_of(file) and manifest["seconds"] >= 0
@@ -145,14 +144,14 @@ def test_a_failing_step_leaves_nothing(store, produce, failure):
     with pytest.raises(failure):
         artifacts.make("attacks", CONFIG, ".txt", fail)
     assert files(store) == []
-    assert artifacts.make("attacks", CONFIG, ".txt", produce).read_text() == "result 1"
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).path.read_text() == "result 1"
 
 
 def test_a_failing_step_keeps_what_was_there(store, produce):
-    kept = artifacts.make("attacks", CONFIG, ".txt", produce)
+    kept = artifacts.make("attacks", CONFIG, ".txt", produce).path
     with pytest.raises(ZeroDivisionError):
         artifacts.make("attacks", CONFIG | {"eps": 1}, ".txt", lambda path: 1 / 0)
-    assert artifacts.make("attacks", CONFIG, ".txt", produce) == kept and produce.calls == 1
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).path == kept and produce.calls == 1
 
 
 def fail_as_a_full_disk(path):
@@ -174,7 +173,7 @@ def test_a_disk_that_is_full_when_the_manifest_is_written(store, produce, monkey
     with monkeypatch.context() as patch, pytest.raises(CourseError, match="the disk is full"):
         patch.setattr(os, "fsync", full)
         artifacts.make("attacks", CONFIG, ".txt", produce)
-    assert artifacts.make("attacks", CONFIG, ".txt", produce).read_text() == "result 2"
+    assert artifacts.make("attacks", CONFIG, ".txt", produce).path.read_text() == "result 2"
 
 
 def test_a_disk_that_fills_up_is_an_error_and_no_fatal_signal(store):
@@ -247,7 +246,7 @@ def test_a_killed_process_leaves_nothing_that_is_taken_for_whole(store, produce,
     assert process.returncode == -signal.SIGKILL
     assert files(store) and not list(store.rglob("*.json"))
     for _ in range(2):
-        made = artifacts.make("attacks", {"eps": 0.03}, ".txt", produce)
+        made = artifacts.make("attacks", {"eps": 0.03}, ".txt", produce).path
         assert made.read_text() == "result 1" and produce.calls == 1
 
 
@@ -326,7 +325,7 @@ def test_a_module_that_was_edited_after_it_was_loaded_is_refused(version, tmp_pa
     file, module = tmp_path / "module1.py", types.ModuleType("module1")
     module.__file__ = str(file)
     monkeypatch.setitem(sys.modules, "module1", module)
-    monkeypatch.setattr(store_module, "_AS_LOADED", {file: CODE})
+    monkeypatch.setattr(code, "_AS_LOADED", {file: CODE})
     file.write_text(CODE.replace("# uphill", "# upwards"))
     assert artifacts.code_version(module) == old, "a comment is no change"
     file.write_text(CODE.replace("x + STEPS", "x - STEPS"))
@@ -337,7 +336,7 @@ def test_a_module_that_was_edited_after_it_was_loaded_is_refused(version, tmp_pa
 
 
 def test_the_course_s_modules_are_among_those_that_are_watched():
-    assert Path(settings.__file__) in store_module._AS_LOADED and artifacts.code_version(settings)
+    assert Path(settings.__file__) in code._AS_LOADED and artifacts.code_version(settings)
 
 
 def test_the_parts_that_an_interrupted_run_made_are_kept(store):
@@ -383,3 +382,28 @@ def test_of_several_workers_one_writes_and_none_loses_what_another_still_needs(s
     )
     artifacts.tidy()
     assert not parts.exists()
+
+
+# --------------------------------------------------------------------------------------------------- files in use
+
+
+def test_the_files_in_use_and_those_made_are_collected(store, produce):
+    with provenance.files_used() as used:
+        with provenance.artifacts_made() as made:
+            first = artifacts.make("attacks", CONFIG, ".txt", produce).path
+            second = artifacts.make("attacks", CONFIG | {"eps": 1}, ".txt", produce).path
+        with provenance.artifacts_made() as found:
+            artifacts.make("attacks", CONFIG, ".txt", produce)
+    places = [f"artifacts/attacks/{file.name}" for file in (first, second)]
+    assert made == places and found == []
+    expected = [
+        {"file": f"artifacts/attacks/{f.name}", "sha256": provenance.sha256_of(f)} for f in (first, second)
+    ]
+    assert used == sorted(expected, key=lambda one: one["file"])
+
+
+def test_what_was_made_is_collected_from_a_block_that_fails(store, produce):
+    with pytest.raises(ZeroDivisionError), provenance.artifacts_made() as made:
+        artifacts.make("attacks", CONFIG, ".txt", produce)
+        raise ZeroDivisionError
+    assert len(made) == 1 and settings.files_log() is None

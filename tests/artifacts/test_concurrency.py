@@ -17,7 +17,7 @@ from typing import ClassVar
 import pytest
 
 from helpers import artifacts, settings
-from helpers.artifacts import store
+from helpers.artifacts import locks
 from helpers.settings import CourseError
 
 pytest.importorskip("fcntl", reason="this system has no flock, which the store's locks are")
@@ -62,7 +62,7 @@ def produce(name):
 print("ready", flush=True)
 sys.stdin.readline()
 for name in random.Random(os.getpid()).sample(names, len(names)):
-    content = artifacts.make("parts", {"name": name}, ".bin", produce(name)).read_bytes()
+    content = artifacts.make("parts", {"name": name}, ".bin", produce(name)).path.read_bytes()
     if content != name.encode() * int(parts * size):
         (store / "violations").open("a").write(f"of {name} a half was read\\n")
 print("done", flush=True)
@@ -116,9 +116,7 @@ def whole(folder, names, monkeypatch):
     """Whether the store holds all of these, each with a manifest that fits, and nothing else."""
     monkeypatch.setattr(settings, "ARTIFACTS", folder / "store")
     for name in names:
-        file = artifacts.make(
-            "parts", {"name": name}, ".bin", lambda path: pytest.fail("it is not in the store")
-        )
+        file, _ = artifacts.make("parts", {"name": name}, ".bin", lambda path: pytest.fail("it is not there"))
         assert file.read_bytes() == name.encode() * (PARTS * SIZE)
         manifest = json.loads(file.with_suffix(".json").read_text())
         assert manifest["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -220,7 +218,7 @@ def test_a_failure_hands_over_to_one_of_those_that_wait(tmp_path, monkeypatch):
 
     def ask(produce):
         try:
-            found.append(artifacts.make("parts", {}, ".txt", produce).read_text())
+            found.append(artifacts.make("parts", {}, ".txt", produce).path.read_text())
         except ZeroDivisionError:
             found.append("failed")
 
@@ -315,8 +313,10 @@ def test_a_file_system_without_locks_still_has_a_store(tmp_path, monkeypatch):
     def unsupported(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(store.fcntl, "flock", unsupported)
-    assert artifacts.make("parts", {}, ".txt", lambda path: path.write_text("made")).read_text() == "made"
+    monkeypatch.setattr(locks.fcntl, "flock", unsupported)
+    assert (
+        artifacts.make("parts", {}, ".txt", lambda path: path.write_text("made")).path.read_text() == "made"
+    )
 
 
 def test_what_only_one_may_run_is_refused_to_a_second_and_kept_by_a_child(tmp_path):
