@@ -72,9 +72,9 @@ def test_points_of_one_size_have_their_mean():
 
 def jobs_of(trainings, measurements, seconds_train=10.0, seconds_measure=1.0):
     grid = Grid("g", seed=tuple(range(trainings)), steps=tuple(range(1, measurements // trainings + 1)))
-    return {j: seconds_train for j in jobs.trainings(grid)} | {
-        j: seconds_measure for j in jobs.measurements(grid)
-    }
+    return dict.fromkeys(jobs.trainings(grid), seconds_train) | dict.fromkeys(
+        jobs.measurements(grid), seconds_measure
+    )
 
 
 @pytest.mark.parametrize(
