@@ -7,6 +7,7 @@ from .build import convolution_in as convolution_in
 from .build import load as load
 from .build import load_weights as load_weights
 from .build import network_of as network_of
+from .build import parameter_count as parameter_count
 from .build import renormalised as renormalised
 from .build import save_weights as save_weights
 from .build import shipped as shipped

@@ -119,6 +119,11 @@ def renormalised(classifier: keras.Model, mean, std) -> keras.Model:
     return copy
 
 
+def parameter_count(model: keras.Model) -> int:
+    """Return the number of trainable parameters."""
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
 def weights_sha256(model: keras.Model) -> str:
     """A checksum of a model's weights themselves: two files with the same numbers have the same one."""
     digest = hashlib.sha256()

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import artifacts, attacks, classifiers, datasets, evaluation, settings, training
-from ..artifacts import provenance
+from ..artifacts import bundles, provenance
 from ..attacks import STEPS, losses, step_size_for
 from ..backend import keras, tf
 from ..classifiers import efficientnet, fused, registry
@@ -302,7 +302,7 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
             on_epoch_end=_reconstruction_error(run, model),
             plateau=run.protocol.plateau,
         )
-        training.save_with_history(model, history, path)
+        bundles.save(path, history, model.get_weights())
 
     return _trained("autoencoder", config, build, train, partial(_attack_training_images, run))
 
@@ -428,7 +428,7 @@ def _after_phase(
         )
         if kept:
             kept.restore()
-        training.save_with_history(model, history + found, path)
+        bundles.save(path, history + found, model.get_weights())
 
     return _trained("fine_tuned", config, partial(classifiers.clone, run.classifier), train)
 
@@ -455,20 +455,16 @@ class _BestOnTest:
             name: float(evaluation.is_correct(self._model, source(self._run, "test", name), labels).mean())
             for name in phases_of(self._run)[0][0]
         }
-        best = (
-            training.load_with_history(None, self._file)[0]
-            if self._file.is_file()
-            else dict.fromkeys(scores, 0.0)
-        )
+        best = bundles.load_history(self._file)[0] if self._file.is_file() else dict.fromkeys(scores, 0.0)
         if any(scores[name] > best[name] for name in scores):
             highest = {name: max(scores[name], best[name]) for name in scores}
             beside = self._file.with_name("kept.part.npz")  # a run that is killed here leaves the file before
-            training.save_with_history(self._model, [highest], beside)
+            bundles.save(beside, [highest], self._model.get_weights())
             os.replace(beside, self._file)
         return scores
 
     def restore(self) -> None:
-        training.load_with_history(self._model, self._file)
+        self._model.set_weights(bundles.load(self._file).weights)
 
 
 _LOADED: dict[tuple[Path, str], tuple[keras.Model, list[dict]]] = {}
@@ -484,8 +480,9 @@ def _trained(
 ) -> tuple[keras.Model, list[dict]]:
     key = artifacts.folder_of(kind, config)
     if key not in _LOADED:
-        file, model = artifacts.make(kind, config, ".npz", train, meanwhile).path, build()
-        _LOADED[key] = model, training.load_with_history(model, file)
+        made, model = bundles.load(artifacts.make(kind, config, ".npz", train, meanwhile).path), build()
+        model.set_weights(made.weights)
+        _LOADED[key] = model, made.history
     return _LOADED[key]
 
 

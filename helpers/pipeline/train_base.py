@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .. import artifacts, classifiers, datasets, evaluation, settings, training
-from ..artifacts import provenance
+from ..artifacts import bundles, cards
 from ..backend import keras, tf
 from ..classifiers import efficientnet, registry
 from ..datasets import Data
@@ -91,23 +88,18 @@ def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> 
         name: evaluation.proportion(evaluation.is_correct(classifier, *split.take()))
         for name, split in (("validation", data.validation), ("test", data.test))
     }
-    card = {
-        "model": model,
-        "network": entry.source,
-        "parameters": int(sum(np.prod(w.shape) for w in classifier.trainable_weights)),
-        **config,
-        "averaging": averaging,
+    return cards.write(
+        file,
+        classifiers.parameter_count(classifier),
+        network=entry.source,
+        **{**config, "data": data.provenance},
+        averaging=averaging,
         **second,
-        "data": data.provenance,
-        "trained_on": len(data.train),
-        "scores": scores,
-        "commit": provenance.commit(),
-        "weights_sha256": classifiers.weights_sha256(classifier),
-        "file_sha256": provenance.sha256_of(file),
-        "history": history,
-    }
-    settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
-    return card
+        trained_on=len(data.train),
+        scores=scores,
+        weights_sha256=classifiers.weights_sha256(classifier),
+        history=history,
+    )
 
 
 @dataclass(frozen=True)
@@ -152,9 +144,11 @@ class _Trainer:
             trained, history = part(
                 copy, samples, config, seed=seed, folder=artifacts.checkpoints(kind, config)
             )
-            training.save_with_history(trained, history, path)
+            bundles.save(path, history, trained.get_weights())
 
-        return training.load_with_history(self.classifier, artifacts.make(kind, config, ".npz", train).path)
+        made = bundles.load(artifacts.make(kind, config, ".npz", train).path)
+        self.classifier.set_weights(made.weights)
+        return made.history
 
     def _cycle(self, copy: keras.Model, samples: training.Samples, config: dict, **where):
         recipe, on_epoch_end = config["recipe"], self._validation(copy)

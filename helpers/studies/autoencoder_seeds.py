@@ -10,17 +10,17 @@ median is the one that is shipped.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from .. import artifacts, classifiers, evaluation, pipeline, settings, training
-from ..artifacts import provenance
+from ..artifacts import bundles, cards
 from ..backend import keras
 from ..datasets.storage import to_float
 from ..defenses import autoencoder
 from ..pipeline import Run
+from .comparison import active_channels
 
 KINDS = ("fgsm", "pgd")
 """The attacked images that it is trained on (the paper, section 2)."""
@@ -61,30 +61,28 @@ def make(run: Run, seed: int) -> dict:
             seed=seed,
             folder=artifacts.checkpoints("autoencoder_seeds", config),
         )
-        training.save_with_history(model, history, path)
+        bundles.save(path, history, model.get_weights())
 
-    model, file = autoencoder.build_autoencoder(), artifacts.make("autoencoder_seeds", config, ".npz", train).path
-    history = training.load_with_history(model, file)
-    target = file_of(run, seed)
+    made = bundles.load(artifacts.make("autoencoder_seeds", config, ".npz", train).path)
+    model, target = autoencoder.build_autoencoder(), file_of(run, seed)
+    model.set_weights(made.weights)
     classifiers.save_weights(model, target)
-    card = {
-        "part": "autoencoder_seed",
-        "model": run.model,
-        "profile": profile.name,
-        "seed": run.seed,
-        "autoencoder_seed": seed,
-        "eps": run.eps,
-        "trained_on": n,
-        "data": run.data.provenance,
-        "initial_sha256": classifiers.weights_sha256(run.classifier),
-        "weights_sha256": classifiers.weights_sha256(model),
-        "file_sha256": provenance.sha256_of(target),
-        "commit": provenance.commit(),
+    return cards.write(
+        target,
+        None,
+        part="autoencoder_seed",
+        model=run.model,
+        profile=profile.name,
+        seed=run.seed,
+        autoencoder_seed=seed,
+        eps=run.eps,
+        trained_on=n,
+        data=run.data.provenance,
+        initial_sha256=classifiers.weights_sha256(run.classifier),
+        weights_sha256=classifiers.weights_sha256(model),
         **validated(run, model),
-        "history": history,
-    }
-    settings.write_atomically(target.with_suffix(".json"), json.dumps(card, indent=1).encode())
-    return card
+        history=made.history,
+    )
 
 
 def file_of(run: Run, seed: int) -> Path:
@@ -105,14 +103,5 @@ def validated(run: Run, model: keras.Model) -> dict:
     loss = float(np.mean([errors[kind] for kind in KINDS]))
     return {
         "validation": {"n": len(clean), "loss": loss, "errors": errors},
-        "active_channels": active_channels(model, clean),
+        "active_channels": active_channels(model, clean)[0],
     }
-
-
-def active_channels(model: keras.Model, images: np.ndarray) -> int:
-    """How many channels of the bottleneck (layer ``encode2``) are above zero for any of these images.
-
-    A channel whose ReLU is zero for every image is dead: it carries nothing, and no gradient brings it back.
-    """
-    bottleneck = keras.Model(model.input, model.get_layer("encode2").output)
-    return int(np.sum(evaluation.predict(bottleneck, images).max(axis=(0, 1, 2)) > 0))

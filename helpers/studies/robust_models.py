@@ -10,7 +10,6 @@ otherwise. Validation images decide what is kept; test images are never used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import artifacts, attacks, classifiers, defenses, pipeline, settings, training
-from ..artifacts import provenance
+from ..artifacts import bundles, cards, provenance
 from ..attacks import losses
 from ..backend import devices, keras
 from ..classifiers import efficientnet
@@ -140,11 +139,14 @@ def make(run: Run, name: str) -> dict:
             folder=artifacts.checkpoints("hardened", config),
             on_epoch_end=_after_each_epoch(run, recipe, networks, chosen),
         )
-        _write(networks, history, path)
+        weights = {name: model.get_weights() for name, model in _parts(networks).items()}
+        bundles.save(path, history, weights)
 
-    file = artifacts.make("hardened", config, ".npz", train).path
+    made = bundles.load(artifacts.make("hardened", config, ".npz", train).path)
     networks = Pair(classifiers.clone(run.classifier), defenses.build_autoencoder() if autoencoder else None)
-    return _ship(run, name, recipe, networks, config, _read(networks, file))
+    for part, model in _parts(networks).items():
+        model.set_weights(made.networks[part])
+    return _ship(run, name, recipe, networks, config, made.history)
 
 
 def _configuration(run: Run, recipe: Recipe, autoencoder: keras.Model | None, images: int) -> dict:
@@ -198,28 +200,9 @@ def _defended(networks: Pair) -> keras.Model:
     return defenses.defended(networks.autoencoder, networks.classifier)
 
 
-def _write(networks: Pair, history: list[dict], path: Path) -> None:
-    """Write the networks' weights and the history as one file."""
-    weights = {
-        f"{part}{k:03d}": weight
-        for part, model in _parts(networks)
-        for k, weight in enumerate(model.get_weights())
-    }
-    with open(path, "wb") as file:
-        np.savez(file, history=np.array(json.dumps(history)), **weights)
-
-
-def _read(networks: Pair, path: Path) -> list[dict]:
-    """Fill the networks from a file of _write, and return the history."""
-    with np.load(path) as stored:
-        for part, model in _parts(networks):
-            model.set_weights([stored[key] for key in sorted(stored.files) if key.startswith(part)])
-        return json.loads(str(stored["history"]))
-
-
-def _parts(networks: Pair) -> list[tuple[str, keras.Model]]:
-    parts = [("classifier", networks.classifier)]
-    return [*parts, ("autoencoder", networks.autoencoder)] if networks.autoencoder else parts
+def _parts(networks: Pair) -> dict[str, keras.Model]:
+    parts = {"classifier": networks.classifier, "autoencoder": networks.autoencoder}
+    return {name: model for name, model in parts.items() if model}
 
 
 def _ship(
@@ -231,37 +214,31 @@ def _ship(
     history: list[dict],
 ) -> dict:
     """Write the card and, unless the recipe shows a failure, the weights; return the card."""
-    card = {
-        "part": name,
-        "title": recipe.title,
-        "source": recipe.source,
-        **config,
-        "initial_sha256": config["initial"],
-        "data": run.data.provenance,
-        # By the median, so that an epoch during which the machine slept does not count as training.
-        "minutes": round(len(history) * float(np.median([record["seconds"] for record in history])) / 60, 1),
-        "commit": provenance.commit(),
-        "history": history,
-    }
-    if epoch := recipe.kept_epoch(history):
-        card["kept_epoch"] = epoch
     file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
+    fields, parameters = {}, None
+    if epoch := recipe.kept_epoch(history):
+        fields["kept_epoch"] = epoch
     if name not in FAILURES:
         classifiers.save_weights(classifiers.network_of(networks.classifier), file)
-        card["weights_sha256"] = classifiers.weights_sha256(networks.classifier)
-        card["file_sha256"] = provenance.sha256_of(file)
-        card["parameters"] = _parameters(networks.classifier)
+        parameters = sum(map(classifiers.parameter_count, _parts(networks).values()))
+        fields["weights_sha256"] = classifiers.weights_sha256(networks.classifier)
         if networks.autoencoder:
             beside = _autoencoder_file(file)
             classifiers.save_weights(networks.autoencoder, beside)
-            card["autoencoder_sha256"] = provenance.sha256_of(beside)
-            card["parameters"] += _parameters(networks.autoencoder)
-    settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
-    return card
-
-
-def _parameters(model: keras.Model) -> int:
-    return int(sum(np.prod(weight.shape) for weight in model.trainable_weights))
+            fields["autoencoder_sha256"] = provenance.sha256_of(beside)
+    return cards.write(
+        file,
+        parameters,
+        part=name,
+        title=recipe.title,
+        source=recipe.source,
+        **{**config, "data": run.data.provenance},
+        initial_sha256=config["initial"],
+        # By the median, so that an epoch during which the machine slept does not count as training.
+        minutes=round(len(history) * float(np.median([record["seconds"] for record in history])) / 60, 1),
+        **fields,
+        history=history,
+    )
 
 
 def _autoencoder_file(file: Path) -> Path:
@@ -284,12 +261,8 @@ def network(run: Run, name: str) -> tuple[keras.Model, keras.Model | None, dict]
     file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
     if name in FAILURES:
         raise CourseError(f"{name} only shows how training fails; its history is in card(run, {name!r})")
-    about = classifiers.card_of(file)
-    if about["initial_sha256"] != classifiers.weights_sha256(run.classifier):
-        raise CourseError(
-            f"weights/{run.data.name}/{file.name} was trained from another initial classifier than this one; "
-            f"train it again: {command(run, name)}"
-        )
+    initial = classifiers.weights_sha256(run.classifier)
+    about = cards.read(file, {"initial_sha256": initial}, f"train it: {command(run, name)}")
     classifier = classifiers.clone(run.classifier)
     classifiers.load_weights(classifier, file)
     if "autoencoder_sha256" not in about:
@@ -318,17 +291,15 @@ def card(run: Run, name: str) -> dict:
         CourseError: There is no such recipe, or no card of it.
     """
     recipe_of(name)
-    file = classifiers.shipped(run.data.name, f"{run.model}_{name}").with_suffix(".json")
-    if not file.is_file():
-        raise CourseError(f"weights/{run.data.name}/{file.name} is missing; make it: {command(run, name)}")
-    return json.loads(file.read_text())
+    file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
+    return cards.read(file, remedy=f"train it: {command(run, name)}", check_file=False)
 
 
 def recorded(run: Run, name: str) -> bool:
     """Return whether there is a card of this training that began with the run's initial classifier."""
     recipe_of(name)
-    file = classifiers.shipped(run.data.name, f"{run.model}_{name}").with_suffix(".json")
-    return file.is_file() and card(run, name)["initial_sha256"] == classifiers.weights_sha256(run.classifier)
+    file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
+    return cards.status(file, {"initial_sha256": classifiers.weights_sha256(run.classifier)}).is_shipped
 
 
 def shipped(run: Run) -> list[str]:

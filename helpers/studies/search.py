@@ -12,7 +12,6 @@ Choices are made by validation images (a card's ``validation``); test images onl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -22,7 +21,7 @@ from typing import Unpack
 import numpy as np
 
 from .. import artifacts, attacks, classifiers, datasets, evaluation, pipeline, settings, training
-from ..artifacts import provenance
+from ..artifacts import bundles, cards
 from ..attacks import STEPS, adaptive
 from ..backend import devices, keras
 from ..datasets.storage import to_float
@@ -121,14 +120,11 @@ def trained(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> tuple[keras.M
 
     def train(path: Path) -> None:
         model, history = fitted(run, architecture, recipe, artifacts.checkpoints("search", config))
-        with open(path, "wb") as file:
-            weights = {f"w{k:03d}": weight for k, weight in enumerate(model.get_weights())}
-            np.savez(file, history=np.array(json.dumps(history)), **weights)
+        bundles.save(path, history, model.get_weights())
 
-    model = architecture.build()
-    with np.load(artifacts.make("search", config, ".npz", train).path) as stored:
-        model.set_weights([stored[key] for key in sorted(stored.files) if key != "history"])
-        return model, json.loads(str(stored["history"]))
+    model, made = architecture.build(), bundles.load(artifacts.make("search", config, ".npz", train).path)
+    model.set_weights(made.weights)
+    return model, made.history
 
 
 def fitted(
@@ -165,24 +161,23 @@ def make(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> dict:
     model, history = trained(run, name, recipe)
     file = file_of(run, name)
     classifiers.save_weights(model, file)
-    card = {
-        **about(run, name, model, recipe),
-        "part": "search",
-        "model": run.model,
-        "recipe": asdict(recipe),
-        "trained_on": on_recipe(run, recipe).profile.n_train,
-        "eps": run.eps,
-        "seed": run.seed,
-        "data": run.data.provenance,
-        "initial_sha256": classifiers.weights_sha256(run.classifier),
-        "weights_sha256": classifiers.weights_sha256(model),
-        "file_sha256": provenance.sha256_of(file),
-        "minutes": round(sum(record["seconds"] for record in history) / 60, 1),
-        "commit": provenance.commit(),
-        "history": history,
-    }
-    settings.write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1).encode())
-    return card
+    known = about(run, name, model, recipe)
+    return cards.write(
+        file,
+        known.pop("parameters"),
+        **known,
+        part="search",
+        model=run.model,
+        recipe=asdict(recipe),
+        trained_on=on_recipe(run, recipe).profile.n_train,
+        eps=run.eps,
+        seed=run.seed,
+        data=run.data.provenance,
+        initial_sha256=classifiers.weights_sha256(run.classifier),
+        weights_sha256=classifiers.weights_sha256(model),
+        minutes=round(sum(record["seconds"] for record in history) / 60, 1),
+        history=history,
+    )
 
 
 def file_of(run: Run, name: str) -> Path:
@@ -212,18 +207,9 @@ def card(run: Run, name: str) -> dict:
         CourseError: as network.
     """
     architecture_of(name)
-    file = file_of(run, name)
     command = f"python -m helpers search {name} --dataset {run.data.name} --model {run.model}"
-    if not file.is_file() or not file.with_suffix(".json").is_file():
-        raise CourseError(
-            f"the course ships no {file.parent.name}/{file.name} for {run.data.name}; train it: {command}"
-        )
-    found = classifiers.card_of(file)
-    if found["initial_sha256"] != classifiers.weights_sha256(run.classifier):
-        raise CourseError(
-            f"{file.name} was trained for another initial classifier than this one; make it anew: {command}"
-        )
-    return found
+    initial = classifiers.weights_sha256(run.classifier)
+    return cards.read(file_of(run, name), {"initial_sha256": initial}, f"train it: {command}")
 
 
 def available(run: Run) -> list[str]:
@@ -232,19 +218,13 @@ def available(run: Run) -> list[str]:
     ours = {
         "initial_sha256": classifiers.weights_sha256(run.classifier),
         "seed": run.seed,
-        "recipe": json.loads(json.dumps(asdict(RECIPE))),  # as a card has it: lists for tuples
+        "eps": run.eps,
+        "recipe": asdict(RECIPE),
     }
-
-    def is_ours(card: Path) -> bool:
-        if not card.is_file():
-            return False
-        found = json.loads(card.read_text())
-        return all(found[key] == value for key, value in ours.items()) and abs(found["eps"] - run.eps) < 1e-9
-
     return [
         name
         for name, architecture in ARCHITECTURES.items()
-        if not architecture.trained or is_ours(file_of(run, name).with_suffix(".json"))
+        if not architecture.trained or cards.status(file_of(run, name), ours).is_shipped
     ]
 
 
@@ -331,7 +311,7 @@ def about(run: Run, name: str, model: keras.Model, recipe: SearchRecipe = RECIPE
         "title": architecture.title,
         "latent": architecture.latent,
         "depth": architecture.depth,
-        "parameters": int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
+        "parameters": classifiers.parameter_count(model),
         "mse": mse,
         "validation": scores,
     }

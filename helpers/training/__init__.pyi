@@ -15,8 +15,6 @@ from .fine_tuning import FINE_TUNE_BATCH as FINE_TUNE_BATCH
 from .fine_tuning import FINE_TUNE_RATES as FINE_TUNE_RATES
 from .fine_tuning import fine_tune as fine_tune
 from .fine_tuning import rates_of_phases as rates_of_phases
-from .history import load_with_history as load_with_history
-from .history import save_with_history as save_with_history
 from .loop import Options as Options
 from .loop import Step as Step
 from .loop import one_epoch as one_epoch

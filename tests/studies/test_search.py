@@ -72,9 +72,7 @@ def test_what_is_made_is_loaded(run, name):
 def test_what_is_not_there_is_named_with_the_command_that_makes_it(run):
     command = "python -m helpers search d2_c4 --dataset patches10 --model resnet20"
     for ask in (search.network, search.card):
-        with pytest.raises(
-            CourseError, match=f"ships no search/resnet20_d2_c4.h5 for patches10; train it: {command}"
-        ):
+        with pytest.raises(CourseError, match=f"patches10/search/resnet20_d2_c4.h5; train it: {command}"):
             ask(run, "d2_c4")
         with pytest.raises(CourseError, match="unknown autoencoder 'nvae'; choose one of d1_c2"):
             ask(run, "nvae")
@@ -88,7 +86,7 @@ def test_a_network_for_another_classifier_is_refused(run, monkeypatch):
     search.make(run, "d3_c8", SHORT)
     assert search.available(run) == ["d3_c8", "blur"]
     other = replace(run, classifier=classifiers.build("resnet20", run.data.mean, run.data.std))
-    with pytest.raises(CourseError, match="another initial classifier than this one; make it anew: python"):
+    with pytest.raises(CourseError, match="another initial classifier .*python"):
         search.network(other, "d3_c8")
     assert search.available(other) == ["blur"] == search.available(replace(run, eps=4 / 255))
 
