@@ -1,4 +1,4 @@
-"""Preprocessors that stand before a classifier, and randomized smoothing."""
+"""Defenses: preprocessors that stand before a classifier, and randomized smoothing."""
 
 import lazy_loader
 

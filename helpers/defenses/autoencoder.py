@@ -9,9 +9,9 @@ layers = keras.layers
 
 
 def build_autoencoder() -> keras.Model:
-    """The autoencoder of Table 1: 3x3 kernels, ReLU, a sigmoid at the end, 3,795 parameters.
+    """Build the autoencoder of Table 1: 3x3 kernels, ReLU, a sigmoid at the end, 3,795 parameters.
 
-    Images float32 [n, 32, 32, 3] in [0, 1] in, images of the same form out.
+    It turns float32 images [n, 32, 32, 3] in [0, 1] into images of the same form.
     """
     relu = {"kernel_size": 3, "padding": "same", "activation": "relu"}
     return keras.Sequential(
@@ -28,7 +28,7 @@ def build_autoencoder() -> keras.Model:
 
 
 def defended(autoencoder: keras.Model, classifier: keras.Model) -> keras.Model:
-    """The classifier behind the autoencoder, as one model: images in [0, 1] in, logits out."""
+    """Put an autoencoder before a classifier, as one model from images in [0, 1] to logits."""
     images = keras.Input((32, 32, 3))
     logits = logits_of(classifier, logits_of(autoencoder, images))
     return keras.Model(images, logits, name=f"ae_{classifier.name}")

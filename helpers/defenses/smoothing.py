@@ -1,11 +1,12 @@
-"""Randomised smoothing (Cohen, Rosenfeld & Kolter 2019, "Certified adversarial robustness via randomized smoothing").
+"""Randomized smoothing.
 
-The smoothed classifier answers what the base classifier answers most often under Gaussian noise. Around an image whose
-leading class has probability at least p, it gives the same answer for every change of Euclidean length below
-sigma * Phi^-1(p): a certificate, true of every attack, that holds with the chosen confidence.
+The smoothed classifier gives the answer that the base classifier gives most often under Gaussian noise. If
+that answer has probability at least p at an image, it is the same for every change whose Euclidean norm is
+below sigma * Phi^-1(p). This is a certificate: it holds against every attack, with the chosen confidence
+(Cohen, Rosenfeld & Kolter 2019, "Certified adversarial robustness via randomized smoothing").
 
-The base classifier must know the noise: trained on it (noisy_classifier_step), or behind a denoiser that was (Salman et
-al. 2020, "Denoised smoothing").
+The base classifier must cope with noise. It is trained on noisy images (training.noise), or has a denoiser
+before it (Salman et al. 2020, "Denoised smoothing").
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from ..settings import CourseError, progress
 BATCH = 128
 
 ABSTAIN = -1
-"""The prediction where the samples do not tell which class leads."""
+"""The prediction if the samples do not show which class leads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Certificates:
-    """What is certified of each image.
+    """The certificates of n images.
 
     Attributes:
         predictions: int [n], the smoothed classifier's class, or ABSTAIN.
-        radii: float [n], the Euclidean radius within which it is constant; 0 where it abstains.
+        radii: float [n], the l2 radius within which the class stays the same; 0 if the classifier abstains.
     """
 
     predictions: np.ndarray
     radii: np.ndarray
 
     def certified(self, labels: np.ndarray, radius: float) -> np.ndarray:
-        """Booleans [n]: classified correctly, and certified at this radius (paper, section 4)."""
+        """Return which images are classified correctly and certified at this l2 radius: booleans [n]."""
         return (self.predictions == labels) & (self.radii >= radius)
 
 
@@ -57,19 +58,21 @@ def certify(
 ) -> Certificates:
     """Certify the smoothed classifier (Cohen et al. 2019, section 3.2.2, CERTIFY).
 
-    ``select`` draws choose the class; another ``samples`` bound its probability from below (Clopper-Pearson). Where the
-    bound is not above a half it abstains.
+    The classifier abstains if the bound on the leading class's probability is not above a half.
 
     Args:
-        model: a callable from float32 images [n, h, w, c] to logits; not smoothed.
+        model: the base classifier, a callable from float32 images [n, h, w, c] to logits.
         images: float32 [n, h, w, c] in [0, 1].
         sigma: the noise's standard deviation, in units of [0, 1]. Noisy images are not clipped.
-        alpha: the probability, for each image, that its certificate is wrong.
-        seed: an image's noise depends on it and on the image's position alone.
-        batch_size: noisy images classified at a time.
+        select: number of noisy samples that choose the leading class.
+        samples: number of further samples that bound its probability from below (Clopper-Pearson).
+        alpha: the probability that an image's certificate is wrong.
+        seed: an image's noise depends only on the seed and on the image's position.
+        batch_size: noisy images in a batch.
+        classes: number of classes.
 
     Raises:
-        CourseError: an argument is not of that form.
+        CourseError: an argument does not have this form.
     """
     check_batch(images, np.zeros(len(images), int))
     for count, name in ((select, "select"), (samples, "samples"), (batch_size, "batch_size")):
@@ -100,10 +103,10 @@ def noisy_counts(
     batch_size: int,
     classes: int,
 ) -> np.ndarray:
-    """How often each class is the answer under Gaussian noise: int [classes]."""
+    """Count how often each class is the answer under Gaussian noise: int [classes]."""
     counts, size = np.zeros(classes, int), min(batch_size, samples)
     for number, first in enumerate(range(0, samples, size)):
-        draw = tf.random.experimental.stateless_fold_in(tf.constant(seed, tf.int64), number)
+        draw = tf.random.fold_in(tf.constant(seed, tf.int64), number)
         answers = _answers_under_noise(model, tf.constant(image), sigma, draw, size).numpy()
         counts += np.bincount(answers[: samples - first], minlength=classes)
     return counts
@@ -116,28 +119,33 @@ def _answers_under_noise(model, image, sigma, seed, size):
 
 
 def lower_bound(hits: int, samples: int, alpha: float) -> float:
-    """The one-sided Clopper-Pearson lower bound of a probability (scipy's exact interval)."""
+    """Compute the one-sided Clopper-Pearson lower bound of a probability, given ``hits`` of ``samples``."""
     return float(binomtest(hits, samples, alternative="greater").proportion_ci(1 - alpha, method="exact").low)
 
 
 def largest_radius(sigma: float, samples: int, alpha: float = 0.001) -> float:
-    """What can be certified at most, where every sample agrees: so much more needs more samples or noise."""
+    """Compute the radius that is certified if every sample agrees.
+
+    A larger one needs more samples or more noise.
+    """
     return float(sigma * norm.ppf(lower_bound(samples, samples, alpha)))
 
 
 def linf_within(radius: float | np.ndarray, dimensions: int = 32 * 32 * 3) -> float | np.ndarray:
-    """The eps of the largest linf ball inside an l2 ball: a change of eps in every value is eps * sqrt(dimensions)
-    long."""
+    """Compute eps of the largest linf ball in an l2 ball.
+
+    A change of eps in every value has l2 norm eps * sqrt(dimensions).
+    """
     return radius / np.sqrt(dimensions)
 
 
 def l2_around(eps: float, dimensions: int = 32 * 32 * 3) -> float:
-    """The radius of the smallest l2 ball that holds an linf ball: what must be certified to certify eps."""
+    """Compute the radius of the smallest l2 ball around an linf ball, as a certificate for eps needs it."""
     return eps * float(np.sqrt(dimensions))
 
 
 def check_sigma(sigma: float) -> None:
-    """Refuse what is no standard deviation of noise on images in [0, 1]."""
+    """Raise CourseError unless sigma is a standard deviation that suits images in [0, 1]."""
     if not isinstance(sigma, Real) or not 0 < sigma <= 2:
         raise CourseError(
             f"sigma is {sigma!r}; it is the noise's deviation on images in [0, 1], such as 0.25"

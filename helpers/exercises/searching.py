@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binom
 
 from ..backend import keras, tf
-from ..defenses import architectures
+from ..defenses import architectures, codebook
 from ..defenses.architectures import ARCHITECTURES, PIXELS, Architecture
 from ..pipeline import Run
 from ..studies import comparison, search
@@ -446,7 +446,7 @@ def check_usage(perplexity: Callable, diagnoses: object) -> str:
 
 def _check_perplexity(found: float, counts: np.ndarray, of: str) -> None:
     p = counts[counts > 0] / counts.sum()
-    entropy, truth = float(-(p * np.log(p)).sum()), architectures.perplexity(counts)
+    entropy, truth = float(-(p * np.log(p)).sum()), codebook.perplexity(counts)
     if np.isclose(found, truth, rtol=1e-4):
         return
     log = np.log(counts[counts > 0])
@@ -575,7 +575,7 @@ def _check_latent(model: keras.Model, latent: int) -> None:
     narrowest = min(
         int(np.prod(one.output_shape[1:])) for one in model.layers if isinstance(one.output_shape, tuple)
     )
-    if architectures.codebook_of(model) is not None:
+    if codebook.codebook_of(model) is not None:
         return  # a code counts as one number, whatever its length
     if isinstance(model, keras.Sequential) and latent != narrowest:
         raise Wrong(f"you say that {latent:,} numbers pass; its narrowest layer hands on {narrowest:,}")

@@ -14,7 +14,7 @@ import pandas as pd
 from .. import evaluation, pipeline
 from ..backend import keras, tf
 from ..datasets.storage import to_float
-from ..defenses.architectures import codebook_of
+from ..defenses.codebook import codebook_of
 from ..evaluation.titles import percent
 from ..pipeline import SOURCES, Answers, Run
 from ..settings import CourseError

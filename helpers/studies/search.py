@@ -25,7 +25,7 @@ from ..artifacts import bundles, cards
 from ..attacks import STEPS, adaptive
 from ..backend import devices, keras
 from ..datasets.storage import to_float
-from ..defenses import architectures, autoencoder
+from ..defenses import architectures, autoencoder, codebook
 from ..defenses.architectures import ARCHITECTURES, Architecture, architecture_of
 from ..pipeline import SOURCES, Answers, Run
 from ..settings import CourseError
@@ -110,7 +110,7 @@ def trained(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> tuple[keras.M
         return architecture.build(), []
     run = on_recipe(run, recipe)
     config = {
-        **run.config(autoencoder, architectures, training),
+        **run.config(autoencoder, architectures, codebook, training),
         "architecture": name,
         "n": run.profile.n_train,
         "epochs": recipe.epochs,
@@ -360,7 +360,7 @@ def assessed(
 def _config(run: Run, name: str, model: keras.Model) -> dict:
     # By name as well as by weights: a blur has none.
     return {
-        **run.config(autoencoder, architectures, adaptive, evaluation),
+        **run.config(autoencoder, architectures, codebook, adaptive, evaluation),
         "architecture": name,
         "assessed": classifiers.weights_sha256(model),
     }

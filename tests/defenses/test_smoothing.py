@@ -21,7 +21,8 @@ def half_space(images):
 
 @pytest.fixture
 def beside_the_border():
-    """Images whose distance from half_space's border is 0.3, 0.15 and 0, on the side of class 1, 0 and neither."""
+    """Images whose distance from half_space's border is 0.3, 0.15 and 0, on the side of class 1, 0 and
+    neither."""
     images = np.full((3, 8, 8, 3), 0.5, np.float32)
     images[:, 0, 0, 0] = [0.8, 0.35, 0.5]
     return images
@@ -30,7 +31,8 @@ def beside_the_border():
 def test_a_linear_classifier_is_certified_up_to_its_border_and_no_further(beside_the_border):
     found = smoothing.certify(half_space, beside_the_border, SIGMA, samples=20_000, seed=1)
     assert found.predictions.tolist() == [1, 0, smoothing.ABSTAIN]
-    # Cohen et al. 2019, proposition 3: for a linear classifier the bound is exact. The samples cost a little of it.
+    # Cohen et al. 2019, proposition 3: for a linear classifier the bound is exact. The samples cost a little
+    # of it.
     np.testing.assert_array_less(found.radii[:2], [0.3, 0.15])
     np.testing.assert_allclose(found.radii[:2], [0.3, 0.15], atol=0.02)
     assert found.radii[2] == 0

@@ -23,8 +23,8 @@ SIZE, CLASSES, N = 8, 5, 60
 
 
 def patterns(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images of grey levels k/255: a faint pattern of the class, of either sign, under noise. No linear function of
-    the image tells the classes apart."""
+    """Images of grey levels k/255: a faint pattern of the class, of either sign, under noise. No linear
+    function of the image tells the classes apart."""
     faint = np.sign(np.random.default_rng(0).normal(0, 1, (CLASSES, SIZE, SIZE, 3)))
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, n)
@@ -35,7 +35,8 @@ def patterns(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(seed: int) -> keras.Model:
-    """A network with BatchNorm behind its normalisation, trained in seconds. ``network`` is what is normalised for."""
+    """A network with BatchNorm behind its normalisation, trained in seconds. ``network`` is what is
+    normalised for."""
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     network = keras.Sequential(
@@ -89,7 +90,8 @@ def failed(table) -> set[str]:
     return set(checklist.failed_checks(table)["check"])
 
 
-# ------------------------------------------------------------------------------------------------ sound evaluations
+# ------------------------------------------------------------------------------------------------ sound
+# evaluations
 
 
 def test_a_sound_evaluation_passes_every_check(model, data):
@@ -105,11 +107,13 @@ def test_a_sound_evaluation_passes_every_check(model, data):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("attack", [by_hand, partial(attacks.pgd, steps=20, step_size=0.005, loss="margin")])
 def test_other_attacks_pass_too(model, data, attack):
     assert not failed(checklist.check_evaluation(model, *data, EPS, attack=attack))
 
 
+@pytest.mark.deep
 def test_a_defense_may_be_a_function_or_have_more_than_one_batch(model):
     images, labels = patterns(140, 2)
     blur = tf.ones((3, 3, 3, 1)) / 9
@@ -130,6 +134,7 @@ def test_images_in_storage_form(model, data):
     assert not failed(table), checklist.markdown(checklist.failed_checks(table))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("eps", [1 / 255, 0.2, 0.6])
 def test_other_budgets(model, data, eps):
     assert not failed(checklist.check_evaluation(model, *data, eps, quick=True))
@@ -151,6 +156,7 @@ def test_what_the_attack_is_asked_for(model, data):
     assert calls == [(eps, 3, 0) for eps, *_ in budgets]
 
 
+@pytest.mark.deep
 def test_the_seed_alone_decides(model, data):
     first, again, other = (
         checklist.check_evaluation(model, *data, EPS, seed=seed, quick=True) for seed in (0, 0, 1)
@@ -158,8 +164,10 @@ def test_the_seed_alone_decides(model, data):
     assert first.equals(again) and not first.equals(other)
 
 
+@pytest.mark.slow
 def test_resnet20_on_cifar10(resnet20, cifar10):
-    """Sound as it is; and the mistake of the paper's released code, a gradient taken without the normalisation."""
+    """Sound as it is; and the mistake of the paper's released code, a gradient taken without the
+    normalisation."""
     images, labels = cifar10.test.head(48).take()
     table = checklist.check_evaluation(
         resnet20, images, labels, EPS, attacked=attacks.pgd(resnet20, images, labels, EPS)
@@ -176,7 +184,8 @@ def test_resnet20_on_cifar10(resnet20, cifar10):
     assert {"follows gradient", "margin loss"} <= failed(table)
 
 
-# --------------------------------------------------------------------------------------------------- planted faults
+# --------------------------------------------------------------------------------------------------- planted
+# faults
 
 
 def attack_on(other):
@@ -284,7 +293,14 @@ def unchanged(model):
     model.set_weights(before)
 
 
-@pytest.mark.parametrize("fault", ATTACKS)
+def in_tiers(faults, first):
+    """The first faults in every tier, the others in ``make test``."""
+    return [f if f in first else pytest.param(f, marks=pytest.mark.deep) for f in faults]
+
+
+@pytest.mark.parametrize(
+    "fault", in_tiers(ATTACKS, {"step down", "no projection", "eps divided twice", "error"})
+)
 def test_faults_in_the_attack(unchanged, data, fault):
     attack, checks = ATTACKS[fault]
     table = checklist.check_evaluation(
@@ -294,7 +310,7 @@ def test_faults_in_the_attack(unchanged, data, fault):
     assert np.isfinite(data[0]).all()  # whatever the attack does to its arguments
 
 
-@pytest.mark.parametrize("fault", MODELS)
+@pytest.mark.parametrize("fault", in_tiers(MODELS, {"softmax", "training mode", "straight through"}))
 def test_faults_in_the_model(unchanged, data, fault):
     change, checks = MODELS[fault]
     eps = STRONG if "Square" in checks else EPS
@@ -302,6 +318,7 @@ def test_faults_in_the_model(unchanged, data, fault):
     assert checks <= failed(table), checklist.results(table).to_string()
 
 
+@pytest.mark.deep
 def test_a_loss_taken_on_probabilities(model, data):
     """Of a network so sharp that it is hard, not impossible, to attack on its logits."""
 
@@ -317,6 +334,7 @@ def test_a_loss_taken_on_probabilities(model, data):
     assert checks <= failed(table), checklist.results(table).to_string()
 
 
+@pytest.mark.deep
 def test_images_made_for_another_model(model, data):
     """A stale transfer set is named as such, and shows where the attack under test is the weaker one."""
     stale = by_hand(model.get_layer("network"), *data, EPS)
@@ -340,6 +358,7 @@ def test_stored_images_are_held_to_the_rules(model, data, change, check):
     assert check in failed(table)
 
 
+@pytest.mark.deep
 def test_images_outside_the_ball_do_not_count_in_the_worst_case(model, data):
     far = by_hand(model, *data, 0.5)
     with_far, without = (
@@ -357,7 +376,8 @@ def test_every_check_has_a_fault_that_it_finds(model, data):
     assert named == set(checklist.check_evaluation(model, *data, EPS, quick=True)["check"])
 
 
-# ------------------------------------------------------------------------------------------- the table and bad input
+# ------------------------------------------------------------------------------------------- the table and
+# bad input
 
 
 def test_what_was_left_out_is_said(model, data):
@@ -430,7 +450,8 @@ def test_bad_input_is_named_with_its_remedy(model, data, case):
     assert "\n" not in str(caught.value)
 
 
-# ------------------------------------------------------------------------------------------------ a run of the course
+# ------------------------------------------------------------------------------------------------ a run of
+# the course
 
 
 @pytest.fixture
@@ -440,6 +461,7 @@ def run(monkeypatch):
     return pipeline.start("patches10", "resnet20", "smoke")
 
 
+@pytest.mark.deep
 def test_a_runs_checks_are_computed_once_and_in_words(run, monkeypatch):
     table = pipeline.run_checklist(run, run.classifier, transfer="pgd")
     assert not len(checklist.failed_checks(table)), checklist.markdown(checklist.failed_checks(table))
@@ -449,6 +471,7 @@ def test_a_runs_checks_are_computed_once_and_in_words(run, monkeypatch):
     assert pipeline.run_checklist(run, run.classifier, transfer="pgd").equals(table)
 
 
+@pytest.mark.slow
 def test_a_runs_weaker_images_are_found(run):
     """Accuracy measured on FGSM's images is no bound for what PGD leaves."""
     table = pipeline.run_checklist(run, run.classifier, attacked="fgsm")
@@ -456,6 +479,7 @@ def test_a_runs_weaker_images_are_found(run):
     assert "*fresh images*" in checklist.summary(table)
 
 
+@pytest.mark.deep
 def test_only_a_full_run_has_all_checks(run, monkeypatch):
     asked = []
     monkeypatch.setattr(

@@ -15,7 +15,7 @@ from helpers.artifacts import provenance
 from helpers.backend import keras
 from helpers.cli.app import main
 from helpers.datasets import storage
-from helpers.defenses import architectures, autoencoder
+from helpers.defenses import architectures, autoencoder, codebook
 from helpers.defenses.architectures import ARCHITECTURES, Architecture
 from helpers.settings import CourseError
 from helpers.studies import search
@@ -59,7 +59,7 @@ def test_what_is_made_is_loaded(run, name):
     assert not np.array_equal(again.get_layer("image").kernel, untrained.get_layer("image").kernel)
     if name == "vq_vae":
         assert (
-            np.abs(architectures.codebook_of(again).vectors).max() > 0
+            np.abs(codebook.codebook_of(again).vectors).max() > 0
         )  # no optimiser trains it, and it is kept
     assert (
         card["latent"] == ARCHITECTURES[name].latent and card["recipe"]["epochs"] == len(card["history"]) == 1
