@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binom
 
 from ..backend import keras, tf
-from ..defenses import architectures, codebook
+from ..defenses import codebook
 from ..defenses.architectures import ARCHITECTURES, PIXELS, Architecture
 from ..pipeline import Run
 from ..studies import comparison, search
