@@ -126,6 +126,7 @@ def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[
         one_line=execution.one_line,
         inputs=summary.INPUTS,
         input_titles=titles.INPUT_TITLES,
+        threat_titles=[titles.THREAT_TITLES[threat] for threat in titles.PAPER_THREATS],
         systems={system: titles.title_of(system) for system in titles.SYSTEMS},
         weights=Path(str(parameters["weights"])).name,
     )

@@ -13,7 +13,7 @@ from statistics import median
 from .. import pipeline, plots, settings
 from ..classifiers.registry import MODELS
 from ..evaluation import difference, titles
-from ..evaluation.titles import INPUT_TITLES, SYSTEMS, percent, title_of
+from ..evaluation.titles import INPUT_TITLES, SYSTEMS, capitalize, percent, title_of
 from ..pipeline import PAPER, ROBUSTBENCH
 from ..plots import tables
 from ..studies import baselines
@@ -48,7 +48,7 @@ class Summary:
     Attributes:
         answer: the short answer, in sentences.
         comparison: the paper against this run, in words; empty where they cannot be compared.
-        adaptive: static against adaptive, in words.
+        adaptive: transfer against end-to-end attacks, in words.
         claims: what to believe.
         doubts: what to doubt, sentences.
         static, aware: records by cell (input, stage, defense); aware by threat first.
@@ -343,10 +343,10 @@ def _figures(
             ends = (100 * r[DEFENDED]["accuracy"] for r in (static, adaptive))
             title = "The same defense under PGD: {:.0f}% unknown, {:.0f}% known to its attacker".format(*ends)
         else:
-            title = "Static against adaptive attacks"
+            title = "Transfer against end-to-end attacks"
         alt = (
-            "Arrows from the accuracy under static attacks to that under adaptive ones, for each classifier. "
-            f"Adaptive: {_in_words(adaptive)}"
+            "Arrows from the accuracy under transfer attacks to that under end-to-end ones, for each classifier. "
+            f"End-to-end: {_in_words(adaptive)}"
         )
         figure = plots.threats_figure(records, title)
         found["threats"] = {"name": "summary_threats", "alt": alt, "png": plots.png(figure, mark)}
@@ -362,5 +362,5 @@ def _in_words(found: dict) -> str:
             if (kind, *system) in found
         ]
         if values:
-            parts.append(f"{INPUT_TITLES[kind]}: {', '.join(values)}.")
+            parts.append(f"{capitalize(INPUT_TITLES[kind])}: {', '.join(values)}.")
     return " ".join(parts)

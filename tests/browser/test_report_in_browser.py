@@ -207,7 +207,7 @@ def test_headings_and_landmarks(opened, text):
     assert [page.locator("h2").nth(k).inner_text() for k in range(4)] == [
         "The question",
         "The paper against this run",
-        "Static against adaptive",
+        "Transfer against end-to-end attacks",
         "What to believe",
     ]
     assert headings(opened(changed(text, "<h2 id", "<h4 id"))) and headings(opened(text.replace("h1", "h2")))
