@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import h5py
 import numpy as np
 
 from .. import settings
-from ..artifacts.provenance import sha256_of
+from ..artifacts import cards
 from ..backend import keras, tf
 from ..datasets import Data
 from ..settings import CourseError
@@ -206,18 +205,7 @@ def card_of(file: Path) -> dict:
     Raises:
         CourseError: the file or its card is not there, or the file is not the one that the card describes.
     """
-    name, card = f"weights/{file.parent.name}/{file.name}", file.with_suffix(".json")
-    if not file.is_file() or not card.is_file():
-        raise CourseError(
-            f"the course ships no {name}; record a run (make report, make record), or train it live"
-        )
-    about = json.loads(card.read_text())
-    if about["file_sha256"] != sha256_of(file):
-        raise CourseError(
-            f"the weight file {name} is not the one its card describes; it is truncated or was replaced: restore it "
-            "(git checkout weights) or name another file with WEIGHTS="
-        )
-    return about
+    return cards.read(file)
 
 
 def _download_tf2cv(model: str, data: Data) -> Path:

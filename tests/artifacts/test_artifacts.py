@@ -44,7 +44,7 @@ def files(store):
     return sorted(path.name for path in store.rglob("*") if path.is_file())
 
 
-# ------------------------------------------------------------------------------------------------ reuse, recomputation
+# --------------------------------------------------------------------------------------- reuse, recomputation
 
 
 def test_the_same_configuration_is_computed_once(store, produce):
@@ -132,7 +132,7 @@ def test_json(store):
     assert len(calls) == 1
 
 
-# ------------------------------------------------------------------------------------------------------------ failure
+# ---------------------------------------------------------------------------------------------------- failure
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError, KeyboardInterrupt, MemoryError])
@@ -177,12 +177,12 @@ def test_a_disk_that_is_full_when_the_manifest_is_written(store, produce, monkey
 
 
 def test_a_disk_that_fills_up_is_an_error_and_no_fatal_signal(store):
-    """Where an array is written through a memory map, that signal (SIGBUS) comes unless its space was reserved."""
+    """Writing through a memory map raises that signal (SIGBUS) unless the space was reserved."""
     safe = []
 
     def fill(out):
         mapped = getattr(out, "filename", None)
-        safe.append(mapped is None or 512 * os.stat(mapped).st_blocks >= out.nbytes)
+        safe.append(mapped is None or 512 * Path(mapped).stat().st_blocks >= out.nbytes)
         out[:] = 0
 
     artifacts.make_array("attacks", CONFIG, (100, 32, 32, 3), fill)
@@ -254,7 +254,7 @@ def child_environment():
     return os.environ | {"PYTHONPATH": str(settings.ROOT)}
 
 
-# ------------------------------------------------------------------------------------------------------- code versions
+# ---------------------------------------------------------------------------------------------- code versions
 
 CODE = '''
 """A module."""
@@ -384,7 +384,7 @@ def test_of_several_workers_one_writes_and_none_loses_what_another_still_needs(s
     assert not parts.exists()
 
 
-# --------------------------------------------------------------------------------------------------- files in use
+# ----------------------------------------------------------------------------------------------- files in use
 
 
 def test_the_files_in_use_and_those_made_are_collected(store, produce):

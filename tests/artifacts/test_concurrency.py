@@ -1,4 +1,4 @@
-"""The store under several processes: one makes an artifact, none reads a half one, and a dead one blocks nobody."""
+"""The store under several processes: one makes an artifact, the others wait for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -25,12 +24,13 @@ pytest.importorskip("fcntl", reason="this system has no flock, which the store's
 SIZE, PARTS = 64, 20
 
 WORKER = """
-import os, random, sys, time
+import os, signal, sys, time
 from pathlib import Path
 import psutil
 from helpers import artifacts, settings
 
-store, names, pause, size, parts = Path(sys.argv[1]), sys.argv[2].split(","), *map(float, sys.argv[3:])
+store, names = Path(sys.argv[1]), sys.argv[2].split(",")
+pause, size, parts, stop = float(sys.argv[3]), *map(int, sys.argv[4:])
 settings.ARTIFACTS = store / "store"
 
 def alive(number):
@@ -41,7 +41,7 @@ def alive(number):
 
 def produce(name):
     def write(path):
-        # Who makes it leaves a mark with its process's number; that of a process that is alive must not be there.
+        # The maker leaves its process's number; the number of another live process must not be there.
         mark = store / f"{name}.making"
         owner = int(mark.read_text() or 0) if mark.exists() else 0
         if owner and alive(owner):
@@ -50,10 +50,14 @@ def produce(name):
                 (store / "violations").open("a").write(f"{name} is being made by two\\n")
         mark.write_text(str(os.getpid()))
         with open(path, "wb") as file:
-            for _ in range(int(parts)):
-                file.write(name.encode() * int(size))
-                file.flush()
-                time.sleep(pause)
+            for k in range(parts + 1):
+                if k == stop:
+                    print("stopped", flush=True)
+                    signal.pause()
+                if k < parts:
+                    file.write(name.encode() * size)
+                    file.flush()
+                    time.sleep(pause)
         with (store / "made").open("a") as log:
             log.write(name + "\\n")
         mark.unlink()
@@ -61,21 +65,24 @@ def produce(name):
 
 print("ready", flush=True)
 sys.stdin.readline()
-for name in random.Random(os.getpid()).sample(names, len(names)):
+for name in names:
     content = artifacts.make("parts", {"name": name}, ".bin", produce(name)).path.read_bytes()
-    if content != name.encode() * int(parts * size):
+    if content != name.encode() * parts * size:
         (store / "violations").open("a").write(f"of {name} a half was read\\n")
 print("done", flush=True)
 """
 
 
 class Worker:
-    """A process that asks for artifacts, as soon as it is told to go."""
+    """A process that asks for artifacts in the given order, as soon as it is told to go.
+
+    If ``stop`` is not negative, it stops for good in the first artifact that it makes, after that many parts.
+    """
 
     started: ClassVar[list[subprocess.Popen]] = []
 
-    def __init__(self, folder, names, pause=0.002):
-        numbers = map(str, (pause, SIZE, PARTS))
+    def __init__(self, folder, names, pause=0.002, stop=-1):
+        numbers = map(str, (pause, SIZE, PARTS, stop))
         command = [sys.executable, "-c", WORKER, str(folder), ",".join(names), *numbers]
         environment = {name: value for name, value in os.environ.items() if name != "COURSE_PROGRESS"}
         environment["PYTHONPATH"] = str(settings.ROOT)
@@ -120,7 +127,7 @@ def whole(folder, names, monkeypatch):
         assert file.read_bytes() == name.encode() * (PARTS * SIZE)
         manifest = json.loads(file.with_suffix(".json").read_text())
         assert manifest["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    # A lock file may stay, of a process that was killed just before it would have removed it; it is nobody's lock.
+    # The lock file of a process that was killed may be left; nobody holds it.
     left = [
         p for p in (folder / "store").rglob("*") if p.is_file() and (p.suffix != ".lock" or p.stat().st_size)
     ]
@@ -129,7 +136,7 @@ def whole(folder, names, monkeypatch):
 
 def test_processes_that_need_the_same_artifacts_make_each_once(tmp_path, monkeypatch):
     names = ["a", "b", "c"]
-    workers = [Worker(tmp_path, names) for _ in range(6)]
+    workers = [Worker(tmp_path, order) for order in ("abc", "abc", "bca", "cba")]
     for worker in workers:
         worker.go()
     for worker in workers:
@@ -139,56 +146,49 @@ def test_processes_that_need_the_same_artifacts_make_each_once(tmp_path, monkeyp
     assert whole(tmp_path, names, monkeypatch)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_processes_killed_at_random_leave_a_whole_store(tmp_path, monkeypatch, seed):
-    """Four processes at work on six artifacts; eight times one is killed with -9 and another takes its place."""
-    names, chance = list("abcdef"), random.Random(seed)
-    workers = [Worker(tmp_path, names, 0.02) for _ in range(4)]
-    spare = [Worker(tmp_path, names, 0.02) for _ in range(8)]
-    for worker in workers:
+@pytest.mark.deep
+def test_processes_killed_at_any_point_leave_a_whole_store(tmp_path, monkeypatch):
+    """Two at a time are killed with -9, each in its own artifact; later ones make both artifacts whole."""
+    names = ["a", "b"]
+    points = (0, 1, PARTS // 2, PARTS)
+    victims = [[Worker(tmp_path, order, stop=point) for order in ("ab", "ba")] for point in points]
+    survivors = [Worker(tmp_path, order) for order in ("ab", "ba", "ab")]
+    for pair in victims:
+        for victim in pair:
+            victim.go()
+        for victim in pair:
+            assert victim.process.stdout.readline() == "stopped\n"
+        for victim in pair:
+            victim.process.kill()
+            victim.finish()
+        assert lines(tmp_path / "made") == []
+    for worker in survivors:
         worker.go()
-    killed = 0
-    while spare:
-        time.sleep(chance.uniform(0.02, 0.25))
-        victim = workers.pop(chance.randrange(len(workers)))
-        killed += victim.process.poll() is None
-        victim.process.kill()
-        victim.finish()
-        workers.append(spare.pop())
-        workers[-1].go()
-    assert killed >= 4
-    for worker in workers:
+    for worker in survivors:
         out, err = worker.finish()
         assert worker.process.returncode == 0 and out == "done\n", err
-    assert lines(tmp_path / "violations") == []
+    assert sorted(lines(tmp_path / "made")) == names and lines(tmp_path / "violations") == []
     assert whole(tmp_path, names, monkeypatch)
 
 
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.01)
-
-
 def test_a_dead_owner_blocks_nobody(tmp_path, monkeypatch):
-    owner, waiting = Worker(tmp_path, ["a"], pause=60), Worker(tmp_path, ["a"])
+    owner, waiting = Worker(tmp_path, ["a"], stop=1), Worker(tmp_path, ["a"])
     owner.go()
-    until((tmp_path / "a.making").exists)
+    assert owner.process.stdout.readline() == "stopped\n"
     waiting.go()
-    with pytest.raises(subprocess.TimeoutExpired):
-        waiting.finish(timeout=1)
+    assert "another process is making parts " in waiting.process.stderr.readline()
+    assert waiting.process.poll() is None
     owner.process.send_signal(signal.SIGKILL)
     owner.finish()
     out, err = waiting.finish(timeout=20)
-    assert out == "done\n" and "another process is making parts " in err
+    assert out == "done\n" and err == ""
     assert lines(tmp_path / "made") == ["a"] and whole(tmp_path, ["a"], monkeypatch)
 
 
 def test_who_needs_another_artifact_does_not_wait(tmp_path):
-    owner, other = Worker(tmp_path, ["a"], pause=60), Worker(tmp_path, ["b"])
+    owner, other = Worker(tmp_path, ["a"], stop=1), Worker(tmp_path, ["b"])
     owner.go()
-    until((tmp_path / "a.making").exists)
+    assert owner.process.stdout.readline() == "stopped\n"
     other.go()
     out, err = other.finish(timeout=20)
     assert out == "done\n" and err == "" and lines(tmp_path / "made") == ["b"]
@@ -197,8 +197,11 @@ def test_who_needs_another_artifact_does_not_wait(tmp_path):
 
 
 def test_a_failure_hands_over_to_one_of_those_that_wait(tmp_path, monkeypatch):
-    """Threads of one process wait for each other as processes do. The lock's file is removed when the first one fails;
-    who waited for that file and who comes later must not both take what is theirs for the lock."""
+    """Threads of one process wait for each other as processes do.
+
+    The lock file is removed when the first one fails. A thread that waited for that file and one that comes
+    later must not both hold a lock then.
+    """
     monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
     working, release, at_work, most, found = threading.Event(), threading.Event(), [], [], []
 
@@ -210,7 +213,7 @@ def test_a_failure_hands_over_to_one_of_those_that_wait(tmp_path, monkeypatch):
     def write(path):
         at_work.append(1)
         most.append(len(at_work))
-        time.sleep(0.3)
+        time.sleep(0.1)
         at_work.pop()
         if len(most) < 3:
             raise ZeroDivisionError
@@ -227,11 +230,11 @@ def test_a_failure_hands_over_to_one_of_those_that_wait(tmp_path, monkeypatch):
     assert working.wait(20)
     for thread in threads[1:3]:
         thread.start()
-    time.sleep(0.2)
+    time.sleep(0.1)
     assert found == []
     release.set()
     for thread in threads[3:]:
-        time.sleep(0.1)
+        time.sleep(0.03)
         thread.start()
     for thread in threads:
         thread.join(20)
@@ -241,38 +244,52 @@ def test_a_failure_hands_over_to_one_of_those_that_wait(tmp_path, monkeypatch):
 
 
 SHARER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 import numpy as np
 from helpers import artifacts, settings
 
-folder, pause = Path(sys.argv[1]), float(sys.argv[2])
+folder, number, stop = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 settings.ARTIFACTS = folder / "store"
+made = []
+
+def makers():
+    return {line.split()[0] for line in (folder / "parts").read_text().splitlines()}
 
 def produce(first, end):
+    made.append(first)
     with (folder / "parts").open("a") as log:
         log.write(f"{os.getpid()} {first}\\n")
-    time.sleep(pause)
+    give_up = time.monotonic() + 30
+    while len(makers()) < number and time.monotonic() < give_up:  # until each process has begun a part
+        time.sleep(0.005)
+    if len(made) == stop:
+        print("stopped", flush=True)
+        signal.pause()
     return np.full((end - first, 2), first, np.uint16)
 
 print("ready", flush=True)
 sys.stdin.readline()
-made = artifacts.make_array_in_parts("shared", {}, (50, 2), 4, produce, "a test")
-assert (made[:, 0] == np.arange(50) // 4 * 4).all()
+array = artifacts.make_array_in_parts("shared", {}, (50, 2), 4, produce, "a test")
+assert (array[:, 0] == np.arange(50) // 4 * 4).all()
 print("done", flush=True)
 """
 
 
-def sharers(folder, number, pause):
+def sharers(folder, stops):
+    """Start processes that share an array; the first one writes the whole.
+
+    Each of ``stops`` is the part, counted from 1, at which that process stops; 0 means never.
+    """
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", SHARER, str(folder), str(pause)],
+            [sys.executable, "-c", SHARER, str(folder), str(len(stops)), str(stop)],
             env={**os.environ, "PYTHONPATH": str(settings.ROOT), "COURSE_PROGRESS": os.devnull},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(number)
+        for stop in stops
     ]
     Worker.started += started
     for process in started:
@@ -280,13 +297,16 @@ def sharers(folder, number, pause):
     for process in started:
         process.stdin.write("\n")
         process.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not lines(folder / "parts") and time.monotonic() < deadline:  # the first one holds the lock
+            time.sleep(0.005)
     return started
 
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_processes_share_the_parts_of_an_array(tmp_path, number):
     """Each part is made once, and every process makes some."""
-    for process in sharers(tmp_path, number, 0.2):
+    for process in sharers(tmp_path, [0] * number):
         assert process.communicate(timeout=60)[0] == "done\n"
     made = [line.split() for line in lines(tmp_path / "parts")]
     assert sorted(int(first) for _, first in made) == list(range(0, 50, 4))
@@ -295,16 +315,15 @@ def test_processes_share_the_parts_of_an_array(tmp_path, number):
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_of_processes_that_share_an_array_any_may_be_killed(tmp_path, victim):
-    """Whether it was the one that writes the whole or the other: what it was at is made by who is left."""
-    processes = sharers(tmp_path, 2, 0.2)
-    deadline = time.monotonic() + 30
-    while len(lines(tmp_path / "parts")) < 5 and time.monotonic() < deadline:
-        time.sleep(0.05)
+@pytest.mark.parametrize("part", [1, 2])
+def test_of_processes_that_share_an_array_any_may_be_killed(tmp_path, victim, part):
+    """The survivor makes the part that the killed process was making, whichever of them writes the whole."""
+    processes = sharers(tmp_path, [part if k == victim else 0 for k in range(2)])
+    assert processes[victim].stdout.readline() == "stopped\n"
     processes[victim].kill()
     assert processes[1 - victim].communicate(timeout=60)[0] == "done\n"
     made = [int(line.split()[1]) for line in lines(tmp_path / "parts")]
-    assert set(made) == set(range(0, 50, 4)) and len(made) <= 13 + 1
+    assert set(made) == set(range(0, 50, 4)) and len(made) == 13 + 1
 
 
 def test_a_file_system_without_locks_still_has_a_store(tmp_path, monkeypatch):
