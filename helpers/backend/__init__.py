@@ -1,7 +1,8 @@
-"""TensorFlow and its Keras 2, imported without the notes that they write to stderr at start-up.
+"""TensorFlow and its Keras 2, imported without the messages that they print at start-up.
 
-Set TF_CPP_MIN_LOG_LEVEL=0 to see those notes, for instance when a GPU is not found. COURSE_DEVICES says which devices
-training and attacks are shared by (devices.py); that has to be settled here, before TensorFlow's first operation.
+Set TF_CPP_MIN_LOG_LEVEL=0 to see those messages, for instance when a GPU is not found. COURSE_DEVICES says
+which devices share training and attacks (devices.py). That has to be settled here, before TensorFlow's first
+operation.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..settings import CourseError, devices_option, note, shows_tensorflow_log, 
 
 @contextmanager
 def _muted() -> Iterator[None]:
-    """Send what is written to file descriptor 2, by C++ too, nowhere for a while."""
+    """Discard what is written to file descriptor 2 meanwhile, by C++ code too."""
     if shows_tensorflow_log():
         yield
         return
@@ -33,13 +34,20 @@ def _muted() -> Iterator[None]:
 
 
 def _mirrored(count: str) -> None:
-    """Every variable on several devices of this machine: its GPUs, or as many parts of its CPU."""
+    """Copy every variable to several devices of this machine: its GPUs, or as many parts of its CPU.
+
+    Args:
+        count: the number of devices; "" for all GPUs.
+
+    Raises:
+        CourseError: there are not so many GPUs, or none and no number was given.
+    """
     gpus = tf.config.list_physical_devices("GPU")
     number = int(count or len(gpus))
     if not number or (gpus and number > len(gpus)):
         raise CourseError(
-            f"COURSE_DEVICES is mirrored:{count or 'all'}, but there are {len(gpus)} GPUs; for parts of the CPU say "
-            "how many (mirrored:2)"
+            f"COURSE_DEVICES is mirrored:{count or 'all'}, but there are {len(gpus)} GPUs; for parts of the "
+            "CPU say how many (mirrored:2)"
         )
     if not gpus:
         parts = [tf.config.LogicalDeviceConfiguration()] * number
@@ -49,11 +57,18 @@ def _mirrored(count: str) -> None:
 
 
 def _start(option: str) -> None:
-    """Create the devices and, unless it is one device, set the strategy that everything from here on runs under."""
+    """Create the devices and, if there are several, set the strategy for everything that follows.
+
+    Args:
+        option: the value of COURSE_DEVICES.
+
+    Raises:
+        CourseError: the option is unknown, or this is a notebook, which runs on one device.
+    """
     if option not in ("", "one") and "ipykernel" in sys.modules:
         raise CourseError(
-            f"COURSE_DEVICES is {option}, but notebooks, in which one computes by hand, run on one device: leave it "
-            "out. What python -m helpers train and measure have made on many they find in the store"
+            f"COURSE_DEVICES is {option}, but notebooks run on one device: leave it out. They find in the "
+            "store what python -m helpers train and measure have made on many"
         )
     kind, _, count = option.partition(":")
     if kind == "mirrored" and (not count or (count.isdecimal() and int(count))):
@@ -69,7 +84,7 @@ def _start(option: str) -> None:
 
 
 _worker, _addresses = workers()
-if _addresses:  # said now, for it may take long, and what follows is muted
+if _addresses:  # before the output is muted, because waiting may take long
     note(f"worker {_worker} of {len(_addresses)}, waiting for the others: {', '.join(_addresses)}")
 
 with _muted():

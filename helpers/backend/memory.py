@@ -9,16 +9,17 @@ from pathlib import Path
 
 
 def forget_peak() -> None:
-    """Count from now on; only Linux can."""
+    """Reset the peak, so that it counts from now on. Only Linux can do this."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_mib() -> int:
-    """The peak of the resident memory, in MiB."""
+    """Return the peak of the resident memory, in MiB."""
     status = Path("/proc/self/status")
-    if status.is_file():  # on Linux getrusage's number may be that of the process that started this one
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) // 2**10
+    # On Linux getrusage may report the peak of the process that started this one.
+    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) // 2**10
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from helpers import settings
+from helpers import backend, settings
 from helpers.backend import devices
+from helpers.cli.app import main
 from helpers.settings import CourseError
 
 SHARED_WORK = """
@@ -34,14 +35,16 @@ layers = keras.layers
 keras.utils.set_random_seed(0)
 network = keras.Sequential([
     keras.Input((32, 32, 3)), layers.Conv2D(8, 3, strides=2, use_bias=False), layers.BatchNormalization(),
-    layers.ReLU(), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization(), layers.Flatten(), layers.Dense(10),
+    layers.ReLU(), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization(), layers.Flatten(),
+    layers.Dense(10),
 ], name="network")
-front = autoencoder.build_autoencoder()
+preprocessor = autoencoder.build_autoencoder()
+defended = autoencoder.defended(preprocessor, network)
 inputs = storage.to_float(images[:33])  # no multiple of two
 found = {
     "fgsm": attacks.fgsm(network, inputs, labels[:33], 8 / 255, batch_size=16),
     "pgd": attacks.pgd(network, inputs, labels[:33], 8 / 255, steps=5, restarts=2, batch_size=16),
-    "l2": attacks.pgd(autoencoder.defended(front, network), inputs, labels[:33], 0.5, step_size=0.1, norm="l2"),
+    "l2": attacks.pgd(defended, inputs, labels[:33], 0.5, step_size=0.1, norm="l2"),
     "logits": attacks.logits_in_batches(network, inputs, 16),
 }
 
@@ -60,14 +63,15 @@ losses["classifier"] = training.run(
 )
 restored = training.Samples([images], images)
 losses["autoencoder"] = training.train_autoencoder(
-    front, restored, epochs=3, batch_size=32, rates=(5e-3, 5e-4), seed=0, folder=folder / "front")
+    preprocessor, restored, epochs=3, batch_size=32, rates=(5e-3, 5e-4), seed=0, folder=folder / "autoencoder"
+)
 losses["tuning"] = training.fine_tune(network, samples, 2, seed=0, folder=folder / "tuned")
 curves = {name: [h["loss"] for h in history] for name, history in losses.items()}
 devices.finish()
 weights = np.concatenate([w.ravel() for w in network.get_weights()])
 np.savez(sys.argv[3], devices=devices.COUNT, weights=weights, **found, **curves)
 """
-"""Trains a network with BatchNorm and an autoencoder, and attacks them: the same calls whatever the devices."""
+"""Train a network with BatchNorm and an autoencoder, and attack them, with the same calls on all devices."""
 
 
 def environment(option, config=None):
@@ -122,6 +126,7 @@ def assert_equal(found, one):
         np.testing.assert_allclose(found[name], one[name], atol=1e-3, rtol=0, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_devices_train_as_one(one, tmp_path):
     found = ended(begin(tmp_path, "mirrored:2", "two"), tmp_path, "two")
@@ -129,6 +134,7 @@ def test_two_devices_train_as_one(one, tmp_path):
     assert_equal(found, one)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_workers_train_as_one(one, tmp_path):
     workers = [begin(tmp_path, "workers", f"worker{k}", config) for k, config in enumerate(cluster(2))]
@@ -139,23 +145,40 @@ def test_two_workers_train_as_one(one, tmp_path):
         assert_equal(found, one)
 
 
-@pytest.mark.timeout(900)
-def test_a_worker_that_is_killed_ends_the_other_with_a_clear_error_and_both_go_on_later(one, tmp_path):
-    first, second = [begin(tmp_path, "workers", f"dying{k}", c, pause=0.5) for k, c in enumerate(cluster(2))]
-    wait_for_lines("EPOCH", 3, tmp_path / "dying0.log", first)
+@pytest.fixture(scope="module")
+def killed_pair(tmp_path_factory):
+    """A folder in which one of two workers was killed in mid-training, and the exit code of the other."""
+    folder = tmp_path_factory.mktemp("killed")
+    first, second = [begin(folder, "workers", f"dying{k}", c, pause=0.5) for k, c in enumerate(cluster(2))]
+    wait_for_lines("EPOCH", 3, folder / "dying0.log", first)
     second.send_signal(signal.SIGKILL)
-    assert first.wait(240) not in (0, -signal.SIGKILL)
-    said = (tmp_path / "dying0.log").read_text()
-    assert (
-        "another worker no longer answers" in said and "start the same command on all workers again" in said
-    )
-    done = json.loads((tmp_path / "store-workers" / "network" / "history.json").read_text())
-    assert 2 <= len(done) < 4
-    workers = [begin(tmp_path, "workers", f"again{k}", config) for k, config in enumerate(cluster(2))]
+    return folder, first.wait(240)
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+def test_a_worker_that_is_killed_ends_the_other_with_a_clear_error(killed_pair):
+    folder, code = killed_pair
+    assert code not in (0, -signal.SIGKILL)
+    said = (folder / "dying0.log").read_text()
+    assert "another worker no longer answers" in said and "worker 0 of 2" in said
+    assert 2 <= len(finished_epochs(folder)) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_both_workers_go_on_after_one_was_killed(one, killed_pair):
+    folder, _ = killed_pair
+    assert 2 <= len(finished_epochs(folder)) < 4
+    workers = [begin(folder, "workers", f"again{k}", config) for k, config in enumerate(cluster(2))]
     for k, process in enumerate(workers):
-        found = ended(process, tmp_path, f"again{k}")
+        found = ended(process, folder, f"again{k}")
         assert_equal(found, one)
-    assert (tmp_path / "again0.log").read_text().count("EPOCH") <= 2, "two epochs of four had been finished"
+    assert (folder / "again0.log").read_text().count("EPOCH") <= 2, "two epochs of four had been finished"
+
+
+def finished_epochs(folder):
+    return json.loads((folder / "store-workers" / "network" / "history.json").read_text())
 
 
 def wait_for_lines(text, count, log, process, within=240):
@@ -167,6 +190,7 @@ def wait_for_lines(text, count, log, process, within=240):
     pytest.fail(f"{text} did not come {count} times: {log.read_text()[-3000:]}")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_workers_fill_one_store_between_them(tmp_path):
     """A job of the course, whole, on two workers; then on one device, which finds everything there."""
@@ -196,37 +220,85 @@ def test_workers_fill_one_store_between_them(tmp_path):
         assert losses[0] == losses[1] == losses[2]
 
 
-# ------------------------------------------------------------------------------------------------------------ options
+# ---------------------------------------------------------------------------------------------------- options
+
+
+def worker(index, addresses=("a:1",)):
+    return {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}}
+
+
+@pytest.mark.parametrize("option", ["two", "mirrored:0", "mirrored:-1", "mirrored:x", "one:2"])
+def test_unknown_devices(option):
+    with pytest.raises(CourseError, match=f"COURSE_DEVICES is '{option}'.*mirrored:2"):
+        backend._start(option)
+
+
+@pytest.mark.parametrize("option, gpus", [("mirrored", 0), ("mirrored:2", 1)])
+def test_more_devices_than_there_are(monkeypatch, option, gpus):
+    monkeypatch.setattr(backend.tf.config, "list_physical_devices", lambda kind: ["GPU"] * gpus)
+    with pytest.raises(CourseError, match=rf"there are {gpus} GPUs.*\(mirrored:2\)"):
+        backend._start(option)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        "{",
+        "[]",
+        worker(1),
+        worker(-1),
+        worker("x"),
+        {**worker(0), "task": {"type": "chief", "index": 0}},
+    ],
+)
+def test_workers_that_are_not_described(monkeypatch, config):
+    monkeypatch.setenv("COURSE_DEVICES", "workers")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config is not None:
+        monkeypatch.setenv("TF_CONFIG", config if isinstance(config, str) else json.dumps(config))
+    with pytest.raises(CourseError, match="TF_CONFIG"):
+        settings.workers()
+
+
+@pytest.mark.parametrize(
+    "option, config, message", [("workers", worker(0), "workers"), ("mirrored:2", None, "mirrored:2")]
+)
+def test_commands_that_run_on_one_device(monkeypatch, capsys, option, config, message):
+    monkeypatch.setenv("COURSE_DEVICES", option)
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert main(["report"]) == 2
+    said = capsys.readouterr().err
+    assert message in said and "leave COURSE_DEVICES out" in said and said.count("\n") == 1
+
+
+def test_notebooks_run_on_one_device(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    with pytest.raises(CourseError, match="COURSE_DEVICES is mirrored:2, but notebooks"):
+        backend._start("mirrored:2")
 
 
 @pytest.mark.parametrize(
     ("option", "config", "message"),
     [
-        ("two", None, "COURSE_DEVICES is 'two'; there are one, mirrored, mirrored:2"),
-        ("mirrored:0", None, "COURSE_DEVICES is 'mirrored:0'; there are one"),
-        ("mirrored", None, "there are 0 GPUs; for parts of the CPU say how many"),
-        ("workers", None, "TF_CONFIG does not say which"),
-        (
-            "workers",
-            {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}},
-            "TF_CONFIG does not say",
-        ),
-        (
-            "workers",
-            {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}},
-            "workers share weights,",
-        ),
-        ("mirrored:2", None, "COURSE_DEVICES is mirrored:2: devices share weights, train, measure and"),
+        pytest.param("mirrored:0", None, "COURSE_DEVICES is 'mirrored:0'", marks=pytest.mark.deep),
+        pytest.param("two", None, "COURSE_DEVICES is 'two'", marks=pytest.mark.slow),
+        pytest.param("mirrored", None, "there are 0 GPUs", marks=pytest.mark.slow),
+        pytest.param("workers", None, "TF_CONFIG", marks=pytest.mark.slow),
+        pytest.param("workers", worker(1), "TF_CONFIG", marks=pytest.mark.slow),
+        pytest.param("workers", worker(0), "workers share weights,", marks=pytest.mark.slow),
+        pytest.param("mirrored:2", None, "devices share weights,", marks=pytest.mark.slow),
     ],
 )
-def test_devices_that_are_not_there(option, config, message):
+def test_the_command_line_says_what_is_wrong_with_the_devices(option, config, message):
     command = [sys.executable, "-m", "helpers"]
     command += ["report"] if "share weights" in message else ["train", "--dataset", "patches10"]
     done = subprocess.run(command, env=environment(option, config), capture_output=True, text=True)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-def test_notebooks_run_on_one_device():
+@pytest.mark.slow
+def test_a_kernel_with_several_devices_is_refused():
     command = [sys.executable, "-c", "import ipykernel; import helpers.backend"]
     done = subprocess.run(command, env=environment("mirrored:2"), capture_output=True, text=True)
     assert "CourseError: COURSE_DEVICES is mirrored:2, but notebooks" in done.stderr, done.stderr[-2000:]
@@ -236,5 +308,5 @@ def test_a_batch_that_cannot_be_shared(monkeypatch):
     monkeypatch.setattr(devices, "COUNT", 3)
     with pytest.raises(CourseError, match="base: 3 devices cannot share a batch of 128 equally"):
         devices.check_batch_size(128, "base")
-    with pytest.raises(CourseError, match="training madry runs on one device; leave COURSE_DEVICES out"):
+    with pytest.raises(CourseError, match="training madry runs on one device"):
         devices.check_one("training madry")
