@@ -59,6 +59,9 @@ class Status(NamedTuple):
         """Whether the wanted weights are there."""
         return self.state is State.SHIPPED
 
+    def __bool__(self) -> bool:
+        return self.is_shipped  # a tuple would always be true
+
     def in_words(self) -> str:
         """Return the differing fields as a reader knows them, such as "initial classifier, seed"."""
         return ", ".join(_in_words(name) for name in self.differing)

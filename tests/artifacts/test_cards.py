@@ -74,7 +74,7 @@ def test_weights_of_another_making_are_refused(weights):
 )
 def test_the_status_tells_what_differs(weights, wanted, differing):
     found = cards.status(weights, wanted)
-    assert found.differing == differing and found.is_shipped is not bool(differing)
+    assert found.differing == differing and found.is_shipped is bool(found) is not bool(differing)
     assert found.state is (cards.State.STALE if differing else cards.State.SHIPPED)
 
 
