@@ -1,6 +1,3 @@
-from . import bundles as bundles
-from . import cards as cards
-from . import provenance as provenance
 from .code import code_version as code_version
 from .locks import locked as locked
 from .locks import sole as sole
