@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from helpers import classifiers, datasets, settings
-from helpers.backend import keras
 from helpers.settings import CourseError
 
 os.environ["COURSE_OFFLINE"] = "1"
@@ -19,7 +18,7 @@ os.environ["COURSE_OFFLINE"] = "1"
 
 @pytest.fixture(scope="session", autouse=True)
 def artifacts_folder():
-    """An artifact store of the tests' own, for this process and for those that it starts."""
+    """An artifact store for the tests only, in this process and its children."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "ARTIFACTS", Path(folder))
         patch.setenv("ARTIFACTS_DIR", folder)
@@ -28,7 +27,7 @@ def artifacts_folder():
 
 @pytest.fixture(scope="module", autouse=True)
 def environment_variables(artifacts_folder):
-    """What the code that is tested sets, such as COURSE_PROGRESS, the next file's tests do not see."""
+    """Restore the environment after each file of tests, because the tested code sets variables."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -37,27 +36,28 @@ def environment_variables(artifacts_folder):
 
 @pytest.fixture(scope="session")
 def cifar10(artifacts_folder):
-    """The real CIFAR-10; tests that ask for it are skipped where it is not."""
+    """The real CIFAR-10. Tests that need it are skipped if it is not there."""
     try:
         return datasets.load("cifar10")
     except CourseError as error:
         if not isinstance(error, datasets.CifarNotFound) and "there is neither" not in str(error):
             raise
         pytest.skip(
-            "CIFAR-10 is not here: set CIFAR10_DIR to the folder that holds cifar-10-python.tar.gz, or put it in data/"
+            "CIFAR-10 is not here: set CIFAR10_DIR to the folder of cifar-10-python.tar.gz, or put that "
+            "into data/"
         )
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium; tests that ask for it are skipped where none is installed."""
+    """A headless Chromium. Tests that need it are skipped if none is installed."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("there is no Chromium here: install one (Debian and Ubuntu: apt-get install chromium)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # --no-sandbox: Chromium refuses to run as root otherwise, which containers do; it opens only our own pages.
+        # Without --no-sandbox Chromium refuses to run as root, as in a container. It opens only our pages.
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started
         started.close()
@@ -65,7 +65,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def images():
-    """Twelve images of grey levels k/255, the extremes among them."""
+    """Twelve images of grey levels k/255, 0 and 1 among them."""
     return np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3)).astype(np.float32) / np.float32(255)
 
 
@@ -77,6 +77,8 @@ def labels():
 @pytest.fixture(scope="session")
 def cnn():
     """A small random network with a BatchNorm whose statistics matter."""
+    from helpers.backend import keras  # here, so that tests without networks do not wait for TensorFlow
+
     keras.utils.set_random_seed(0)
     layers = keras.layers
     model = keras.Sequential(
@@ -98,23 +100,25 @@ def cnn():
 
 @pytest.fixture(scope="session")
 def resnet20():
-    """tf2cv's ResNet-20 with the course's weights, or untrained where the course ships none. Not to be changed."""
+    """tf2cv's ResNet-20 with the course's weights, or untrained if there are none. Do not change it."""
     return _tf2cv_network("resnet20")
 
 
 @pytest.fixture(scope="session")
 def sepreresnet56():
-    """The same of tf2cv's SEPreResNet-56."""
+    """tf2cv's SEPreResNet-56, like resnet20."""
     return _tf2cv_network("sepreresnet56")
 
 
 @pytest.fixture(scope="session")
 def efficientnet_b0():
-    """The same of EfficientNet-B0, which is built of tf2cv's blocks."""
+    """EfficientNet-B0, built from tf2cv's blocks, like resnet20."""
     return _tf2cv_network("efficientnet_b0")
 
 
-def _tf2cv_network(name: str) -> keras.Model:
+def _tf2cv_network(name: str):
+    from helpers.backend import keras
+
     keras.utils.set_random_seed(0)
     model = classifiers.build(name, datasets.CIFAR_MEAN, datasets.CIFAR_STD)
     if (file := classifiers.shipped("cifar10", name)).is_file():
