@@ -114,8 +114,7 @@ def test_published_records_are_found_in_the_notebook(monkeypatch):
     assert report.records_in(nbformat.reads(nbformat.writes(notebook), as_version=4)) == records
 
 
-# --------------------------------------------------------------------------------------------------------
-# predictions
+# ------------------------------------------------------------------------------------------------ predictions
 
 
 @pytest.mark.parametrize("size", [1, 5, 12, 500])

@@ -89,7 +89,7 @@ def _skipped(why: str) -> Result:
     return Result(f"{NOT_RUN}: {why}", "", True)
 
 
-# ---------------------------------------------------------------------------- the attack keeps to its rules
+# ------------------------------------------------------------------------------ the attack keeps to its rules
 
 
 @check(
@@ -136,7 +136,7 @@ def _uses_budget(e: Evidence) -> Result:
     return Result(f"{distance:.6f}", f"at least {least:.6f}", distance >= least)
 
 
-# ------------------------------------------------------------------------------------ the model is in order
+# -------------------------------------------------------------------------------------- the model is in order
 
 
 @check(
@@ -185,7 +185,7 @@ def _saturation(e: Evidence) -> Result:
     return _few(loss == 0, "losses are exactly 0", 0.1)
 
 
-# ----------------------------------------------------------------------------------- the gradient is usable
+# ------------------------------------------------------------------------------------- the gradient is usable
 
 
 @check(
@@ -247,7 +247,7 @@ def _follows_gradient(e: Evidence) -> Result:
     return Result(f"{100 * gain:.0f}% of the best gain (median)", "at least 80%", gain >= 0.8)
 
 
-# ------------------------------------------------------------------------------------- the attack is strong
+# --------------------------------------------------------------------------------------- the attack is strong
 
 
 @check(
