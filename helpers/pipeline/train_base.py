@@ -1,4 +1,4 @@
-"""The base classifiers: what ``make weights`` does, from data to a shipped weight file and its card."""
+"""What ``make weights`` does: from data to the shipped weights of a base classifier and their card."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ RANDOM = "random weights"
 
 
 def beginning(model: str) -> str:
-    """What make begins with here, as the card says it: empty for a network that knows nothing but random
-    weights."""
+    """Return what training begins with here, as the card says it; empty if it can only be random weights."""
     known = registry.MODELS[model].begins_with
     return (known.provenance() or RANDOM) if known else ""
 
 
 def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> dict:
-    """Train a base classifier on the training split and ship it: weights and card into weights/<dataset>/.
+    """Train a base classifier on the training split and ship it in weights/<dataset>/.
 
-    First by BASE_RECIPE, then on by AVERAGING_RECIPE, with the network's own lengths and peak rate
-    (registry.Network), or those of what it begins with (registry.Beginning); where the network has a second round,
-    both once more, by SECOND_RECIPE and AVERAGING_RECIPE. Lengths are fixed before a part begins; validation accuracy
-    is recorded every epoch (while averaging, that of the averaged weights), the test images are looked at once, at the
-    end.
+    Training follows BASE_RECIPE, then AVERAGING_RECIPE, with the lengths and the peak rate of the network
+    (registry.Network) or of what it begins with (registry.Beginning). A second round, where the network has
+    one, follows SECOND_RECIPE and AVERAGING_RECIPE. Lengths are fixed before a part begins. Every epoch
+    records validation accuracy, that of the averaged weights while averaging. The test images are used once,
+    at the end.
 
     Args:
-        epochs: another length of the first part, for a try; then there is no second round.
+        dataset: The name of the data set.
+        model: A key of registry.MODELS.
+        seed: Decides the first weights, the order of the images and their augmentation.
+        epochs: Another length of the first part, for a try; then there is no second round.
 
     Returns:
         The card.
@@ -104,7 +106,7 @@ def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a base training, as its card tells it: what it is called, its recipe, and how many epochs it took."""
+    """A part of a base training: its name, its recipe, and its number of epochs."""
 
     name: str
     recipe: dict
@@ -112,7 +114,7 @@ class Part:
 
 
 def parts_of(card: dict) -> list[Part]:
-    """The parts of a base training in their order; the card's history has their epochs one after the other."""
+    """Return the parts of a base training in order; the card's history has their epochs in the same order."""
     parts = [Part("recipe", card["recipe"], card["epochs"])]
     if "averaging" in card:
         parts.append(Part("averaging", card["averaging"], card["averaging"]["epochs"]))
@@ -124,14 +126,14 @@ def parts_of(card: dict) -> list[Part]:
 
 @dataclass
 class _Trainer:
-    """Trains one classifier, a round at a time; each of a round's two parts is an artifact."""
+    """Trains one classifier in rounds; each round has two parts, and each part is an artifact."""
 
     data: Data
     classifier: keras.Model
     precision: str
 
     def round(self, config: dict, averaging: dict, seed: int) -> list[dict]:
-        """A cycle by the configuration's recipe, and the averaging after it; the history of both."""
+        """Train one cycle, then average the weights, and return the history of both."""
         history = self._make("base", config, seed, self._cycle)
         after = {**config, "base": classifiers.weights_sha256(self.classifier), "averaging": averaging}
         return history + self._make("averaged", after, seed + 1, self._average)

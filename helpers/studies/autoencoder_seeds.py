@@ -3,9 +3,9 @@
     run = pipeline.start("cifar10", "resnet20", "full")
     card = make(run, 3)                          # trains it and puts it into weights/<dataset>/seeds/
 
-All seeds share the attacked images of the run; the seed chooses the first weights and the order of the images.
-Validation images are held out, and the rule was fixed before any training: the seed whose validation loss is the
-median is the one that is shipped.
+All seeds share the attacked images of the run; the seed decides the first weights and the order of the
+images. Validation images are held out. The rule was fixed before any training: the seed with the median
+validation loss is shipped.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def make(run: Run, seed: int) -> dict:
     """Train the autoencoder of this seed, measure it on validation images and ship it with its card.
 
     Args:
-        run: the run whose attacked training images are used; those of its validation split are held out.
-        seed: of the first weights and of the order of the images.
+        run: Gives the attacked training images; the images of its validation split are held out.
+        seed: Decides the first weights and the order of the images.
 
     Returns:
-        The card: ``validation`` has the mean squared error on clean and attacked validation images, and
-        ``active_channels`` how many channels of the bottleneck are ever above zero on them.
+        The card. ``validation`` has the mean squared errors on clean and attacked validation images,
+        ``active_channels`` the number of channels of the bottleneck that are active on them.
     """
     settings.check_seed(seed)
     n, profile = min(len(run.data.train), run.profile.n_train), run.profile
@@ -86,12 +86,12 @@ def make(run: Run, seed: int) -> dict:
 
 
 def file_of(run: Run, seed: int) -> Path:
-    """Where the autoencoder of a seed is shipped; its card lies beside it, ending in .json."""
+    """Return where the autoencoder of a seed is shipped."""
     return settings.WEIGHTS / run.data.name / "seeds" / f"{run.model}_ae_{seed}.h5"
 
 
 def validated(run: Run, model: keras.Model) -> dict:
-    """The mean squared error on validation images, and the channels of the bottleneck that are in use on them."""
+    """Return the errors on validation images, and how many channels of the bottleneck are active on them."""
     clean = to_float(run.data.validation.pixels)
     labels = run.data.validation.labels
     target = pipeline.for_attack(run.classifier)

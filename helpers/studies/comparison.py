@@ -1,6 +1,6 @@
-"""How the autoencoders of the search compare (notebook 03): tables, the frontier, and what chance would explain.
+"""Comparing the autoencoders of the search (notebook 03): tables, the Pareto front, and tests against chance.
 
-Cards are search.about's or search.make's, answers search.assessed's.
+Cards come from search.about or search.make, answers from search.assessed.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from ..defenses.codebook import codebook_of
 from ..evaluation.titles import percent
 from ..pipeline import SOURCES, Answers, Run
 from ..settings import CourseError
-from .search import RECIPE, SearchRecipe, on_recipe
+from .search_recipe import RECIPE, SearchRecipe, on_recipe
 
 BARE = "none"
-"""The name of having no autoencoder, among those of autoencoders."""
+"""The name for no autoencoder, among the names of autoencoders."""
 
 QUESTIONS = {"mean": "mean of three", "regular": "clean", "fgsm": "FGSM", "pgd": "PGD"}
-"""What one may choose by, as tables name it: the mean of the three static accuracies, and each alone."""
+"""The criteria of choice and their titles: the mean of three transfer accuracies, and each alone."""
 
 
-# -------------------------------------------------------------------------------------------------- no autoencoder
+# -------------------------------------------------------------------------------------------------- no
+# autoencoder
 
 
 def bare_card(run: Run, recipe: SearchRecipe = RECIPE) -> dict:
-    """As search.about, for the initial classifier with nothing in front of it: what every autoencoder is held against.
+    """Return a card like search.about's for the initial classifier without an autoencoder, as the baseline.
 
-    Its ``mse`` is that of the attacked images themselves. To attack through both is to attack the classifier, which is
-    what made the static images; ``adaptive`` is their first.
+    Its ``mse`` is that of the attacked images themselves. Without an autoencoder the end-to-end attack is the
+    transfer attack, so ``adaptive`` is taken from the first of its images.
     """
     held_out = on_recipe(run, recipe)
     labels = held_out.split("validation").labels
@@ -54,42 +55,44 @@ def bare_card(run: Run, recipe: SearchRecipe = RECIPE) -> dict:
 
 
 def bare_answers(run: Run) -> dict[str, Answers]:
-    """As search.assessed, for the initial classifier with nothing in front of it."""
+    """Return answers like search.assessed's for the initial classifier without an autoencoder."""
     found = {answers.fields["input"]: answers for answers in pipeline.undefended_answers(run)}
     few = found["pgd"].correct[: run.profile.n_sweep]
     return {**found, "adaptive": Answers({**found["pgd"].fields, "threat": "adaptive"}, few)}
 
 
-# ---------------------------------------------------------------------------------------------------------- choosing
+# ----------------------------------------------------------------------------------------------------------
+# choosing
 
 
 def static_score(card: dict) -> float:
-    """What the search chooses by: the mean of the validation accuracies on clean, FGSM and PGD images, in [0, 1]."""
+    """Return the mean validation accuracy on clean, FGSM and PGD images, by which the search chooses."""
     return float(np.mean([card["validation"][kind]["accuracy"] for kind in SOURCES]))
 
 
 def score(card: dict, kind: str = "mean") -> float:
-    """A card's validation accuracy in [0, 1]; ``kind`` is a key of QUESTIONS."""
+    """Return a card's validation accuracy in [0, 1]; ``kind`` is a key of QUESTIONS."""
     return static_score(card) if kind == "mean" else card["validation"][kind]["accuracy"]
 
 
 def attacked_error(card: dict) -> float:
-    """The mean squared error between what is made of attacked validation images and the originals, on average over FGSM
-    and PGD."""
+    """Return the mean squared error of restored validation images, averaged over FGSM and PGD."""
     return float(np.mean([card["mse"][kind] for kind in ("fgsm", "pgd")]))
 
 
 def validation_difference(before: dict, after: dict, kind: str = "mean") -> tuple[float, float, float]:
-    """How much card ``after`` has more than card ``before`` on validation images, with a 95% interval.
+    """Return how much the validation accuracy of ``after`` exceeds that of ``before``, with a 95% interval.
 
-    Cards hold how many images were right, not which. So the interval is that of different images (Newcombe's), and for
-    the mean, that of three answers which go together: the mean of the limits. For the same images it is too wide.
+    Cards hold how many images were right, not which ones. So the interval is Newcombe's for different images,
+    which is too wide for the same images. For the mean of three accuracies it is the mean of the limits.
 
     Args:
-        kind: a key of QUESTIONS.
+        before: A card.
+        after: Another card.
+        kind: A key of QUESTIONS.
 
     Returns:
-        The difference, its lower and its upper limit, in [-1, 1].
+        The difference and its lower and upper limit, in [-1, 1].
     """
     kinds = SOURCES if kind == "mean" else (kind,)
     found = [evaluation.difference(before["validation"][k], after["validation"][k]) for k in kinds]
@@ -98,22 +101,25 @@ def validation_difference(before: dict, after: dict, kind: str = "mean") -> tupl
 
 
 def in_points(difference: tuple[float, float, float]) -> str:
-    """A difference and its interval, in [-1, 1], as text in points."""
+    """Return a difference and its interval, given in [-1, 1], as text in points."""
     return "{:+.1f} [{:+.1f}, {:+.1f}]".format(
         *(round(100 * x, 1) + 0.0 for x in difference)
     )  # + 0.0: no -0.0
 
 
 def static_mean(answers: dict[str, Answers]) -> np.ndarray:
-    """The same for each test image: the share of its three forms that are classified correctly, [n] in [0, 1]."""
+    """Return the share of each test image's three forms that are classified correctly, [n]."""
     return np.mean([answers[kind].correct for kind in SOURCES], axis=0)
 
 
 def mean_difference(before: dict[str, Answers], after: dict[str, Answers]) -> tuple[float, float, float]:
-    """How much the mean of the three static accuracies rose on the same images, with a 95% interval (normal).
+    """Return how much the mean of three transfer accuracies rose on the same images, with a 95% interval.
 
     Returns:
-        The difference, its lower and its upper limit, in [-1, 1].
+        The difference and its lower and upper limit (normal), in [-1, 1].
+
+    Raises:
+        CourseError: There are fewer than two images.
     """
     change = static_mean(after) - static_mean(before)
     if len(change) < 2:
@@ -124,8 +130,7 @@ def mean_difference(before: dict[str, Answers], after: dict[str, Answers]) -> tu
 
 
 def table(cards: dict[str, dict]) -> pd.DataFrame:
-    """What is known of the candidates without test images, smallest first: attacked_error, and accuracies in percent,
-    with intervals."""
+    """Return a table of what validation images say about the candidates, smallest first."""
     rows = {}
     for card in sorted(cards.values(), key=lambda card: (card["latent"], card["depth"], card["name"])):
         rows[card["title"]] = {
@@ -138,8 +143,7 @@ def table(cards: dict[str, dict]) -> pd.DataFrame:
 
 
 def test_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]]) -> pd.DataFrame:
-    """How they fare on test images, best mean of the three static accuracies first; beside it their place on validation
-    images."""
+    """Return a table of test accuracies, best mean first, with each one's place on validation images."""
     places = sorted(cards, key=lambda name: -static_score(cards[name]))
     rows = {}
     for name in sorted(answers, key=lambda name: -static_mean(answers[name]).mean()):
@@ -156,12 +160,16 @@ def _accuracies(scores: dict[str, dict]) -> dict[str, str]:
     return {titles[kind]: percent(score) for kind, score in scores.items()}
 
 
-# --------------------------------------------------------------------------------------------------------- comparing
+# ---------------------------------------------------------------------------------------------------------
+# comparing
 
 
 def bottleneck_of(model: keras.Model) -> tf.Tensor | None:
-    """The waist of an autoencoder of Table 1's family: what goes into its first layer that enlarges. None for one of
-    another: with a codebook, something passed around the waist, nothing to learn, or nothing made smaller."""
+    """Return the bottleneck of an autoencoder of Table 1's family: what its first enlarging layer takes.
+
+    Return None for any other: one with a codebook, with a path around the bottleneck, with nothing to learn,
+    or with nothing made smaller.
+    """
     one_path = all(hasattr(layer, "input") and not isinstance(layer.input, list) for layer in model.layers)
     if not one_path or not model.trainable_weights or codebook_of(model) is not None:
         return None
@@ -170,49 +178,55 @@ def bottleneck_of(model: keras.Model) -> tf.Tensor | None:
 
 
 def active_channels(model: keras.Model, images: np.ndarray) -> tuple[int, int]:
-    """How many of the waist's channels are other than 0 anywhere in any of the images, and how many it has. A channel
-    that never is hands nothing on.
+    """Return how many channels of the bottleneck are active, and how many there are.
+
+    A channel is active if it is not 0 everywhere in all of the images. A dead channel passes nothing on, and
+    no gradient revives it.
 
     Args:
-        model: of Table 1's family (bottleneck_of).
-        images: float32 [n, 32, 32, 3] in [0, 1], or storage form.
+        model: An autoencoder of Table 1's family (bottleneck_of).
+        images: float32 [n, 32, 32, 3] in [0, 1], or stored images.
     """
     values = evaluation.predict(keras.Model(model.input, bottleneck_of(model)), images)
     return int((values != 0).any((0, 1, 2)).sum()), values.shape[-1]
 
 
 def dominated_by(points: dict[str, tuple[float, float]], name: str) -> list[str]:
-    """The names that beat one: as small a size and a higher accuracy, or a smaller one and the same.
+    """Return the names that dominate one: no larger, no less accurate, and better in one of the two.
 
     Args:
-        points: by name, (size, accuracy); small sizes and high accuracies are good.
+        points: (size, accuracy) by name; small sizes and high accuracies are good.
+        name: The one that may be dominated.
     """
     size, accuracy = points[name]
     return [n for n, (s, a) in points.items() if s <= size and a >= accuracy and (s, a) != (size, accuracy)]
 
 
 def pareto_front(points: dict[str, tuple[float, float]]) -> list[str]:
-    """The names that no other beats (dominated_by), from the smallest size to the largest."""
+    """Return the names that no other dominates, from the smallest size to the largest."""
     return sorted((name for name in points if not dominated_by(points, name)), key=lambda name: points[name])
 
 
 def pareto_table(
     cards: dict[str, dict], answers: dict[str, dict[str, Answers]], name: str, family: Sequence[str]
 ) -> pd.DataFrame:
-    """Whether ``name`` is on the frontier of validation images, asked by each of QUESTIONS: among all, and among those
-    of its family alone. Where it is not, a row for each that beats it, with what that has more on validation images and
-    on test images, in points with the 95% interval.
+    """Return a table of whether ``name`` is on the Pareto front of validation images, by each of QUESTIONS.
+
+    The front is taken among all architectures and within the family. There is a row for each architecture
+    that dominates ``name``, with its lead on validation and on test images, in points with the 95% interval.
 
     Args:
-        answers: by architecture, search.assessed's.
-        family: the names that count as ``name``'s family, itself among them.
+        cards: Cards by architecture.
+        answers: Answers by architecture.
+        name: The architecture in question.
+        family: The names in its family, itself among them.
     """
     latents, rows = {other: card["latent"] for other, card in cards.items()}, []
     for kind, question in QUESTIONS.items():
         rivals = dominated_by(
             {other: (latents[other], score(card, kind)) for other, card in cards.items()}, name
         )
-        verdicts = ["beaten" if some else "on it" for some in (rivals, set(rivals) & set(family))]
+        verdicts = ["dominated" if some else "on it" for some in (rivals, set(rivals) & set(family))]
         on_test = versus(answers, name, latents, kind)
         for other in rivals:
             more = validation_difference(cards[name], cards[other], kind), on_test[other]
@@ -224,7 +238,7 @@ def pareto_table(
         asked,
         "among all",
         "in its family",
-        "beaten by",
+        "dominated by",
         "more on validation images",
         "more on test images",
     ]
@@ -234,15 +248,16 @@ def pareto_table(
 def versus(
     answers: dict[str, dict[str, Answers]], name: str, latents: dict[str, int], kind: str
 ) -> dict[str, tuple[float, float, float]]:
-    """How every other that passes no more numbers than ``name`` compares with it on the same test images.
+    """Compare every architecture whose latent size is no larger with ``name``, on the same test images.
 
     Args:
-        answers: by architecture, search.assessed's.
-        latents: by architecture, how many numbers it passes.
-        kind: a key of search.assessed, or ``mean`` for the mean of the three static ones.
+        answers: Answers by architecture.
+        name: The architecture to compare with.
+        latents: The latent size by architecture.
+        kind: A key of search.assessed, or ``mean`` for the mean of the three transfer accuracies.
 
     Returns:
-        By architecture, what it has more than ``name`` with the 95% interval, in [-1, 1].
+        By architecture, its lead over ``name`` with the 95% interval, in [-1, 1].
     """
     found = {}
     for other, theirs in answers.items():
@@ -256,7 +271,7 @@ def versus(
 
 
 def versus_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]], name: str) -> pd.DataFrame:
-    """What all that are no larger than ``name`` have more than it on test images, in points with the 95% interval."""
+    """Return a table of what versus finds for each of QUESTIONS, in points with the 95% interval."""
     latents = {other: card["latent"] for other, card in cards.items()}
     found = {
         title: {
@@ -269,14 +284,16 @@ def versus_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]],
 
 
 def peak(sizes: dict[str, int], records: dict[str, dict]) -> tuple[str, str, str, bool]:
-    """Whether accuracy rises with size and falls again.
+    """Return whether accuracy rises with size and falls again.
 
     Args:
-        sizes, records: by name.
+        sizes: The size by name.
+        records: The record by name.
 
     Returns:
-        The names of the most accurate, of the most accurate of the smallest size, and of those of the largest; and
-        whether both ends are less accurate than the first beyond chance: intervals that have nothing in common.
+        The name of the most accurate, of the most accurate among the smallest, and of the most accurate among
+        the largest; and whether both ends are less accurate than the first beyond chance (their intervals do
+        not meet).
     """
 
     def most(names: list[str]) -> str:
@@ -288,8 +305,7 @@ def peak(sizes: dict[str, int], records: dict[str, dict]) -> tuple[str, str, str
 
 
 def told_apart(records: Sequence[dict]) -> tuple[int, int]:
-    """Of how many pairs of records the 95% intervals have nothing in common, and of how many pairs there are. Where few
-    pairs can be told apart, their order is chance's."""
+    """Return how many pairs of records have 95% intervals that do not meet, and the number of pairs."""
     pairs = list(combinations(records, 2))
     apart = sum(a["ci_high"] < b["ci_low"] or b["ci_high"] < a["ci_low"] for a, b in pairs)
     return apart, len(pairs)

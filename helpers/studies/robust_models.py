@@ -98,8 +98,8 @@ RECIPES: dict[str, AdversarialRecipe | NoiseRecipe] = {
 }
 """The recipes by name.
 
-N-FGSM uses noise of twice eps and a step of eps. Here both are three quarters of that: on validation images, the
-full size cost some points of clean accuracy and gained none in the worst case.
+N-FGSM uses noise of twice eps and a step of eps. Here both are three quarters of that: on validation images,
+the full size cost some points of clean accuracy and gained none in the worst case.
 """
 
 FAILURES = ("few_images", "collapsing")
@@ -250,8 +250,8 @@ def network(run: Run, name: str) -> tuple[keras.Model, keras.Model | None, dict]
     """Load a network that the course ships.
 
     Returns:
-        The model to assess (a classifier, perhaps behind an autoencoder), the autoencoder (None for a classifier
-        alone), and the card.
+        The model to assess (a classifier, perhaps behind an autoencoder), the autoencoder (None for a
+        classifier alone), and the card.
 
     Raises:
         CourseError: There is no such recipe, or the weights are missing, damaged, or made for another initial
@@ -284,8 +284,8 @@ def command(run: Run, name: str) -> str:
 def card(run: Run, name: str) -> dict:
     """Return the card of a training, which exists even where no weights are shipped.
 
-    It has the recipe, the minutes, and a ``history`` with a record for each epoch: loss, seconds, accuracies on
-    validation images (``clean``, ``pgd``, or ``noisy``), and ``training_pgd`` on training images.
+    It has the recipe, the minutes, and a ``history`` with a record for each epoch: loss, seconds, accuracies
+    on validation images (``clean``, ``pgd``, or ``noisy``), and ``training_pgd`` on training images.
 
     Raises:
         CourseError: There is no such recipe, or no card of it.

@@ -1,22 +1,20 @@
-"""The search for the autoencoder (notebook 03): every architecture trained alike, shipped and measured; comparison
-compares them.
+"""The search for the autoencoder (notebook 03): every architecture is trained alike, shipped and measured.
 
     run = pipeline.start(profile="quick")
     make(run, "d2_c16")                          # trains it and puts it into weights/<dataset>/search/
     model = network(run, "d2_c16")               # loads it
     records = [answers.record() for answers in assessed(run, "d2_c16", model).values()]
 
-Targets are the paper's: images attacked once, against the initial classifier, and as they are, back to the originals.
-Choices are made by validation images (a card's ``validation``); test images only report.
+Each is trained on clean images and on images attacked once, with the initial classifier as target; the
+originals are what it has to restore. Choices use validation images only (a card's ``validation``); test
+images only report. The module comparison compares the architectures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Unpack
 
 import numpy as np
 
@@ -29,59 +27,7 @@ from ..defenses import architectures, autoencoder, codebook
 from ..defenses.architectures import ARCHITECTURES, Architecture, architecture_of
 from ..pipeline import SOURCES, Answers, Run
 from ..settings import CourseError
-
-
-@dataclass(frozen=True)
-class SearchRecipe(training.Recipe):
-    """How every architecture of the search is trained: with Adam, on clean, FGSM and PGD images.
-
-    The attacks are aimed at the initial classifier (transfer attacks).
-
-    Attributes:
-        images: How many training images are used; each epoch shows each of them in three forms.
-        epochs: Far fewer than the paper's 100, with smaller batches.
-        batch_size: The images in one step.
-        rates: The first and the last learning rate.
-        validated: On how many validation images the trained network is measured, clean and under transfer attacks.
-        attacked: How many of these are also attacked end-to-end.
-    """
-
-    images: int = 20_000
-    epochs: int = 4
-    batch_size: int = 32
-    rates: tuple[float, float] = (5e-3, 5e-4)
-    validated: int = 1_000
-    attacked: int = 500
-
-    def begin(self, build: Callable[[], keras.Model], seed: int) -> keras.Model:
-        """Return the autoencoder with random weights (Recipe.begin)."""
-        keras.utils.set_random_seed(seed)
-        return build()
-
-    def train(
-        self,
-        networks: training.Pair,
-        samples: training.Samples,
-        *,
-        eps: float,
-        **options: Unpack[training.Options],
-    ) -> list[dict]:
-        """Train the autoencoder; the classifier stays as it is (Recipe.train)."""
-        return training.train_autoencoder(
-            networks.autoencoder,
-            samples,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            rates=self.rates,
-            **options,
-        )
-
-
-RECIPE = SearchRecipe()
-"""The recipe of the networks that the course ships; each saw 240,000 images."""
-
-LIVE = SearchRecipe(images=256, epochs=3, validated=64, attacked=32)
-"""The recipe of the few networks that a notebook trains when too few are shipped; it only shows that all of it runs."""
+from .search_recipe import LIVE, RECIPE, SearchRecipe, on_recipe
 
 FEW = ("d2_c2", "paper", "vq_vae", "blur")
 """The architectures of a smoke run, and of any run when too few are shipped."""
@@ -93,16 +39,17 @@ ADAPTIVE = {
 """The end-to-end attacks, by the name that records use."""
 
 
-# ---------------------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------------------------
+# networks
 
 
 def trained(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> tuple[keras.Model, list[dict]]:
-    """An architecture trained by the recipe, and its history; from the artifact store if it is there.
+    """Return an architecture trained by the recipe, and its history, from the artifact store if it is there.
 
-    Attacked images are shared by all architectures. Training goes on where it was stopped.
+    All architectures share the attacked images. Training continues where it was stopped.
 
     Raises:
-        CourseError: there is no such architecture.
+        CourseError: There is no such architecture.
     """
     architecture = architecture_of(name)
     devices.check_one(f"training {name}")  # a codebook follows the whole batch
@@ -130,7 +77,7 @@ def trained(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> tuple[keras.M
 def fitted(
     run: Run, architecture: Architecture, recipe: SearchRecipe, folder: Path
 ) -> tuple[keras.Model, list[dict]]:
-    """An architecture trained by the recipe, here and now, and its history; checkpoints go into the folder."""
+    """Train an architecture now, with checkpoints in the folder, and return it with its history."""
     model, run = recipe.begin(architecture.build, run.seed), on_recipe(run, recipe)
     sources = [pipeline.inputs(run, "train", kind) for kind in SOURCES]
     samples = training.Samples(sources, pipeline.inputs(run, "train", "regular"))
@@ -138,22 +85,14 @@ def fitted(
     return model, recipe.train(networks, samples, eps=run.eps, seed=run.seed, folder=folder)
 
 
-def on_recipe(run: Run, recipe: SearchRecipe) -> Run:
-    """The same run with the recipe's numbers of images; never so many that validation images are trained on."""
-    n = min(recipe.images, len(run.data.train))
-    validated = min(recipe.validated, len(run.data.validation))
-    return replace(run, profile=replace(run.profile, n_train=n, n_validation=validated))
-
-
 def make(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> dict:
-    """Train an architecture, measure it on validation images and ship it: weights and card into
-    weights/<dataset>/search/.
+    """Train an architecture, measure it on validation images, and ship it in weights/<dataset>/search/.
 
     Returns:
         The card.
 
     Raises:
-        CourseError: there is no such architecture, or it has nothing to train.
+        CourseError: There is no such architecture, or it has nothing to train.
     """
     architecture = architecture_of(name)
     if not architecture.trained:
@@ -181,16 +120,16 @@ def make(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> dict:
 
 
 def file_of(run: Run, name: str) -> Path:
-    """Where an architecture's weights are shipped; the card lies beside them, ending in .json."""
+    """Return where the weights of an architecture are shipped."""
     return settings.WEIGHTS / run.data.name / "search" / f"{run.model}_{name}.h5"
 
 
 def network(run: Run, name: str) -> keras.Model:
-    """An architecture with the weights that the course ships (make); one that learns nothing, as it is.
+    """Return an architecture with the weights that the course ships, if it has any.
 
     Raises:
-        CourseError: there is no such architecture; its weights are not there, damaged, or of another initial
-            classifier.
+        CourseError: There is no such architecture, or its weights are missing, damaged, or made for another
+            initial classifier.
     """
     architecture = architecture_of(name)
     model = architecture.build()
@@ -201,10 +140,10 @@ def network(run: Run, name: str) -> keras.Model:
 
 
 def card(run: Run, name: str) -> dict:
-    """The card of a shipped architecture (make), whose weights are held to it.
+    """Return the card of a shipped architecture after checking the weights against it.
 
     Raises:
-        CourseError: as network.
+        CourseError: As for network.
     """
     architecture_of(name)
     command = f"python -m helpers search {name} --dataset {run.data.name} --model {run.model}"
@@ -213,8 +152,11 @@ def card(run: Run, name: str) -> dict:
 
 
 def available(run: Run) -> list[str]:
-    """The architectures that are there without training: those shipped for this run's initial classifier, seed and
-    budget that were trained by RECIPE, and those that learn nothing."""
+    """Return the architectures that need no training here.
+
+    These are the ones shipped for this run's initial classifier, seed and budget and trained by RECIPE, and
+    the ones that have nothing to learn.
+    """
     ours = {
         "initial_sha256": classifiers.weights_sha256(run.classifier),
         "seed": run.seed,
@@ -229,8 +171,7 @@ def available(run: Run) -> list[str]:
 
 
 def is_shipped(run: Run) -> bool:
-    """Whether the course ships enough to compare: all of FEW that learn. One or two of a search that was interrupted
-    would leave nothing to compare them with."""
+    """Return whether the course ships enough architectures to compare: all of FEW that learn."""
     return {name for name in _few() if ARCHITECTURES[name].trained} <= set(available(run))
 
 
@@ -243,8 +184,8 @@ class Candidate:
     """An autoencoder of the search, ready to be measured.
 
     Attributes:
-        model: the autoencoder.
-        card: what is known of it from training and validation images (about, make).
+        model: The autoencoder.
+        card: What training and validation images say about it (about, make).
     """
 
     model: keras.Model
@@ -252,11 +193,12 @@ class Candidate:
 
 
 def candidates(run: Run) -> dict[str, Candidate]:
-    """What notebook 03 compares, by name: all that are shipped for this run; in a smoke run those of FEW. Where not
-    enough are shipped (is_shipped), all of FEW are trained here, by LIVE: what RECIPE trained is not mixed in.
+    """Return what notebook 03 compares, by name.
 
-    What has nothing to train is measured here, on as many validation images as the others were, or in a smoke run on
-    LIVE's.
+    These are all architectures shipped for this run, or only those of FEW in a smoke run. If too few are
+    shipped (is_shipped), all of FEW are trained here by LIVE, so that the two recipes never mix.
+
+    Architectures with nothing to train are measured here on as many validation images as the others.
     """
     shipped = is_shipped(run)
     names = available(run) if shipped else _few()
@@ -273,23 +215,24 @@ def candidates(run: Run) -> dict[str, Candidate]:
 
 
 def tryout(run: Run) -> Run:
-    """The same run on as few test images as a smoke run's: for autoencoders that LIVE trained, of which many images
-    would tell no more."""
+    """Return the run with as few test images as a smoke run, for autoencoders that LIVE trained."""
     few = settings.PROFILES["smoke"]
     n_test, n_sweep = min(run.profile.n_test, few.n_test), min(run.profile.n_sweep, few.n_sweep)
     return replace(run, profile=replace(run.profile, n_test=n_test, n_sweep=n_sweep))
 
 
-# -------------------------------------------------------------------------------------------------------- measuring
+# --------------------------------------------------------------------------------------------------------
+# measuring
 
 
 def about(run: Run, name: str, model: keras.Model, recipe: SearchRecipe = RECIPE) -> dict:
-    """What is known of an autoencoder without test images.
+    """Measure an autoencoder on validation images.
 
     Returns:
-        name, title, latent, depth, parameters; ``mse`` by input (regular, fgsm, pgd): the mean squared error between
-        what it makes of validation images and the originals; ``validation``: how the initial classifier fares behind it
-        (evaluation.proportion), as they are, under static attacks, and under PGD through both (``adaptive``).
+        The architecture's name, title, latent size, depth and parameters; ``mse``, by input (regular, fgsm,
+        pgd), the mean squared error between restored images and the originals; and ``validation``, the
+        accuracy of the initial classifier behind it (evaluation.proportion): on clean images, under transfer
+        attacks, and under end-to-end PGD (``adaptive``).
     """
     architecture, held_out = architecture_of(name), on_recipe(run, recipe)
     labels = held_out.split("validation").labels
@@ -320,17 +263,20 @@ def about(run: Run, name: str, model: keras.Model, recipe: SearchRecipe = RECIPE
 def assessed(
     run: Run, name: str, model: keras.Model, attacks_through: tuple[str, ...] = ("pgd",)
 ) -> dict[str, Answers]:
-    """The initial classifier's answers behind an autoencoder, on test images.
+    """Return the initial classifier's answers to test images behind an autoencoder.
 
     Args:
-        name: the records' defense is ``ae:<name>``.
-        attacks_through: names in ADAPTIVE; on the profile's n_sweep images, the others on n_test.
+        run: Gives the classifier, the images and the budget.
+        name: Names the defense in records, as ``ae:<name>``.
+        model: The autoencoder.
+        attacks_through: Keys of ADAPTIVE. These attacks use n_sweep images of the profile, the others n_test.
 
     Returns:
-        By name: regular, fgsm and pgd are static, ``adaptive`` is PGD through both, ``bpda`` as ADAPTIVE has it.
+        The answers by name: regular, fgsm and pgd are transfer attacks, ``adaptive`` is end-to-end PGD, and
+        ``bpda`` is what ADAPTIVE says.
 
     Raises:
-        CourseError: there is no such attack.
+        CourseError: There is no such attack.
     """
     if unknown := set(attacks_through) - set(ADAPTIVE):
         raise CourseError(f"unknown attack {', '.join(sorted(unknown))}; choose from {', '.join(ADAPTIVE)}")
@@ -358,7 +304,7 @@ def assessed(
 
 
 def _config(run: Run, name: str, model: keras.Model) -> dict:
-    # By name as well as by weights: a blur has none.
+    # The name as well as the weights, because a blur has no weights.
     return {
         **run.config(autoencoder, architectures, codebook, adaptive, evaluation),
         "architecture": name,
@@ -367,7 +313,7 @@ def _config(run: Run, name: str, model: keras.Model) -> dict:
 
 
 def _attacked(run: Run, model: keras.Model, chosen: datasets.Split, kind: str) -> list[int]:
-    """Which images the initial classifier still names behind the autoencoder after an attack through both."""
+    """Return which images are still classified correctly after an end-to-end attack."""
     images, labels = chosen.take()
     aimed = end_to_end(model, pipeline.for_attack(run.classifier), kind)
     moved = pipeline.attack(aimed, images, labels, "pgd", run.eps, run.seed)
@@ -377,12 +323,15 @@ def _attacked(run: Run, model: keras.Model, chosen: datasets.Split, kind: str) -
 
 @lru_cache(maxsize=64)
 def end_to_end(model: keras.Model, classifier: keras.Model, kind: str = "pgd") -> attacks.Model:
-    """What an attacker aims at who knows the autoencoder: images to logits. The same each time, so that its graph is
-    traced once.
+    """Return the model, images to logits, that is the target of an attacker who knows the autoencoder.
+
+    The same arguments give the same model, so that its graph is traced once.
 
     Args:
-        kind: ``pgd`` differentiates through both (and through a codebook straight through, as it is built); ``bpda``
-            takes the autoencoder's gradient for the identity's (Athalye et al. 2018).
+        model: The autoencoder.
+        classifier: The classifier behind it.
+        kind: ``pgd`` differentiates through both; a codebook passes the gradient straight through. ``bpda``
+            replaces the autoencoder's gradient by the identity's (Athalye et al. 2018).
     """
     if kind == "bpda":
         return adaptive.straight_through(lambda images: model(images, training=False), then=classifier)

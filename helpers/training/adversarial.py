@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
 from .. import attacks
 from ..backend import keras, tf
 from .augmentation import crop_and_flip
-from .loop import Step, run
+from .loop import Options, Step, run
 from .recipe import Pair, Recipe
 from .samples import Batch, Samples
 from .schedules import OneCycle
@@ -69,14 +69,7 @@ class AdversarialRecipe(Recipe):
         return build() if self.with_autoencoder else None
 
     def train(
-        self,
-        networks: Pair,
-        samples: Samples,
-        *,
-        eps: float,
-        seed: int,
-        folder: Path,
-        on_epoch_end: Callable[[], dict[str, float]] = dict,
+        self, networks: Pair, samples: Samples, *, eps: float, **options: Unpack[Options]
     ) -> list[dict]:
         """Train on attacked images; the networks end with the weights of their best epoch (Recipe.train).
 
@@ -88,26 +81,25 @@ class AdversarialRecipe(Recipe):
             model = joined(networks.autoencoder, model)
         schedule = OneCycle(self.peak_rate, samples.steps(BATCH, self.epochs))
         optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
-        best = _BestEpoch(model, folder)
+        best, measure = _BestEpoch(model, options["folder"]), options.pop("on_epoch_end", dict)
 
         def keep_best() -> dict[str, float]:
-            scores = on_epoch_end()
+            scores = measure()
             best.offer(scores["pgd"])
             return scores
 
+        options["on_epoch_end"] = keep_best
         try:
             history = run(
-                adversarial_step(model, optimizer, self, eps, seed),
+                adversarial_step(model, optimizer, self, eps, options["seed"]),
                 samples,
                 epochs=self.epochs,
                 batch_size=BATCH,
-                seed=seed,
                 state={"model": model, "optimizer": optimizer},
-                folder=folder,
                 title=f"{model.name}: {self.title}",
                 augment=crop_and_flip,
-                on_epoch_end=keep_best,
                 on_epoch_begin=_stop_if_collapsed,
+                **options,
             )
         except _Collapsed as collapse:
             history = collapse.history
@@ -151,12 +143,8 @@ def adversarial_step(
     BatchNorm is in training mode during the attack as well, as in Madry's and Wong's code, so the attack
     climbs the same loss that the step then lowers.
 
-    Args:
-        model: Images float32 [n, h, w, c] in [0, 1] to logits; all of it is trained.
-        optimizer: Applies the gradients.
-        recipe: The attack and the decay of the kernels.
-        eps: The budget of the attack.
-        seed: Decides the random starts, together with the number of the step.
+    The recipe gives the attack and the decay of the kernels, ``eps`` the budget of the attack. The random
+    starts depend only on the seed and on the number of the step.
     """
 
     def attack(images, labels, number):

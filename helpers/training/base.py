@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Unpack
 
 from ..backend import devices, keras, tf
@@ -92,10 +90,8 @@ def average_weights(
     average: keras.Model,
     samples: Samples,
     *,
-    seed: int,
-    folder: Path,
-    on_epoch_end: Callable[[], dict[str, float]] = dict,
     recipe: dict = AVERAGING_RECIPE,
+    **options: Unpack[Options],
 ) -> list[dict]:
     """Train on at a constant rate, and make ``average`` the mean of the weights after each epoch.
 
@@ -103,15 +99,13 @@ def average_weights(
         classifier: A trained classifier, which is trained further.
         average: A network of the same architecture, to be filled.
         samples: Images and labels.
-        seed: As for run.
-        folder: As for run.
-        on_epoch_end: As for run; it may assess ``average``.
         recipe: AVERAGING_RECIPE, or another dict with its keys.
+        **options: Passed on to run; ``on_epoch_end`` may assess ``average``.
 
     Returns:
         The history.
     """
-    augment = AUGMENTATIONS[recipe["augmentation"]]
+    augment, assess = AUGMENTATIONS[recipe["augmentation"]], options.pop("on_epoch_end", dict)
     optimizer = keras.optimizers.SGD(recipe["rate"], 0.9, nesterov=True)
     epochs = tf.Variable(tf.constant(0, tf.int64))
     devices.synchronise(average)
@@ -125,11 +119,12 @@ def average_weights(
         else:
             average.set_weights(classifier.get_weights())
         # BatchNorm's statistics cannot be averaged. The momentum makes the last few thousand images count.
-        batches = samples.batches(STATISTICS_SIZE, seed + 1, number, augment)
+        batches = samples.batches(STATISTICS_SIZE, options["seed"] + 1, number, augment)
         for images, _ in itertools.islice(batches, STATISTICS_BATCHES):
             measure_statistics(images)
-        return on_epoch_end()
+        return assess()
 
+    options["on_epoch_end"] = add
     return run(
         classifier_step(classifier, optimizer, weight_decay=recipe["weight_decay"]),
         samples,
@@ -137,8 +132,6 @@ def average_weights(
         batch_size=recipe["batch_size"],
         state={"model": classifier, "average": average, "optimizer": optimizer, "seen": epochs},
         title=f"{classifier.name}: averaging",
-        seed=seed,
-        folder=folder,
         augment=augment,
-        on_epoch_end=add,
+        **options,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Unpack
 
 import numpy as np
@@ -86,37 +85,29 @@ class DenoiserRecipe(NoiseRecipe):
         return build_autoencoder()
 
     def train(
-        self,
-        networks: Pair,
-        samples: Samples,
-        *,
-        eps: float,
-        seed: int,
-        folder: Path,
-        on_epoch_end: Callable[[], dict[str, float]] = dict,
+        self, networks: Pair, samples: Samples, *, eps: float, **options: Unpack[Options]
     ) -> list[dict]:
         """Train on the mean squared error, then on the stability of the classifier (Recipe.train).
 
         The classifier stays as it is. Each record of the history has the name of its loss under ``phase``.
         """
-        denoiser, history = networks.autoencoder, []
+        denoiser, folder, history = networks.autoencoder, options["folder"], []
         assert denoiser is not None, "begin returns one"
         for phase, behind, epochs, first in (
             ("mse", None, self.epochs, self.rate),
             ("stability", networks.classifier, self.stability_epochs, self.rate / 10),
         ):
+            options["folder"] = folder / phase
             optimizer = keras.optimizers.Adam(Decay(first, first / 10, samples.steps(BATCH, epochs)))
             part = run(
-                denoiser_step(denoiser, optimizer, self.sigma, seed, behind),
+                denoiser_step(denoiser, optimizer, self.sigma, options["seed"], behind),
                 samples,
                 epochs=epochs,
                 batch_size=BATCH,
-                seed=seed,
                 state={"model": denoiser, "optimizer": optimizer},
-                folder=folder / phase,
                 title=f"{self.title}, {phase}",
                 augment=crop_and_flip,
-                on_epoch_end=on_epoch_end,
+                **options,
             )
             history += [{**record, "phase": phase} for record in part]
         return history
@@ -157,14 +148,8 @@ def denoiser_step(
 ) -> Step:
     """Build a step of a denoiser (Salman et al. 2020, section 3).
 
-    Args:
-        denoiser: Images to images.
-        optimizer: Applies the gradients.
-        sigma: The standard deviation of the noise.
-        seed: Decides the noise, together with the number of the step.
-        classifier: The classifier behind the denoiser, which is not changed; the loss is then the
-            cross-entropy between its answers to the denoised and to the clean images (STAB). None trains on
-            the mean squared error (MSE).
+    Without a classifier, the loss is the mean squared error (MSE). With one, it is the cross-entropy between
+    the classifier's answers to the denoised and to the clean images (STAB); the classifier is not changed.
 
     Raises:
         CourseError: ``sigma`` is out of range.

@@ -18,13 +18,8 @@ def classifier_step(
 ) -> Step:
     """Build a step of cross-entropy on logits with L2 decay of the kernels.
 
-    Args:
-        classifier: Images to logits.
-        optimizer: Applies the gradients.
-        label_smoothing: The probability that is spread evenly over all classes.
-        weight_decay: The factor of the decay, which is not part of the loss that the step returns.
-        training: The mode of BatchNorm.
-        on_logits: False treats the logits as probabilities, a mistake in the paper's released code.
+    ``training`` is the mode of BatchNorm. Without ``on_logits`` the logits are treated as probabilities, a
+    mistake in the paper's released code.
     """
     cross_entropy = keras.losses.CategoricalCrossentropy(on_logits, label_smoothing, reduction="none")
     variables = classifier.trainable_variables
@@ -68,12 +63,8 @@ def perturbed_step(
 ) -> Step:
     """Build a step of cross-entropy on perturbed images, with L2 decay of the kernels.
 
-    Args:
-        model: Images to logits.
-        optimizer: Applies the gradients.
-        perturb: From images, labels and the number of the step to the images that are trained on.
-        weight_decay: The factor of the decay, which is not part of the loss that the step returns.
-        rates: A factor for the gradient of each trainable variable.
+    ``perturb`` makes the images that are trained on from images, labels and the number of the step. ``rates``
+    are factors for the gradients of the trainable variables.
     """
     variables = model.trainable_variables
 

@@ -9,6 +9,8 @@ import pytest
 from helpers import pipeline, settings
 from helpers.studies import autoencoder_seeds
 
+pytestmark = pytest.mark.deep
+
 
 @pytest.fixture(scope="module")
 def run():

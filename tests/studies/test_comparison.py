@@ -1,4 +1,4 @@
-"""How the autoencoders of the search are compared: on made-up answers, and on a few images of the stand-in data set."""
+"""The comparison of autoencoders, on made-up answers and on a few images of the stand-in data set."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIELDS = {
 
 
 def answers(regular, fgsm, pgd, adaptive=0, n=400):
-    """Right on the first so many of n images, of each kind; through both on the first quarter of the images alone."""
+    """Return answers that are right on the first images of each kind; end-to-end on a quarter of them."""
     counts = {"regular": regular, "fgsm": fgsm, "pgd": pgd}
     found = {
         kind: Answers({**FIELDS, "input": kind}, np.arange(n) < correct) for kind, correct in counts.items()
@@ -55,7 +55,8 @@ def card(title, latent, scores, mse=0.001):
     }
 
 
-# ------------------------------------------------------------------------------------------------------ no autoencoder
+# ------------------------------------------------------------------------------------------------------ no
+# autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,7 @@ def run():
     return replace(run, profile=replace(run.profile, n_test=16, n_sweep=8))
 
 
+@pytest.mark.deep
 def test_without_an_autoencoder_the_classifier_itself_is_measured(run):
     bare, split = comparison.bare_card(run, SHORT), run.data.validation.head(12)
     clean, labels = split.take()
@@ -81,6 +83,7 @@ def test_without_an_autoencoder_the_classifier_itself_is_measured(run):
     assert comparison.table({"none": bare}).index.tolist() == ["no autoencoder"]
 
 
+@pytest.mark.deep
 def test_an_attack_through_both_is_the_static_one_where_there_is_no_autoencoder(run):
     found = comparison.bare_answers(run)
     assert list(found) == ["regular", "fgsm", "pgd", "adaptive"]
@@ -97,7 +100,8 @@ def test_an_attack_through_both_is_the_static_one_where_there_is_no_autoencoder(
     np.testing.assert_array_equal(found["fgsm"].correct, right)
 
 
-# ------------------------------------------------------------------------------------------------------------ choosing
+# ------------------------------------------------------------------------------------------------------------
+# choosing
 
 
 def test_the_choice_is_by_the_mean_of_three_validation_accuracies():
@@ -127,7 +131,8 @@ def test_a_lead_on_validation_images_has_the_interval_of_different_images():
     np.testing.assert_allclose((low, high), np.mean(alone, axis=0)[1:])
     back = comparison.validation_difference(after, before)
     np.testing.assert_allclose(back, (-middle, -high, -low))
-    # What would be seen if each of a, b had 1,000 images of its own, and each image's three answers went together.
+    # What would be seen if each of a, b had 1,000 images of its own, and each image's three answers went
+    # together.
     rng = np.random.default_rng(0)
     draws = rng.random((2, 4000, 1000))
     shares = [
@@ -175,7 +180,8 @@ def test_tables_are_in_the_order_that_they_say():
     )
 
 
-# ----------------------------------------------------------------------------------------------------------- comparing
+# -----------------------------------------------------------------------------------------------------------
+# comparing
 
 
 def test_the_frontier():
@@ -194,7 +200,7 @@ def test_the_frontier():
     assert comparison.dominated_by(points, "twin") == []
 
 
-def test_the_frontier_is_what_comparing_all_pairs_finds():
+def test_the_pareto_front_is_what_comparing_all_pairs_finds():
     rng = np.random.default_rng(0)
     for _ in range(20):
         points = {str(k): (int(rng.integers(5)), float(rng.integers(5))) for k in range(12)}
@@ -242,7 +248,7 @@ def test_the_table_of_comparisons_has_a_column_for_each_question():
     assert starts == ["+0.0", "+25.0", "-25.0", "+0.0"]
 
 
-def test_who_beats_it_on_the_frontier_and_by_how_much():
+def test_what_dominates_it_and_by_how_much():
     """Chosen by validation images, with what test images say of it beside it."""
     cards = {
         "paper": card("Table 1", 512, (67, 53, 58, 0)),
@@ -263,34 +269,33 @@ def test_who_beats_it_on_the_frontier_and_by_how_much():
         "FGSM",
         "PGD",
     ]
-    assert table["among all"].tolist() == ["beaten", "beaten", "beaten", "on it"]
-    assert table["in its family"].tolist() == ["on it", "on it", "beaten", "on it"]
-    assert table["beaten by"].tolist() == ["VQ-VAE", "VQ-VAE", "16 x 16 x 2", "–"]
+    assert table["among all"].tolist() == ["dominated", "dominated", "dominated", "on it"]
+    assert table["in its family"].tolist() == ["on it", "on it", "dominated", "on it"]
+    assert table["dominated by"].tolist() == ["VQ-VAE", "VQ-VAE", "16 x 16 x 2", "–"]
     starts = [text.split(" [")[0] for text in table["more on validation images"]]
     assert starts == ["+2.3", "+20.0", "+1.0", "–"]
     assert table.loc["mean of three", "more on test images"].startswith("+3.3 [")  # (80 - 20 - 20) / 3 of 400
-    assert table.loc["FGSM", "more on test images"].startswith(
-        "-5.0 ["
-    )  # beaten by chance, and not on test images
+    assert table.loc["FGSM", "more on test images"].startswith("-5.0 [")  # by chance, and not on test images
     cards["codes"] = card("VQ-VAE", 256, (87, 54, 52, 0))
     table = comparison.pareto_table(cards, compared, "paper", ["paper"])
-    assert table.loc[["FGSM"], "beaten by"].tolist() == ["VQ-VAE", "16 x 16 x 2"]
+    assert table.loc[["FGSM"], "dominated by"].tolist() == ["VQ-VAE", "16 x 16 x 2"]
     assert set(table["in its family"]) == {"on it"}
     alone = comparison.pareto_table(
         {"paper": cards["paper"]}, {"paper": compared["paper"]}, "paper", ["paper"]
     )
-    assert set(alone["among all"]) == {"on it"} and set(alone["beaten by"]) == {"–"}
+    assert set(alone["among all"]) == {"on it"} and set(alone["dominated by"]) == {"–"}
 
 
+@pytest.mark.deep
 def test_table_1s_family_is_what_its_layers_make_it():
     """By no name: an entry of any other is in it if it goes down and up, and by one path."""
     others = {"vq_vae", "unet", "blur"}
     for name, one in ARCHITECTURES.items():
         model = one.build()
-        waist = comparison.bottleneck_of(model)
-        assert (waist is None) == (name in others), name
-        if waist is not None:
-            assert np.prod(waist.shape[1:]) == one.latent
+        bottleneck = comparison.bottleneck_of(model)
+        assert (bottleneck is None) == (name in others), name
+        if bottleneck is not None:
+            assert np.prod(bottleneck.shape[1:]) == one.latent
     layers, images = keras.layers, keras.Input((32, 32, 3))
     flat = keras.Sequential([images, layers.Conv2D(3, 3, padding="same")])
     assert comparison.bottleneck_of(flat) is None
@@ -305,12 +310,12 @@ def test_table_1s_family_is_what_its_layers_make_it():
 def test_channels_that_are_never_used_are_counted(images):
     keras.utils.set_random_seed(0)
     model = convolutional(2, 8)
-    waist = model.get_layer("encode2")
-    kernel, bias = np.abs(waist.get_weights()[0]), np.full(8, 0.1)  # what comes in is not negative
-    waist.set_weights([kernel, bias])
+    bottleneck = model.get_layer("encode2")
+    kernel, bias = np.abs(bottleneck.get_weights()[0]), np.full(8, 0.1)  # what comes in is not negative
+    bottleneck.set_weights([kernel, bias])
     assert comparison.active_channels(model, images[:8]) == (8, 8)
     kernel[..., [1, 4]], bias[[1, 4]] = -kernel[..., [1, 4]], -0.1
-    waist.set_weights([kernel, bias])
+    bottleneck.set_weights([kernel, bias])
     assert comparison.active_channels(model, images[:8]) == (6, 8)
     before = model(images[:8]).numpy()
     changed = model.get_layer("decode1").get_weights()

@@ -15,6 +15,8 @@ from helpers.studies import robust_models
 from helpers.studies.robust_models import RECIPES
 from helpers.training import Pair
 
+pytestmark = pytest.mark.deep
+
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
@@ -70,7 +72,7 @@ def test_networks_that_are_not_there_are_named(tree):
         robust_models.card(tree, "madry")
 
 
-@pytest.mark.parametrize("name", ["noise_25", "denoiser_25"])
+@pytest.mark.parametrize("name", [pytest.param("noise_25", marks=pytest.mark.slow), "denoiser_25"])
 def test_networks_that_know_noise_are_shipped_and_loaded(tree, name):
     card = robust_models.make(tree, name)
     model, front, about = robust_models.network(tree, name)
@@ -81,6 +83,7 @@ def test_networks_that_know_noise_are_shipped_and_loaded(tree, name):
     assert np.isfinite(model(tree.data.test.take(4)[0])).all()
 
 
+@pytest.mark.slow
 def test_a_failure_is_recorded_without_weights(tree):
     robust_models.make(tree, "few_images")
     assert robust_models.card(tree, "few_images")["n"] == 128

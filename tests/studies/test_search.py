@@ -1,4 +1,4 @@
-"""The search for the autoencoder: trained alike, shipped, measured; on a few images of the stand-in data set."""
+"""The search for the autoencoder: training, shipping and measuring, on a few stand-in images."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from helpers.studies import search
 from helpers.studies.search import SearchRecipe
 from helpers.training import loop
 
+pytestmark = pytest.mark.deep
+
 SHORT = SearchRecipe(images=64, epochs=1, validated=12, attacked=6)
 CARDS = sorted(settings.WEIGHTS.glob("*/search/*.json"))
 
@@ -41,10 +43,11 @@ def run(started, tmp_path, monkeypatch):
     return started
 
 
-# ----------------------------------------------------------------------------------------------- training and shipping
+# ----------------------------------------------------------------------------------------------- training and
+# shipping
 
 
-@pytest.mark.parametrize("name", ["d3_c8", "vq_vae"])
+@pytest.mark.parametrize("name", ["d3_c8", pytest.param("vq_vae", marks=pytest.mark.slow)])
 def test_what_is_made_is_loaded(run, name):
     card = search.make(run, name, SHORT)
     file = search.file_of(run, name)
@@ -94,6 +97,7 @@ def test_a_network_for_another_classifier_is_refused(run, monkeypatch):
 @pytest.mark.parametrize(
     "change", [{"seed": 1}, {"recipe": search.asdict(replace(SHORT, epochs=2))}], ids=str
 )
+@pytest.mark.slow
 def test_a_network_of_another_seed_or_recipe_is_left_out(run, monkeypatch, change):
     monkeypatch.setattr(search, "RECIPE", SHORT)
     search.make(run, "d3_c8", SHORT)
@@ -103,6 +107,7 @@ def test_a_network_of_another_seed_or_recipe_is_left_out(run, monkeypatch, chang
     assert search.available(run) == ["blur"]
 
 
+@pytest.mark.slow
 def test_attacked_images_are_shared_and_validation_images_are_not_trained_on(run, monkeypatch):
     few = replace(run.data, train=run.data.train.head(40), validation=run.data.validation.head(6))
     run = replace(run, data=few)
@@ -165,6 +170,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_weights(run, tmp_path, 
     assert trained_in("stopped") == expected and len(calls) == 3
 
 
+@pytest.mark.slow
 def test_one_entry_adds_an_autoencoder(run, monkeypatch):
     def build():
         return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 1, activation="sigmoid")])
@@ -177,6 +183,7 @@ def test_one_entry_adds_an_autoencoder(run, monkeypatch):
     assert {r["defense"] for r in records} == {"ae:colours"} and len(records) == 4
 
 
+@pytest.mark.slow
 def test_candidates_are_the_shipped_or_a_few_trained_here(run, monkeypatch):
     monkeypatch.setattr(search, "LIVE", SHORT)
     monkeypatch.setattr(search, "RECIPE", replace(SHORT, epochs=2))
@@ -226,9 +233,11 @@ def test_the_command_trains_what_it_is_asked_for(run, monkeypatch, capsys):
     assert asked[1:] == [name for name, one in ARCHITECTURES.items() if one.trained]
 
 
-# ---------------------------------------------------------------------------------------------------------- measuring
+# ----------------------------------------------------------------------------------------------------------
+# measuring
 
 
+@pytest.mark.slow
 def test_validation_scores_are_of_validation_images(run):
     keras.utils.set_random_seed(0)
     model = autoencoder.build_autoencoder()
@@ -274,6 +283,7 @@ def test_test_images_are_assessed_behind_the_autoencoder(run):
         search.assessed(run, "blur", model, ("apgd",))
 
 
+@pytest.mark.slow
 def test_models_without_weights_are_kept_apart(run, monkeypatch):
     """Two blurs have the same checksum, that of no weights, and must not be given each other's results."""
     wide = Architecture(
@@ -307,7 +317,8 @@ def test_the_two_attacks_on_a_quantiser_differ(run):
     assert (np.abs(moved[0] - expected) > 1e-3).mean() > 0.1
 
 
-# ------------------------------------------------------------------------------------------------------ what is shipped
+# ------------------------------------------------------------------------------------------------------ what
+# is shipped
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda path: f"{path.parents[1].name}/{path.stem}")

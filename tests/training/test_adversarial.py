@@ -117,6 +117,7 @@ def trained(folder, samples, scores, recipe=SHORT):
     return model.get_weights(), history
 
 
+@pytest.mark.deep
 def test_the_best_epoch_is_kept(tmp_path, samples):
     weights, history = trained(tmp_path / "a", samples, [0.2, 0.4, 0.3])
     assert [record["pgd"] for record in history] == [0.2, 0.4, 0.3]
@@ -137,6 +138,7 @@ def test_a_collapse_ends_training_and_keeps_what_was_before(tmp_path, samples):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.deep
 def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, samples):
     def interrupted():
         yield 0.5
@@ -159,6 +161,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, samples):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.deep
 def test_it_makes_a_network_harder_to_fool(tmp_path, monkeypatch):
     """Two classes differ in brightness, strongly but not always, and in a faint pattern, always.
 

@@ -63,6 +63,7 @@ def test_its_batchnorm_statistics_are_of_its_own_activations(samples, tmp_path, 
     assert (np.abs(stored - true) < np.abs(true)).all()
 
 
+@pytest.mark.deep
 def test_averaging_stopped_and_started_again_ends_alike(samples, tmp_path, monkeypatch):
     _, whole, history = averaged(samples, tmp_path / "whole", monkeypatch)
     with pytest.raises(Stopped):

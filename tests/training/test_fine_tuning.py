@@ -12,7 +12,7 @@ from helpers.defenses import autoencoder
 from helpers.training import fine_tuning
 
 
-@pytest.mark.parametrize("stopped_in", [1, 2])
+@pytest.mark.parametrize("stopped_in", [1, pytest.param(2, marks=pytest.mark.deep)])
 def test_fine_tuning_resumes(tmp_path, samples, stopped_in):
     """Stopped at the end of one of two epochs, before it is kept."""
 

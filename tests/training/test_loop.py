@@ -45,7 +45,16 @@ def uninterrupted(samples, tmp_path):
     return three_epochs(samples, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("stop_at, redone", [(1, 12), (4, 12), (5, 8), (7, 8), (12, 4)])
+@pytest.mark.parametrize(
+    "stop_at, redone",
+    [
+        pytest.param(1, 12, marks=pytest.mark.deep),
+        pytest.param(4, 12, marks=pytest.mark.deep),
+        (5, 8),
+        pytest.param(7, 8, marks=pytest.mark.deep),
+        (12, 4),
+    ],
+)
 def test_a_stopped_run_ends_as_one_that_was_not(samples, tmp_path, uninterrupted, stop_at, redone):
     with pytest.raises(Stopped):
         three_epochs(samples, tmp_path / "stopped", stop_at)
@@ -59,6 +68,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(samples, tmp_path, uninterrupted
     }
 
 
+@pytest.mark.deep
 def test_a_run_stopped_twice(samples, tmp_path, uninterrupted):
     for stop_at in (6, 6):
         with pytest.raises(Stopped):
