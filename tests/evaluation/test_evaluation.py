@@ -12,7 +12,8 @@ import pytest
 
 from helpers import evaluation
 from helpers.backend import tf
-from helpers.pipeline import published
+from helpers.evaluation import titles
+from helpers.pipeline.recorded import recorded_results
 from helpers.settings import CourseError
 
 FIELDS = {
@@ -170,19 +171,6 @@ def test_difference_is_newcombes():
     np.testing.assert_allclose(evaluation.difference(a, b), (0.2, 0.0524, 0.3339), atol=5e-5)
 
 
-def test_what_the_ladder_measured_is_not_taken_for_a_cell_of_the_tables():
-    base = dict(dataset="cifar10", profile="full", model="resnet20", stage="initial", defense="ae", seed=0)
-    correct = np.ones(4, bool)
-    own = evaluation.record(correct, **base, input="pgd", threat="adaptive", eps=8 / 255, steps=10)
-    others = [
-        evaluation.record(~correct, **base, **fields)
-        for fields in (
-            {"input": "pgd", "threat": "adaptive", "eps": 8 / 255, "steps": 100},
-            {"input": "pgd", "threat": "adaptive", "eps": 4 / 255, "steps": 10},
-            {"input": "pgd", "threat": "transfer", "eps": 8 / 255, "steps": 10},
-            {"input": "square", "threat": "black_box", "eps": 8 / 255, "steps": 200},
-            {"input": "worst_case", "threat": "adaptive", "eps": 8 / 255, "steps": 80},
-        )
-    ]
-    others += [own | {"stage": "single_step"}, own | {"defense": "blur"}, own | {"defense": "ae:unet"}]
-    assert published.of_the_paper([*others, own, *others], 8 / 255) == [own]
+@pytest.mark.parametrize("key, words", [("input", titles.INPUT_TITLES), ("threat", titles.THREAT_TITLES)])
+def test_every_recorded_key_has_a_word(key, words):
+    assert {record[key] for record in recorded_results()["records"]} <= set(words)
