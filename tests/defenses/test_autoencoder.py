@@ -72,6 +72,7 @@ def test_its_gradient_is_the_chain_rules_and_reaches_the_input(ae, cnn, images):
     assert (np.abs(gradient).reshape(len(gradient), -1).max(1) > 0).all()
 
 
+@pytest.mark.deep
 def test_it_defends_tf2cvs_network(ae, resnet20, images):
     pipeline = autoencoder.defended(ae, resnet20)
     np.testing.assert_allclose(pipeline(images[:2]), resnet20(ae(images[:2]), training=False), atol=1e-4)

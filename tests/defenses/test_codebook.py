@@ -97,6 +97,7 @@ def test_a_codebook_learns_where_the_vectors_are():
     assert np.abs(book(heaps) - heaps).max() < 0.1
 
 
+@pytest.mark.deep
 def test_a_training_step_moves_encoder_decoder_and_codes_of_the_vq_vae(images):
     keras.utils.set_random_seed(0)
     model = architectures.vq_vae(codes=16, channels=8)
@@ -110,6 +111,7 @@ def test_a_training_step_moves_encoder_decoder_and_codes_of_the_vq_vae(images):
     assert not any(np.array_equal(before[k], model.weights[k].numpy()) for k in kernels)
 
 
+@pytest.mark.deep
 def test_a_step_minimises_the_commitment_too_and_reports_the_reconstruction_alone(images):
     """So histories of different architectures compare."""
     kernels = {}
