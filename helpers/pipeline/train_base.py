@@ -41,9 +41,40 @@ def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> 
     """
     registry.check_model(model)
     tf.config.experimental.enable_op_determinism()
-    data, precision = datasets.load(dataset), settings.training_precision()
-    entry, begins = registry.MODELS[model], beginning(model)
+    data, entry, begins = datasets.load(dataset), registry.MODELS[model], beginning(model)
     found = entry.begins_with if begins not in ("", RANDOM) else None
+    config, averaging = _plan(data, entry, found, model, seed, epochs)
+    if begins:
+        config["begins_with"] = begins
+        _announce(entry, begins, config["epochs"])
+
+    keras.utils.set_random_seed(seed)
+    classifier = classifiers.build(model, data.mean, data.std)
+    if found:
+        found.fill(classifiers.network_of(classifier))
+    trainer = _Trainer(data, classifier, config["precision"])
+    history, second = trainer.round(config, averaging, seed), {}
+    if not epochs and (again := entry.second_round.get(data.name)):
+        cycle = {
+            "epochs": again.epochs,
+            "recipe": {**training.SECOND_RECIPE, "peak_rate": config["recipe"]["peak_rate"]},
+        }
+        average = {**averaging, "epochs": again.averaging_epochs}
+        begins_with = {"begins_with": classifiers.weights_sha256(classifier)}
+        history += trainer.round({**config, **begins_with, **cycle}, average, seed + 2)
+        second = {"second_round": {"why": again.why, **cycle, "averaging": average}}
+    return _ship(data, classifier, entry.source, {**config, "averaging": averaging, **second}, history)
+
+
+def _plan(
+    data: Data,
+    entry: registry.Network,
+    found: registry.Beginning | None,
+    model: str,
+    seed: int,
+    epochs: int | None,
+) -> tuple[dict, dict]:
+    """Return the configuration of the first round, and the recipe of its averaging."""
     length, peak_rate, changes = entry.epochs[data.name], entry.peak_rate, {"epochs": entry.averaging_epochs}
     if found:
         length, peak_rate, changes = found.epochs, found.peak_rate, found.averaging
@@ -53,38 +84,23 @@ def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> 
         "seed": seed,
         "epochs": epochs or length,
         "recipe": {**training.BASE_RECIPE, "peak_rate": peak_rate},
-        "precision": precision,
+        "precision": settings.training_precision(),
         "code": artifacts.code_version(training, classifiers, efficientnet),
     }
-    averaging = {**training.AVERAGING_RECIPE, **changes}
-    if begins:
-        config["begins_with"] = begins
-        shorter = (
-            ""
-            if found
-            else f"; {entry.begins_with.epochs} epochs would do after: {entry.begins_with.install}"
-        )
-        settings.note(f"{entry.title} begins with {begins}, {config['epochs']} epochs{shorter}")
+    return config, {**training.AVERAGING_RECIPE, **changes}
 
-    keras.utils.set_random_seed(seed)
-    classifier = classifiers.build(model, data.mean, data.std)
-    if found:
-        found.fill(classifiers.network_of(classifier))
-    trainer = _Trainer(data, classifier, precision)
-    history = trainer.round(config, averaging, seed)
-    second = {}
-    if not epochs and (again := entry.second_round.get(data.name)):
-        second = {
-            "epochs": again.epochs,
-            "recipe": {**training.SECOND_RECIPE, "peak_rate": peak_rate},
-            "averaging": {**averaging, "epochs": again.averaging_epochs},
-        }
-        cycle = {name: second[name] for name in ("epochs", "recipe")}
-        begins_with = {"begins_with": classifiers.weights_sha256(classifier)}
-        history += trainer.round({**config, **begins_with, **cycle}, second["averaging"], seed + 2)
-        second = {"second_round": {"why": again.why, **second}}
 
-    file = classifiers.shipped(data.name, model)
+def _announce(entry: registry.Network, begins: str, epochs: int) -> None:
+    """Say what training begins with, and what would make it shorter."""
+    known, shorter = entry.begins_with, ""
+    if begins == RANDOM:
+        shorter = f"; {known.epochs} epochs would do after: {known.install}"
+    settings.note(f"{entry.title} begins with {begins}, {epochs} epochs{shorter}")
+
+
+def _ship(data: Data, classifier: keras.Model, source: str, making: dict, history: list[dict]) -> dict:
+    """Write the weights and their card, with accuracies on validation and test images."""
+    file = classifiers.shipped(data.name, classifier.name)
     classifiers.save_weights(classifiers.network_of(classifier), file)
     scores = {
         name: evaluation.proportion(evaluation.is_correct(classifier, *split.take()))
@@ -93,10 +109,8 @@ def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> 
     return cards.write(
         file,
         classifiers.parameter_count(classifier),
-        network=entry.source,
-        **{**config, "data": data.provenance},
-        averaging=averaging,
-        **second,
+        network=source,
+        **{**making, "data": data.provenance},
         trained_on=len(data.train),
         scores=scores,
         weights_sha256=classifiers.weights_sha256(classifier),

@@ -65,14 +65,14 @@ def bare_answers(run: Run) -> dict[str, Answers]:
 # choosing
 
 
-def static_score(card: dict) -> float:
+def transfer_score(card: dict) -> float:
     """Return the mean validation accuracy on clean, FGSM and PGD images, by which the search chooses."""
     return float(np.mean([card["validation"][kind]["accuracy"] for kind in SOURCES]))
 
 
 def score(card: dict, kind: str = "mean") -> float:
     """Return a card's validation accuracy in [0, 1]; ``kind`` is a key of QUESTIONS."""
-    return static_score(card) if kind == "mean" else card["validation"][kind]["accuracy"]
+    return transfer_score(card) if kind == "mean" else card["validation"][kind]["accuracy"]
 
 
 def attacked_error(card: dict) -> float:
@@ -107,7 +107,7 @@ def in_points(difference: tuple[float, float, float]) -> str:
     )  # + 0.0: no -0.0
 
 
-def static_mean(answers: dict[str, Answers]) -> np.ndarray:
+def transfer_mean(answers: dict[str, Answers]) -> np.ndarray:
     """Return the share of each test image's three forms that are classified correctly, [n]."""
     return np.mean([answers[kind].correct for kind in SOURCES], axis=0)
 
@@ -121,7 +121,7 @@ def mean_difference(before: dict[str, Answers], after: dict[str, Answers]) -> tu
     Raises:
         CourseError: There are fewer than two images.
     """
-    change = static_mean(after) - static_mean(before)
+    change = transfer_mean(after) - transfer_mean(before)
     if len(change) < 2:
         raise CourseError(f"{len(change)} images are too few for an interval; compare at least 2")
     half = 1.959964 * float(change.std(ddof=1)) / np.sqrt(len(change))
@@ -144,11 +144,11 @@ def table(cards: dict[str, dict]) -> pd.DataFrame:
 
 def test_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]]) -> pd.DataFrame:
     """Return a table of test accuracies, best mean first, with each one's place on validation images."""
-    places = sorted(cards, key=lambda name: -static_score(cards[name]))
+    places = sorted(cards, key=lambda name: -transfer_score(cards[name]))
     rows = {}
-    for name in sorted(answers, key=lambda name: -static_mean(answers[name]).mean()):
+    for name in sorted(answers, key=lambda name: -transfer_mean(answers[name]).mean()):
         rows[cards[name]["title"]] = {
-            "mean of three": f"{100 * static_mean(answers[name]).mean():.1f}",
+            "mean of three": f"{100 * transfer_mean(answers[name]).mean():.1f}",
             "place before": f"{places.index(name) + 1}",
             **_accuracies({kind: answers[name][kind].record() for kind in (*SOURCES, "adaptive")}),
         }

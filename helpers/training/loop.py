@@ -62,8 +62,7 @@ def run(
         on_epoch_begin: Called before each epoch with the history so far; it must depend only on that history.
 
     Returns:
-        The history, one dict for each epoch: epoch, loss (mean over the epoch), seconds, and the numbers from
-        ``on_epoch_end``.
+        The history, one dict for each epoch: epoch, mean loss, seconds, and what ``on_epoch_end`` returned.
 
     Raises:
         CourseError: The loss is not finite, or a checkpoint cannot be written.

@@ -105,7 +105,7 @@ def test_an_attack_through_both_is_the_static_one_where_there_is_no_autoencoder(
 
 
 def test_the_choice_is_by_the_mean_of_three_validation_accuracies():
-    assert comparison.static_score(card("a", 8, (80, 60, 10, 90))) == pytest.approx(0.5)
+    assert comparison.transfer_score(card("a", 8, (80, 60, 10, 90))) == pytest.approx(0.5)
 
 
 def test_the_mean_of_three_has_the_interval_of_paired_images():
@@ -125,7 +125,7 @@ def test_the_mean_of_three_has_the_interval_of_paired_images():
 def test_a_lead_on_validation_images_has_the_interval_of_different_images():
     before, after = card("a", 8, (80, 60, 10, 90)), card("b", 8, (80, 66, 16, 0))
     middle, low, high = comparison.validation_difference(before, after)
-    assert middle == pytest.approx(comparison.static_score(after) - comparison.static_score(before)) == 0.04
+    assert middle == pytest.approx(comparison.transfer_score(after) - comparison.transfer_score(before)) == 0.04
     alone = [comparison.validation_difference(before, after, kind) for kind in ("regular", "fgsm", "pgd")]
     assert alone[1] == evaluation.difference(before["validation"]["fgsm"], after["validation"]["fgsm"])
     np.testing.assert_allclose((low, high), np.mean(alone, axis=0)[1:])
