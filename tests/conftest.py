@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import small_in_registry
 
 from helpers import classifiers, datasets, settings
 from helpers.settings import CourseError
@@ -124,3 +125,17 @@ def _tf2cv_network(name: str):
     if (file := classifiers.shipped("cifar10", name)).is_file():
         classifiers.load_weights(model, file)
     return model
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory):
+    """A file of weights with which ``small`` (small_in_registry) classifies half of patches10 correctly."""
+    data, file = datasets.load("patches10"), tmp_path_factory.mktemp("small") / "small.h5"
+    with small_in_registry():
+        keras.utils.set_random_seed(0)
+        model = classifiers.build("small", data.mean, data.std)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-2), loss)
+    model.fit(*data.train.take(3000), batch_size=50, epochs=4, verbose=0)
+    classifiers.save_weights(classifiers.network_of(model), file)
+    return file

@@ -3,8 +3,10 @@
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
 from helpers.backend import keras, tf
+from helpers.classifiers import registry
 
 
 @contextmanager
@@ -58,3 +60,28 @@ def assert_same_end(one, other):
     for a, b in zip(one[0], other[0], strict=True):
         np.testing.assert_array_equal(a, b)
     assert one[1] == other[1]
+
+
+def small_classifier() -> keras.Model:
+    """Return an untrained classifier of 32x32 images, which is fast to attack and to train."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Conv2D(8, 5, strides=2),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(16, 3, strides=2),
+            layers.ReLU(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10),
+        ]
+    )
+
+
+@contextmanager
+def small_in_registry(**changes):
+    """Register small_classifier under the name ``small`` for a while."""
+    entry = registry.Network("Small", small_classifier, {"patches10": 2}, **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.MODELS, "small", entry)
+        yield entry

@@ -1,4 +1,13 @@
-"""The paper's steps, one function each; what a step needs and does not find, it computes."""
+"""The paper's steps, one function each. A step computes whatever the artifact store does not have yet.
+
+    run = pipeline.start(dataset="cifar10", model="resnet20", profile="quick")
+    images = pipeline.inputs(run, "test", "pgd")     # section 2, Adversarial Attacks
+    ae, history = pipeline.autoencoder(run)          # section 2, Preprocessing
+    tuned, history = pipeline.fine_tuned(run)        # section 2, Fine-Tuning
+    records = pipeline.static_table(run)             # section 3, Tables 2 and 3
+
+The store keeps results under everything they depend on, so that every notebook can call any of these.
+"""
 
 import lazy_loader
 

@@ -1,35 +1,39 @@
-"""The evaluation checklist (evaluation.checklist) of a run, kept in the store."""
+"""The evaluation checklist (evaluation.checklist) of a run, kept in the artifact store."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from .. import artifacts, evaluation
-from ..attacks import square_attack
+from .. import artifacts
 from ..backend import keras
 from ..defenses import autoencoder
-from ..evaluation import checklist
-from .steps import Run, checksum, inputs
+from ..evaluation import accuracy, checklist
+from .attacked import checksum, inputs
+from .run import Run
 
 
 def run_checklist(
     run: Run, model: keras.Model, attacked: str | None = None, transfer: str | None = None
 ) -> pd.DataFrame:
-    """sanity on the first test images of a run (n_checklist of its profile), kept in the store.
+    """Check an evaluation on the run's first n_checklist test images.
+
+    A full run makes all checks; the others leave out the three slowest.
 
     Args:
-        model: what is assessed: a classifier, or a defense with one behind it.
-        attacked: ``fgsm`` or ``pgd`` where the reported accuracy was measured on pipeline.inputs(run, "test", ...).
-        transfer: the same, where these are a bar that the model's own attack must take.
+        run: the run.
+        model: the classifier, or the defense with a classifier behind it, that is assessed.
+        attacked: ``fgsm`` or ``pgd``, if the reported accuracy was measured on inputs(run, "test", ...).
+        transfer: ``fgsm`` or ``pgd``, if the model's own attack must do at least as well as inputs(run,
+            "test", ...).
 
     Returns:
-        sanity's table. All checks in a full run; the others leave out the three dearest.
+        The table of check_evaluation.
     """
     n = run.profile.n_checklist
     images, labels = run.split("test").head(n).take()
     given = {"attacked": attacked, "transfer": transfer}
     config = {
-        **run.config(autoencoder, evaluation, square_attack, checklist),
+        **run.config(autoencoder, accuracy, checklist),
         "assessed": checksum(model),
         "given": given,
         "n": n,

@@ -1,7 +1,8 @@
-"""What the paper's released code does otherwise than its text, as switches.
+"""The paper's released code departs from its text in places; each departure is a switch here.
 
-The course does as the text says, and where that is silent, as is right: Protocol(). Notebook 05's audit throws one
-switch at a time and measures what becomes of every cell of Table 2.
+The course follows the text, and where the text is silent, good practice: Protocol(). Notebook 05's audit
+    turns the
+switches on one at a time and measures how every cell of Table 2 changes.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a run departs from the course's way. The defaults do not.
+    """How a run departs from the course's protocol. The defaults are the course's protocol.
 
     Attributes:
-        attack_normalises: the attack differentiates the classifier with its normalisation. If not, it takes the
-            network's gradient at the raw image in [0, 1], which is another function than the one assessed.
-        statistics: whose mean and deviation normalise: the data set's own, or ``imagenet``.
+        attack_normalises: the attack differentiates the classifier including its normalisation. If not, it
+            takes the network's gradient at the raw image in [0, 1], which is a different function from the
+            one assessed.
+        statistics: whose mean and deviation the classifier normalises by: the data set's ``own``, or
+            ``imagenet``.
         attack_loss: a name in losses.LOSSES.
-        tune_on_logits: fine-tuning's cross-entropy takes logits. If not, it takes them for probabilities.
-        selection: which weights fine-tuning ends with: the ``last`` epoch's, or those of the last epoch after which
-            any accuracy on ``test`` images was the best so far.
-        autoencoder_sees_clean: the autoencoder is trained on clean -> clean as well.
-        plateau: the autoencoder's rate drops to a fifth when the loss has not fallen for five epochs. If not, it falls
-            a little at every step.
+        tune_on_logits: fine-tuning's cross-entropy takes logits. If not, it treats the logits as
+            probabilities.
+        selection: which weights fine-tuning ends with: those of the ``last`` epoch, or, for ``test``, those
+            of the last epoch in which any accuracy on test images was the best so far.
+        autoencoder_sees_clean: the autoencoder is also trained on clean -> clean.
+        plateau: the autoencoder's learning rate drops to a fifth when the loss has not fallen for five
+            epochs. If not, it falls a little at every step.
     """
 
     attack_normalises: bool = True
@@ -35,7 +39,7 @@ class Protocol:
     plateau: bool = False
 
     def changes(self) -> dict:
-        """The switches that are thrown."""
+        """Return the switches that differ from the defaults, with their values."""
         return {name: value for name, value in asdict(self).items() if value != getattr(Protocol, name)}
 
 

@@ -14,7 +14,7 @@ def recorded_results() -> dict:
     return json.loads(file.read_text()) if file.is_file() else {"runs": {}, "records": []}
 
 
-def recorded_transfer(model: str, dataset: str = "cifar10") -> list[dict]:
+def recorded_static(model: str, dataset: str = "cifar10") -> list[dict]:
     """Return the transfer-attack records of a network's full run; none until such a run is recorded."""
     return [
         r

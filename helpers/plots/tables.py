@@ -19,7 +19,7 @@ from ..evaluation.titles import (
     percent,
 )
 from ..pipeline.published import PAPER, of_the_paper
-from ..pipeline.recorded import recorded_transfer
+from ..pipeline.recorded import recorded_static
 
 README_MARKERS = ("<!-- results -->", "<!-- /results -->")
 
@@ -33,7 +33,7 @@ def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.
         records: of this run.
         comparable: whether the paper's and the recorded run's numbers may be shown (published.comparable).
     """
-    ours, full, paper = cells(records), cells(recorded_transfer(model)), PAPER.get(model, {})
+    ours, full, paper = cells(records), cells(recorded_static(model)), PAPER.get(model, {})
     columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}
     for cell in CELLS:
         row = (INPUT_TITLES[cell[0]], STAGE_TITLES[cell[1]], DEFENSE_TITLES[cell[2]])

@@ -119,7 +119,7 @@ def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[
         summary=summary.of_run(parameters, data.name, records, len(failed)),
         paper=paper if comparable else {},
         claimed=paper,
-        recorded=titles.cells(pipeline.recorded_transfer(model)) if comparable else {},
+        recorded=titles.cells(pipeline.recorded_static(model)) if comparable else {},
         chapters=chapters,
         results=json.dumps(_results(info, records), indent=1).encode(),
         size_of=pages.size_of,

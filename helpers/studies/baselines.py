@@ -1,7 +1,7 @@
-"""What notebook 07 measures: hardened networks under the worst case, certificates, and simple transformations.
+"""Honest baselines (notebook 07): robust networks, certificates, and simple transformations.
 
-Results are kept in the artifact store. Robust accuracies of different networks may be compared because they are all
-measured by the same attacks on the same images.
+Results are kept in the artifact store. Robust accuracies of different networks can be compared because all of
+them are measured with the same attacks on the same images.
 """
 
 from __future__ import annotations
@@ -14,29 +14,31 @@ import numpy as np
 import pandas as pd
 
 from .. import artifacts, classifiers, evaluation, pipeline, settings
-from ..attacks import STEPS, adaptive
+from ..attacks import STEPS
 from ..backend import keras
 from ..classifiers import registry
 from ..defenses import autoencoder, smoothing, transformations
+from ..evaluation import accuracy
 from ..evaluation.titles import percent
 from ..pipeline import Answers, Run
 from ..pipeline.published import ROBUSTBENCH
-from ..settings import CourseError
+from ..settings import CourseError, Networks
 from . import robust_models, threat_ladder
 
 RUNGS = ("square", "pgd", "pgd_100", "apgd", "worst_case")
-"""The ladder's rungs for a defense that is attacked as a whole; a run that is not full leaves PGD-100 out."""
+"""The ladder's rungs for a defense that is attacked end-to-end; only a full run includes PGD-100."""
 
 
 @dataclass(frozen=True)
 class System:
-    """A classifier, or a defense with one in it, that notebook 07 assesses.
+    """A classifier, or a defense with a classifier in it, that notebook 07 assesses.
 
     Attributes:
-        title: as tables name it.
-        stage, defense: the records' (evaluation.Record).
-        network: a key of hardened.RECIPES, or none: the run's initial classifier.
-        with_autoencoder: the run's own autoencoder is put in front.
+        title: its name in tables.
+        stage: the records' stage (evaluation.Record).
+        defense: the records' defense.
+        network: a key of robust_models.RECIPES; empty for the run's own networks.
+        with_autoencoder: whether the run's own autoencoder is the preprocessor.
     """
 
     title: str
@@ -51,12 +53,10 @@ SYSTEMS = {
     "paper": System("the paper's: fine-tuned, behind the autoencoder", "fine_tuned", "ae"),
     "single_step": System("single-step adversarial training", "single_step", "none", "single_step"),
     "madry": System("PGD adversarial training", "madry", "none", "madry"),
-    "single_step_ae": System(
-        "single-step, and the autoencoder in front", "single_step", "ae", "single_step", True
-    ),
+    "single_step_ae": System("single-step, behind the autoencoder", "single_step", "ae", "single_step", True),
     "joint": System("autoencoder and classifier trained together", "joint", "ae", "joint"),
 }
-"""What is compared under the worst case, in the order in which the notebook argues. ``paper`` is notebook 06's."""
+"""The systems that are compared, in the notebook's order. ``paper`` is notebook 06's defense."""
 
 CERTIFIED = {
     "noise_25": ("trained on noise, sigma 0.25", 0.25),
@@ -64,28 +64,29 @@ CERTIFIED = {
     "denoiser_25": ("autoencoder as denoiser, sigma 0.25", 0.25),
     "initial": ("initial classifier alone, sigma 0.25", 0.25),
 }
-"""What is certified: by name (of hardened.RECIPES, or the initial classifier), a title and the noise's deviation."""
-
+"""By name (a key of robust_models.RECIPES, or ``initial``), a classifier's title and noise level."""
 
 WATCHED_TITLES = {"clean": "unchanged", "pgd": "PGD-10", "training_pgd": "PGD-10, training images"}
-"""By key of an adversarial training's history (hardened.card), the line's label."""
+"""The labels of an adversarial training's curves, by key of its history (robust_models.card)."""
 
 
 def available(run: Run) -> list[str]:
-    """The systems whose networks the course has for the run's classifier; in a smoke run, the initial classifier and
-    one hardened network. The paper's, which has to be trained by the run itself where it is not shipped, only where it
-    is."""
+    """Return the names of the systems whose networks the course has for the run's classifier.
+
+    The paper's defense is included only where its networks are shipped, because the run would have to train
+    them. A smoke run is given the initial classifier and one robust network.
+    """
     there = [name for name, s in SYSTEMS.items() if s.network and robust_models.recorded(run, s.network)]
     if run.profile.name == "smoke":
         return ["initial", *there[:1]]
-    return ["initial", *(["paper"] if run.networks == "shipped" else []), *there]
+    return ["initial", *(["paper"] if run.networks is Networks.SHIPPED else []), *there]
 
 
 def built(run: Run, name: str) -> tuple[keras.Model, keras.Model]:
-    """A system's model, and the classifier in it.
+    """Return a system's model, and the classifier in it.
 
     Raises:
-        CourseError: there is no such system; its weights are not there (hardened.network).
+        CourseError: there is no such system, or its weights are missing (robust_models.network).
     """
     if name not in SYSTEMS:
         raise CourseError(f"unknown system {name!r}; choose one of {', '.join(SYSTEMS)}")
@@ -95,56 +96,45 @@ def built(run: Run, name: str) -> tuple[keras.Model, keras.Model]:
         return autoencoder.defended(pipeline.autoencoder(run)[0], tuned), tuned
     if not system.network:
         return run.classifier, run.classifier
-    model, front, _ = robust_models.network(run, system.network)
-    classifier = _classifier_in(model) if front else model
+    model, preprocessor, _ = robust_models.network(run, system.network)
+    classifier = model.layers[-1] if preprocessor else model
     if system.with_autoencoder:
         return autoencoder.defended(pipeline.autoencoder(run)[0], model), model
     return model, classifier
 
 
-def _classifier_in(pair: keras.Model) -> keras.Model:
-    return pair.layers[-1]
-
-
 def under_attack(run: Run, name: str, n: int | None = None) -> dict[str, Answers]:
-    """A system's answers on the first n test images (default: the profile's n_ladder), without an attack (``regular``)
-    and under each of RUNGS."""
-    model, classifier = built(run, name)
-    system, n = SYSTEMS[name], n or run.profile.n_ladder
-    full = run.profile.name == "full"
-    rungs = RUNGS if full else tuple(rung for rung in RUNGS if rung != "pgd_100")
-    effort = "standard" if full else "quick"
-    found = {"regular": _regular(run, system, model, n)}
-    return found | threat_ladder.measure(
-        run, system.stage, system.defense, model, classifier, run.eps, n, effort, rungs
-    )
+    """Measure a system without an attack (``regular``) and under each of RUNGS.
 
-
-def _regular(run: Run, system: System, model: keras.Model, n: int) -> Answers:
-    chosen = run.data.test.head(n)
-    correct = evaluation.is_correct(model, chosen.pixels, chosen.labels)
-    return Answers(_fields(run, system.stage, system.defense, "regular", "static", 0.0, 0), correct)
-
-
-def _fields(run: Run, stage: str, defense: str, kind: str, threat: str, eps: float, steps: int) -> dict:
-    return {
-        "dataset": run.data.name,
-        "profile": run.profile.name,
-        "model": run.model,
-        "stage": stage,
-        "defense": defense,
-        "input": kind,
-        "threat": threat,
-        "eps": eps,
-        "steps": steps,
-        "seed": run.seed,
-    }
+    Args:
+        run: the run.
+        name: a key of SYSTEMS.
+        n: how many test images; default: the profile's n_ladder.
+    """
+    (model, classifier), system = built(run, name), SYSTEMS[name]
+    full, chosen = run.profile.name == "full", run.data.test.head(n or run.profile.n_ladder)
+    rungs = [rung for rung in RUNGS if full or rung != "pgd_100"]
+    fields = run.fields(system.stage, system.defense, "regular", "static")
+    clean = Answers(fields, evaluation.is_correct(model, chosen.pixels, chosen.labels))
+    defense = threat_ladder.Defense(system.stage, system.defense, model, classifier)
+    effort = threat_ladder.effort_of(run)
+    return {"regular": clean} | threat_ladder.measure(run, defense, run.eps, len(chosen), effort, rungs)
 
 
 def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float | None]:
-    """What a system costs: ``parameters``, ``minutes`` of training beyond the initial classifier's and the run's own
-    networks (as its card has it: epochs times their median; None for the run's own, whose cards tell no minutes),
-    and ``milliseconds`` to classify an image (the median of some rounds, n images at a time, on this machine)."""
+    """Measure what a system costs.
+
+    Args:
+        run: the run.
+        name: a key of SYSTEMS.
+        n: how many images are classified at a time.
+        rounds: how often they are classified.
+
+    Returns:
+        ``parameters``; ``minutes`` of training beyond the initial classifier's and the run's own networks,
+        from the card (epochs times their median; None for the paper's defense, whose cards have no minutes);
+        and ``milliseconds`` to classify an image on this machine (the median over the rounds).
+    """
     model, _ = built(run, name)
     images = run.data.test.head(n).take()[0]
     evaluation.predict(model, images, n)  # traces the graph
@@ -153,21 +143,18 @@ def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float 
         start = time.perf_counter()
         evaluation.predict(model, images, n)
         seconds.append(time.perf_counter() - start)
-    system = SYSTEMS[name]
+    network = SYSTEMS[name].network
+    minutes = robust_models.card(run, network)["minutes"] if network else 0
     return {
-        "parameters": int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
-        "minutes": None
-        if name == "paper"
-        else robust_models.card(run, system.network)["minutes"]
-        if system.network
-        else 0,
+        "parameters": classifiers.parameter_count(model),
+        "minutes": None if name == "paper" else minutes,
         "milliseconds": 1000 * float(np.median(seconds)) / len(images),
     }
 
 
 def attacks_table(found: dict[str, dict[str, Answers]]) -> pd.DataFrame:
-    """Systems in rows, attacks in columns (under_attack), accuracy in percent with its interval in the cells."""
-    titles = {name: threat_ladder.RUNGS[name].title.split(" through")[0] for name in RUNGS}
+    """Tabulate systems in rows and attacks in columns (under_attack): accuracy with its interval."""
+    titles = {name: threat_ladder.RUNGS[name].title.removesuffix(" end-to-end") for name in RUNGS}
     titles |= {"regular": "no attack", "worst_case": "worst case"}
     rows = {
         SYSTEMS[name].title: {titles[kind]: percent(answers.record()) for kind, answers in kinds.items()}
@@ -181,8 +168,13 @@ def comparison_table(
     costs: dict[str, dict[str, float]],
     published: dict[str, tuple[float, float]],
 ) -> pd.DataFrame:
-    """Accuracy without an attack and in the worst case beside what it costs (cost); then what others have published,
-    clean accuracy and accuracy under AutoAttack in percent."""
+    """Tabulate accuracy without an attack and in the worst case beside the cost, and published numbers below.
+
+    Args:
+        found: by system, what under_attack returns.
+        costs: by system, what cost returns.
+        published: by title, clean accuracy and accuracy under AutoAttack, in percent.
+    """
     rows = {
         SYSTEMS[name].title: {
             "no attack": percent(kinds["regular"].record()),
@@ -201,8 +193,11 @@ def comparison_table(
 
 
 def readme_table(results: dict) -> str:
-    """What stands under the worst case, as Markdown for the README, from the recorded results
-    (pipeline.recorded_results); empty where no hardened network is recorded."""
+    """Write the README's table of robust networks, in Markdown, from pipeline.recorded_results.
+
+    Returns:
+        The table; empty if no robust network is recorded.
+    """
     entry, (clean, attacked) = next(iter(ROBUSTBENCH.items()))
     published, parts = f"| *on RobustBench, under AutoAttack: {entry}* | {clean:.2f} | {attacked:.2f} |", []
     for model in results["runs"]:
@@ -211,7 +206,7 @@ def readme_table(results: dict) -> str:
         if any(row and system.network for system, row in rows.items()):
             parts += [
                 "",
-                f"| {registry.MODELS[model].title} | unchanged | worst case at 8/255 |",
+                f"| {registry.MODELS[model].title} | clean | worst case at 8/255 |",
                 "|---|---|---|",
             ]
             parts += [*filter(None, rows.values()), published]
@@ -219,18 +214,19 @@ def readme_table(results: dict) -> str:
         return ""
     return "\n".join(
         [
-            "**Against an attacker who knows all of it** (notebooks 06 and 07): accuracy in percent. *Worst case*: "
-            "the share of test images that stay correct under each of PGD, APGD, targeted APGD and Square, all of them "
-            "through the whole defense (for the paper's, under every rung of notebook 06). It is AutoAttack-style and "
-            "not AutoAttack, whose Square asks five times as often: the last line, other people's number, is there for "
-            "scale, and a point above it is not a point better.",
+            "**Against an attacker who knows the whole defense** (notebooks 06 and 07): accuracy in percent. "
+            "*Worst case*: the share of test images that stay correct under each of PGD, APGD, targeted "
+            "APGD and Square, all of them aimed at the whole defense (for the paper's, under every rung of "
+            "notebook 06). It is AutoAttack-style, not AutoAttack, whose Square makes five times as many "
+            "queries. The last line is a published number, for scale: a point above it is not an improvement "
+            "of one point.",
             *parts,
         ]
     )
 
 
 def _worst_of(system: System, records: list[dict]) -> str:
-    """A line of readme_table; empty where the system's worst case is not recorded."""
+    """Write a line of readme_table; empty if the system's worst case is not recorded."""
     own = [r for r in records if (r["stage"], r["defense"]) == (system.stage, system.defense)]
     regular = next((r for r in own if r["input"] == "regular"), None)
     worst = next((r for r in own if r["input"] == "worst_case" and r["eps"] == settings.EPS), None)
@@ -241,15 +237,18 @@ def _with_n(record: dict) -> str:
     return f"{percent(record)}, n = {record['n']:,}"
 
 
-# ------------------------------------------------------------------------------------------------------ certificates
+# ----------------------------------------------------------------------------------------------- certificates
 
 
 def certified(run: Run, name: str) -> tuple[smoothing.Certificates, np.ndarray]:
-    """The certificates of a smoothed system on the first test images (n_certified of the profile, with n_samples draws
-    each), and the images' labels.
+    """Certify a smoothed classifier on the first n_certified test images, with n_samples draws each.
 
     Args:
+        run: the run.
         name: a key of CERTIFIED.
+
+    Returns:
+        The certificates, and the images' labels.
     """
     if name not in CERTIFIED:
         raise CourseError(f"unknown system {name!r}; choose one of {', '.join(CERTIFIED)}")
@@ -273,16 +272,21 @@ def certified(run: Run, name: str) -> tuple[smoothing.Certificates, np.ndarray]:
 
 
 def certified_records(run: Run, name: str, radii: list[float]) -> list[dict]:
-    """Certified accuracy at some radii, as records: input ``certified``, threat ``any``, and eps the radius in l2."""
+    """Return certified accuracy at some radii, as records.
+
+    Their input is ``certified``, their threat ``any``, and their eps the radius in l2.
+    """
     found, labels = certified(run, name)
     stage = "initial" if name in ("initial", "denoiser_25") else name
     defense = "denoised_smoothing" if name == "denoiser_25" else "smoothing"
-    fields = _fields(run, stage, defense, "certified", "any", 0.0, 0)
-    return [evaluation.record(found.certified(labels, r), **{**fields, "eps": r}) for r in radii]
+    return [
+        evaluation.record(found.certified(labels, r), **run.fields(stage, defense, "certified", "any", r))
+        for r in radii
+    ]
 
 
 def certificates_table(curves: dict[str, list[dict]], radii: Sequence[float]) -> pd.DataFrame:
-    """Certified accuracy in percent at some of the radii that the curves have (certified_records), by system."""
+    """Tabulate certified accuracy in percent by classifier, at some of the radii of certified_records."""
     rows = {
         CERTIFIED[name][0]: {f"r = {r['eps']:.2f}": percent(r) for r in records if r["eps"] in radii}
         for name, records in curves.items()
@@ -290,15 +294,21 @@ def certificates_table(curves: dict[str, list[dict]], radii: Sequence[float]) ->
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("classifier")
 
 
-# --------------------------------------------------------------------------------------------------- transformations
+# -------------------------------------------------------------------------------------------- transformations
 
 
 def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]:
-    """The initial classifier behind a simple transformation: ``regular``, ``static`` (PGD on the bare classifier) and
-    ``adaptive`` (PGD on both; through a rounding one by a straight-through gradient).
+    """Measure the initial classifier behind a simple transformation.
 
     Args:
+        run: the run.
         name: a key of transformations.DEFENSES.
+        n: how many test images; default: the profile's n_ladder.
+
+    Returns:
+        The answers without an attack (``regular``), under a transfer attack (``static``: PGD on the bare
+        classifier), and under an end-to-end attack (``adaptive``: PGD on both, with a straight-through
+        gradient for rounding).
     """
     n = n or run.profile.n_ladder
     images, labels = run.data.test.head(n).take()
@@ -309,7 +319,7 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
     for threat, aim in aims.items():
         steps = STEPS if aim else 0
         config = {
-            **run.config(adaptive, transformations, evaluation),
+            **run.config(transformations, accuracy),
             "defense": name,
             "threat": threat,
             "n": n,
@@ -321,16 +331,14 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
             return [int(right) for right in evaluation.is_correct(assessed, moved, labels)]
 
         correct = np.array(artifacts.make_json("transformed", config, compute), bool)
-        kind = "pgd" if aim else "regular"
-        fields = _fields(
-            run, "initial", name, kind, threat if aim else "static", run.eps if aim else 0.0, steps
-        )
+        knows = (threat, run.eps) if aim else ("static", 0.0)
+        fields = run.fields("initial", name, "pgd" if aim else "regular", *knows, steps)
         found[threat] = Answers(fields, correct)
     return found
 
 
 def transformations_table(found: dict[str, dict[str, Answers]]) -> pd.DataFrame:
-    """Transformations in rows; accuracy in percent without an attack, and under either attacker (transformed)."""
+    """Tabulate accuracy behind each transformation, without an attack and under either attacker."""
     rows = {
         transformations.DEFENSES[name].title: {
             kind: percent(answers.record()) for kind, answers in kinds.items()
@@ -339,5 +347,5 @@ def transformations_table(found: dict[str, dict[str, Answers]]) -> pd.DataFrame:
     }
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("transformation")
     return frame.rename(
-        columns={"regular": "no attack", "static": "static PGD-10", "adaptive": "adaptive PGD-10"}
+        columns={"regular": "no attack", "static": "PGD-10, transfer", "adaptive": "PGD-10, end-to-end"}
     )

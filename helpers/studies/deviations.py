@@ -1,9 +1,9 @@
-"""What the paper's released code does otherwise than its text: the effect of each departure on every cell of a table.
+"""Measure how each departure of the paper's released code from its text changes every cell of a table.
 
     python -m helpers audit            # writes figures/audit.json
 
-Each variant is a whole run, from the attacks to the table, kept in the artifact store like any other. Differences are
-paired: the same test images stand behind both numbers.
+Each variant is a whole run, from the attacks to the table, kept in the artifact store like any other.
+Differences are paired: both numbers come from the same test images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from .. import evaluation, pipeline, settings
 from ..pipeline import Run
 from ..pipeline.protocol import Protocol
-from ..settings import CourseError
+from ..settings import CourseError, Networks
 
 VARIANTS = {
     "raw_gradient": ("attack without normalisation", Protocol(attack_normalises=False)),
@@ -32,26 +32,27 @@ VARIANTS = {
         Protocol(False, "imagenet", "of_softmax", False, "test", True, True),
     ),
 }
-"""By name: a title, and the departure."""
+"""By name, a title and the protocol with this departure."""
 
 ANEW = "attack_anew", "attacks made anew for what is assessed", "departure"
-"""The seventh: here the released code is what the tables follow (threat static), and the paper's text the departure."""
+"""One more departure: the tables follow the released code (threat static), this row the paper's text."""
 
 SEEDS = 2
-"""How many other seeds are run, to see what chance alone does."""
+"""How many other seeds are run, to show what chance alone changes."""
 
 
 def audit(run: Run, initial_only: bool = False) -> dict:
-    """The static table of a run, what each departure makes of it, and what other seeds make of it.
+    """Measure the static table of a run, and how each departure and other seeds change it.
 
     Args:
-        initial_only: only the initial classifier's three cells, for which nothing need be trained; and only the
-            departures that they can show.
+        run: the run.
+        initial_only: measure only the initial classifier's three cells, which need no training, under the
+            departures that affect them.
 
     Returns:
-        What audit.json holds for a network: parameters, and rows of ``variant``, ``title``, ``kind`` (course,
-        departure or seed), ``records``, and ``differences`` from the first row on the same images, in points with a
-        95% interval.
+        A network's part of audit.json: its parameters, and rows of ``variant``, ``title``, ``kind`` (course,
+        departure or seed), ``records``, and ``differences`` from the first row on the same images, in points
+        with a 95% interval.
     """
     answers_of = pipeline.undefended_answers if initial_only else pipeline.static_answers
     baseline = answers_of(run)
@@ -62,7 +63,7 @@ def audit(run: Run, initial_only: bool = False) -> dict:
     }
     for k in range(1, SEEDS + 1):
         runs[f"seed_{run.seed + k}", f"seed {run.seed + k}", "seed"] = replace(
-            run, seed=run.seed + k, networks="trained"
+            run, seed=run.seed + k, networks=Networks.TRAINED
         )
     rows = [_row("course", "the course", "course", baseline, baseline)]
     with settings.progress(len(runs), "audit") as bar:
@@ -76,10 +77,11 @@ def audit(run: Run, initial_only: bool = False) -> dict:
 
 
 def check_recordable(run: Run, initial_only: bool) -> None:
-    """Refuse to put into figures/audit.json what must not stand beside the paper there, before it is computed.
+    """Check, before an audit is computed, that it may be recorded in figures/audit.json.
 
     Raises:
-        CourseError: the run is no course's run on CIFAR-10 at the paper's budget, or a fuller audit is recorded.
+        CourseError: the run is not one of the course's networks on CIFAR-10 at the paper's budget, or a
+            fuller audit is already recorded.
     """
     why = ""
     if not run.comparable or run.weights != "course" or run.profile.name == "smoke":
@@ -95,7 +97,7 @@ def check_recordable(run: Run, initial_only: bool) -> None:
 
 
 def _made_anew(run: Run, baseline: list[pipeline.Answers]) -> list[pipeline.Answers]:
-    """The same cells with the attack made for the very model that is assessed (n_sweep images)."""
+    """Return the answers of the same cells under attacks on the assessed model itself (n_sweep images)."""
     aware = {a.cell: a for a in pipeline.aware_answers(run)}
 
     def anew(answers: pipeline.Answers) -> pipeline.Answers:
@@ -132,7 +134,7 @@ def _difference(before: np.ndarray, after: np.ndarray) -> dict:
 
 
 def write(found: dict, file: Path) -> None:
-    """Put a network's audit into the file; those of other networks stay."""
+    """Write a network's audit into the file, and keep those of other networks."""
     others = json.loads(file.read_text()) if file.is_file() else {}
     both = {**others, found["parameters"]["model"]: found}
     settings.write_atomically(file, json.dumps({k: both[k] for k in sorted(both)}, indent=1).encode())

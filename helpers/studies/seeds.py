@@ -1,4 +1,4 @@
-"""Reading a sweep: how far its records spread over seeds, and which conclusions do not depend on one."""
+"""Read a sweep (notebook 08): how results vary between seeds, and which conclusions hold for every seed."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ CLAIMS: dict[str, tuple[Place, Place]] = {
         ("initial", "ae", "pgd", "static"),
         ("fine_tuned", "ae", "pgd", "static"),
     ),
-    "the autoencoder costs accuracy on unattacked images": (
+    "the autoencoder costs accuracy on clean images": (
         ("initial", "ae", "regular", "static"),
         ("initial", "none", "regular", "static"),
     ),
-    "an attack through both leaves less than the static one": (
+    "an end-to-end attack leaves less than a transfer attack": (
         ("fine_tuned", "ae", "pgd", "adaptive"),
         ("fine_tuned", "ae", "pgd", "static"),
     ),
 }
-"""What notebooks 02 to 06 conclude, as the place of lower and that of higher accuracy."""
+"""The conclusions of notebooks 02 to 06: the place of the lower accuracy, and that of the higher one."""
 
 
 def at(records: list[dict], place: Place) -> dict[tuple[float, int, int], dict]:
-    """The records of one place by (eps, steps, seed).
+    """Return the records of one place by (eps, steps, seed).
 
     Raises:
-        CourseError: there are none, or two of them have the same eps, steps and seed.
+        CourseError: there are none, or two have the same eps, steps and seed.
     """
     found = {}
     for r in records:
@@ -55,7 +55,7 @@ def at(records: list[dict], place: Place) -> dict[tuple[float, int, int], dict]:
 
 
 def grid_of(records: list[dict], place: Place) -> pd.DataFrame:
-    """Mean accuracy over seeds, in percent: budgets (grey levels of 255) in the rows, steps in the columns."""
+    """Tabulate the mean accuracy over seeds, in percent: budgets (grey levels of 255) by steps."""
     cells = defaultdict(list)
     for (eps, steps, _), r in at(records, place).items():
         cells[round(255 * eps, 3), steps].append(100 * r["accuracy"])
@@ -64,8 +64,12 @@ def grid_of(records: list[dict], place: Place) -> pd.DataFrame:
 
 
 def spread(records: list[dict], place: Place) -> pd.DataFrame:
-    """Over seeds, for each budget and number of steps: lowest, mean and highest accuracy in percent, the deviation
-    between seeds, and the deviation that n images alone would give if every seed had the same accuracy."""
+    """Tabulate the spread over seeds, for each budget and number of steps.
+
+    Returns:
+        The number of seeds; the lowest, mean and highest accuracy in percent; their standard deviation; and
+        the standard deviation that sampling n images would give if every seed had the same accuracy.
+    """
     cells = defaultdict(list)
     for (eps, steps, _), r in at(records, place).items():
         cells[round(255 * eps, 3), steps].append(r)
@@ -87,9 +91,19 @@ def spread(records: list[dict], place: Place) -> pd.DataFrame:
 
 
 def check(records: list[dict], claim: str) -> list[dict]:
-    """A claim (CLAIMS) in every cell: eps, steps, seed, and by how much it holds, in points, with its 95% interval.
+    """Check a claim in every cell of the sweep.
 
-    Where one of the two places has no attack, its record of the same seed stands for every budget.
+    If one of the two places has no attack, its record is compared with every budget of the same seed.
+
+    Args:
+        records: of the sweep.
+        claim: a key of CLAIMS.
+
+    Returns:
+        For each cell its eps, steps and seed, and the difference in points with its 95% interval.
+
+    Raises:
+        CourseError: a record is missing.
     """
     lower, higher = (at(records, place) for place in CLAIMS[claim])
     cells = {key for key in {**lower, **higher} if key[1]} or {**lower, **higher}
@@ -110,8 +124,13 @@ def _matching(found: dict, eps: float, steps: int, seed: int) -> dict | None:
 
 
 def verdicts(records: list[dict]) -> pd.DataFrame:
-    """For each claim: in how many cells it holds in every seed and beyond the interval, in every seed but within the
-    interval in some, and in how many not in every seed; and the smallest and largest difference in points."""
+    """Tabulate, for each claim, in how many cells it holds.
+
+    Returns:
+        The number of cells; in how many the claim holds for every seed and beyond the interval; in how many
+        for every seed, but within the interval for some; in how many not for every seed; and the smallest and
+        the largest difference in points.
+    """
     rows = {}
     for claim in CLAIMS:
         cells = defaultdict(list)

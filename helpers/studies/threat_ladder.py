@@ -1,26 +1,27 @@
-"""The ladder of knowledge: one defense, and attackers who know more and more of it (notebook 06).
+"""The threat ladder: one defense, and attackers who know more and more about it (notebook 06).
 
     answers = climb(run, "fine_tuned")       # by rung: which images were still classified correctly
 
-All rungs are measured on the same images. A stronger attacker ought to break what a weaker one breaks; where one does
-not, ``exceptions`` counts the images.
+All rungs are measured on the same images. A stronger attacker should break every image that a weaker one
+breaks; ``exceptions`` counts the images where this fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from .. import artifacts, attacks, classifiers, evaluation, pipeline, settings
-from ..attacks import STEPS, attack_ensemble, auto_pgd, square_attack, step_size_for
+from ..attacks import STEPS, attack_ensemble, step_size_for
 from ..backend import keras
 from ..classifiers import registry
 from ..datasets import storage
 from ..datasets.storage import to_float
 from ..defenses import autoencoder
+from ..evaluation import accuracy
 from ..evaluation.titles import STAGE_TITLES, percent
 from ..pipeline import Answers, Run
 from ..settings import CourseError
@@ -33,9 +34,10 @@ class Rung:
     """An attacker.
 
     Attributes:
-        title: as tables and figures name it.
+        title: its name in tables and figures.
         knows: what the attacker knows.
-        input, threat: the record's (evaluation.Record).
+        input: the record's input (evaluation.Record).
+        threat: the record's threat.
     """
 
     title: str
@@ -52,203 +54,220 @@ RUNGS = {
     "static": Rung("PGD on the initial classifier", "the classifier before fine-tuning", "pgd", "static"),
     "grey_box": Rung("PGD on this classifier", "the classifier, not its autoencoder", "pgd", "grey_box"),
     "square": Rung("Square", "no weights, but the defense's answers", "square", "black_box"),
-    "pgd": Rung(f"PGD-{STEPS} through both", "autoencoder and classifier", "pgd", "adaptive"),
-    "pgd_100": Rung(f"PGD-{MANY_STEPS} through both", "autoencoder and classifier", "pgd", "adaptive"),
-    "apgd": Rung("APGD through both", "autoencoder and classifier", "apgd", "adaptive"),
+    "pgd": Rung(f"PGD-{STEPS} end-to-end", "autoencoder and classifier", "pgd", "adaptive"),
+    "pgd_100": Rung(f"PGD-{MANY_STEPS} end-to-end", "autoencoder and classifier", "pgd", "adaptive"),
+    "apgd": Rung("APGD end-to-end", "autoencoder and classifier", "apgd", "adaptive"),
     "worst_case": Rung("worst case of all", "autoencoder and classifier", "worst_case", "adaptive"),
 }
-"""From the attacker who knows least to the one who knows most, as far as that is an order: Square knows no weights but
-the defense's answers, and the attacks through both differ in effort only."""
+"""From the attacker who knows least to the one who knows most.
+
+The order is not strict: Square knows no weights but sees the defense's answers, and the end-to-end attacks
+    differ in
+effort only.
+"""
 
 CHEAP = ("noise", "static", "grey_box", "pgd")
 """The rungs that are measured at several budgets (over_budgets)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Defense:
+    """A defended model that the rungs attack.
+
+    Attributes:
+        stage: the records' stage.
+        name: the records' defense.
+        model: the model that is assessed.
+        classifier: the classifier in it, which the grey-box attacker knows.
+    """
+
+    stage: str
+    name: str
+    model: keras.Model
+    classifier: keras.Model
+
+
+@dataclass(frozen=True, eq=False)
 class Attacker:
-    """How a rung attacks: ``attack`` aims at ``target`` and returns the images; ``steps`` counts gradients, Square's
-    queries, or is 0."""
+    """How a rung attacks a defense.
+
+    Attributes:
+        target: the model that the attack is aimed at.
+        steps: gradients per restart, or Square's queries, or 0.
+        assess: takes images and labels, attacks, and returns which images the defense still classifies
+            correctly.
+        config: what the answers depend on besides target, steps and the run.
+    """
 
     target: keras.Model
     steps: int
-    attack: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    assess: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    config: dict = field(default_factory=dict)
 
 
 def climb(
     run: Run, stage: str, n: int | None = None, effort: str | None = None, rungs: Sequence[str] = tuple(RUNGS)
 ) -> dict[str, Answers]:
-    """The answers of a stage's classifier behind the autoencoder, under the attack of every rung.
+    """Attack a stage's classifier behind the autoencoder on every rung.
 
     Args:
-        stage: initial or fine_tuned.
-        n: the first n test images; default: the profile's n_ladder.
-        effort: of APGD, Square and the worst case, a name in worst_case.EFFORTS; default: effort_of.
-        rungs: names in RUNGS. The worst case is that of the others which are asked for, and of the ensemble on what
-            these leave standing.
+        run: the run.
+        stage: ``initial`` or ``fine_tuned``.
+        n: how many test images; default: the profile's n_ladder.
+        effort: of APGD, Square and the worst case, a name in attacks.EFFORTS; default: effort_of.
+        rungs: names in RUNGS. The worst case combines the other rungs that are asked for, and an ensemble of
+            attacks on the images that these leave robust.
 
     Returns:
-        By rung, in order. ``other_network`` is left out where the course ships no other network for these images.
+        The answers by rung, in order. ``other_network`` is left out if the course ships no other network for
+        these images.
 
     Raises:
-        CourseError: unknown stage, effort or rung.
+        CourseError: the stage, the effort or a rung is unknown.
     """
-    classifier, defended = _defense(run, stage)
-    effort = effort or effort_of(run)
-    return measure(run, stage, "ae", defended, classifier, run.eps, n or run.profile.n_ladder, effort, rungs)
+    return measure(
+        run, _defense(run, stage), run.eps, n or run.profile.n_ladder, effort or effort_of(run), rungs
+    )
 
 
 def effort_of(run: Run) -> str:
-    """The effort that climb takes if it is not told another: ``standard`` in a full run, else ``quick``."""
+    """Return the effort that climb takes by default: ``standard`` in a full run, else ``quick``."""
     return "standard" if run.profile.name == "full" else "quick"
 
 
 def over_budgets(
     run: Run, stage: str, budgets: Sequence[float], n: int | None = None
 ) -> dict[float, dict[str, Answers]]:
-    """The rungs of CHEAP at several budgets; defense and arguments as for climb."""
-    classifier, defended = _defense(run, stage)
-    n = n or run.profile.n_ladder
-    return {eps: measure(run, stage, "ae", defended, classifier, eps, n, "quick", CHEAP) for eps in budgets}
+    """Measure the rungs of CHEAP at several budgets; the arguments are those of climb."""
+    defense, n = _defense(run, stage), n or run.profile.n_ladder
+    return {eps: measure(run, defense, eps, n, "quick", CHEAP) for eps in budgets}
 
 
-def _defense(run: Run, stage: str) -> tuple[keras.Model, keras.Model]:
+def _defense(run: Run, stage: str) -> Defense:
     if stage not in ("initial", "fine_tuned"):
         raise CourseError(f"unknown stage {stage!r}; choose initial or fine_tuned")
     classifier = pipeline.stages(run)[stage]
-    return classifier, autoencoder.defended(pipeline.autoencoder(run)[0], classifier)
+    return Defense(stage, "ae", autoencoder.defended(pipeline.autoencoder(run)[0], classifier), classifier)
 
 
 def measure(
-    run: Run,
-    stage: str,
-    defense: str,
-    model: keras.Model,
-    classifier: keras.Model,
-    eps: float,
-    n: int,
-    effort: str,
-    rungs: Sequence[str],
+    run: Run, defense: Defense, eps: float, n: int, effort: str, rungs: Sequence[str]
 ) -> dict[str, Answers]:
-    """climb for any defended model, and any budget.
+    """Attack any defense at any budget; otherwise like climb.
 
     Args:
-        stage, defense: the records'.
-        model: what is assessed.
-        classifier: the classifier in it, which the grey-box attacker knows.
+        run: the run.
+        defense: the defended model.
+        eps: the budget.
+        n: how many test images.
+        effort: a name in attacks.EFFORTS.
+        rungs: names in RUNGS.
     """
     if unknown := set(rungs) - set(RUNGS):
         raise CourseError(f"unknown rungs {', '.join(sorted(unknown))}; choose from {', '.join(RUNGS)}")
-    chosen = run.data.test.head(n)
-    images, labels = chosen.take()
+    images, labels = run.data.test.head(n).take()
     found: dict[str, Answers] = {}
-    with settings.progress(len(rungs), f"{stage}, {255 * eps:.3g}/255") as bar:
+    with settings.progress(len(rungs), f"{defense.stage}, {255 * eps:.3g}/255") as bar:
         for name in (rung for rung in RUNGS if rung in rungs):
             if name == "worst_case":
-                spent = attack_ensemble.EFFORTS[effort]
-                standing = (
-                    np.all([answers.correct for answers in found.values()], 0) if found else np.full(n, True)
-                )
-                steps = spent.steps * (spent.restarts + spent.classes)
-                compute = _worst_case_of(run, model, images, labels, eps, effort, standing)
-                target, about = model, {"standing": [int(s) for s in standing]}
-            elif (attacker := _attacker(run, name, model, classifier, eps, effort)) is None:
-                continue
+                robust = np.all([np.full(n, True), *(answers.correct for answers in found.values())], axis=0)
+                attacker = _worst_case(run, defense, eps, effort, robust)
             else:
-                target, steps, about = attacker.target, attacker.steps, {}
-                compute = _attacked_by(attacker, model, images, labels)
-            config = {
-                **run.config(autoencoder, evaluation, auto_pgd, square_attack, attack_ensemble),
-                "assessed": pipeline.checksum(model),
-                "target": pipeline.checksum(target),
-                "rung": name,
-                "budget": eps,
-                "steps": steps,
-                "effort": effort if name in ("apgd", "square", "worst_case") else "",
-                "n": n,
-                **about,
-                **pipeline.unusual_steps(eps),
-            }
-            correct = np.array(artifacts.make_json("ladder", config, compute), bool)
-            fields = {
-                "dataset": run.data.name,
-                "profile": run.profile.name,
-                "model": run.model,
-                "stage": stage,
-                "defense": defense,
-                "input": RUNGS[name].input,
-                "threat": RUNGS[name].threat,
-                "eps": eps,
-                "steps": steps,
-                "seed": run.seed,
-            }
-            found[name] = Answers(fields, correct)
-            bar.update()
+                attacker = _attacker(run, name, defense, eps, effort)
+            if attacker:
+                correct = _measured(run, name, defense, attacker, eps, effort, images, labels)
+                rung = RUNGS[name]
+                fields = run.fields(defense.stage, defense.name, rung.input, rung.threat, eps, attacker.steps)
+                found[name] = Answers(fields, correct)
+                bar.update()
     return found
 
 
-def _attacker(
-    run: Run, name: str, model: keras.Model, classifier: keras.Model, eps: float, effort: str
-) -> Attacker | None:
-    spent, seed = attack_ensemble.EFFORTS[effort], run.seed
+def _measured(
+    run: Run,
+    name: str,
+    defense: Defense,
+    attacker: Attacker,
+    eps: float,
+    effort: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> np.ndarray:
+    """Return a rung's answers (booleans [n]) from the artifact store; attack if they are not there."""
+    config = {
+        **run.config(autoencoder, accuracy),
+        "assessed": pipeline.checksum(defense.model),
+        "target": pipeline.checksum(attacker.target),
+        "rung": name,
+        "budget": eps,
+        "steps": attacker.steps,
+        "effort": effort if name in ("apgd", "square", "worst_case") else "",
+        "n": len(images),
+        **attacker.config,
+        **pipeline.unusual_steps(eps),
+    }
+
+    def compute() -> list[int]:
+        return [int(right) for right in attacker.assess(images, labels)]
+
+    return np.array(artifacts.make_json("ladder", config, compute), bool)
+
+
+def _attacker(run: Run, name: str, defense: Defense, eps: float, effort: str) -> Attacker | None:
+    """Return the attacker of a rung other than the worst case, or None if there is no other network."""
+    spent, seed, model = attack_ensemble.EFFORTS[effort], run.seed, defense.model
+
+    def attacker(target: keras.Model, steps: int, attack: Callable) -> Attacker:
+        def assess(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            moved = to_float(storage.to_uint16(attack(images, labels)))
+            return evaluation.is_correct(model, moved, labels)
+
+        return Attacker(target, steps, assess)
 
     def pgd(target: keras.Model, steps: int = STEPS) -> Attacker:
         step_size = step_size_for(eps) if steps == STEPS else step_size_for(eps) / 2
         options = {"step_size": step_size, "steps": steps, "seed": seed}
         aimed = pipeline.for_attack(target)
-        return Attacker(target, steps, lambda x, y: attacks.pgd(aimed, x, y, eps, **options))
+        return attacker(target, steps, lambda x, y: attacks.pgd(aimed, x, y, eps, **options))
 
     if name == "noise":
-        return Attacker(model, 0, lambda x, y: attacks.random_signs(x, eps, seed))
+        return attacker(model, 0, lambda x, y: attacks.random_signs(x, eps, seed))
     if name == "other_network":
         other = other_network(run)
         return pgd(other) if other else None
     if name == "static":
         return pgd(run.classifier)
     if name == "grey_box":
-        return pgd(classifier)
+        return pgd(defense.classifier)
     if name == "square":
         options = {"queries": spent.queries, "seed": seed}
-        return Attacker(model, spent.queries, lambda x, y: square_attack.square(model, x, y, eps, **options))
+        return attacker(model, spent.queries, lambda x, y: attacks.square(model, x, y, eps, **options))
     if name == "apgd":
-        aimed = pipeline.for_attack(model)
-        return Attacker(
-            model, spent.steps, lambda x, y: auto_pgd.apgd(aimed, x, y, eps, steps=spent.steps, seed=seed)
-        )
+        aimed, options = pipeline.for_attack(model), {"steps": spent.steps, "seed": seed}
+        return attacker(model, spent.steps, lambda x, y: attacks.apgd(aimed, x, y, eps, **options))
     return pgd(model, MANY_STEPS if name == "pgd_100" else STEPS)
 
 
-def _attacked_by(attacker: Attacker, model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable:
-    def compute() -> list[int]:
-        moved = to_float(storage.to_uint16(attacker.attack(images, labels)))
-        return [int(right) for right in evaluation.is_correct(model, moved, labels)]
+def _worst_case(run: Run, defense: Defense, eps: float, effort: str, robust: np.ndarray) -> Attacker:
+    """Return an attacker that runs the ensemble on the images that no other rung broke (booleans [n])."""
+    spent, model = attack_ensemble.EFFORTS[effort], defense.model
 
-    return compute
-
-
-def _worst_case_of(
-    run: Run,
-    model: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray,
-    eps: float,
-    effort: str,
-    standing: np.ndarray,
-) -> Callable:
-    def compute() -> list[int]:
-        correct = standing.copy()
-        if left := list(np.flatnonzero(standing)):
+    def assess(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        correct = robust.copy()
+        if left := list(np.flatnonzero(robust)):
             aimed = pipeline.for_attack(model)
-            moved = attack_ensemble.worst_case(
+            moved = attacks.worst_case(
                 aimed, images[left], labels[left], eps, effort=effort, seed=run.seed
             ).images
             correct[left] = evaluation.is_correct(model, moved, labels[left])
-        return [int(right) for right in correct]
+        return correct
 
-    return compute
+    steps = spent.steps * (spent.restarts + spent.classes)
+    return Attacker(model, steps, assess, {"robust": [int(r) for r in robust]})
 
 
 def other_network(run: Run) -> keras.Model | None:
-    """The course's initial classifier of another kind for the same images, if it ships one."""
+    """Return an initial classifier of another architecture for the same images, if the course ships one."""
     for name in registry.MODELS:
         if name != run.model and classifiers.shipped(run.data.name, name).is_file():
             return classifiers.load(name, run.data)
@@ -256,22 +275,22 @@ def other_network(run: Run) -> keras.Model | None:
 
 
 def exceptions(answers: dict[str, Answers], stronger: str, weaker: str) -> int:
-    """How many images the stronger attacker leaves standing though the weaker one broke them."""
+    """Count the images that the stronger attacker leaves robust although the weaker one broke them."""
     return int((answers[stronger].correct & ~answers[weaker].correct).sum())
 
 
 def l2_norm(changes: np.ndarray) -> np.ndarray:
-    """The l2 length of each image's change: [n, h, w, 3] to [n]."""
+    """Return the l2 norm of each image's change: [n, h, w, 3] to [n]."""
     return np.sqrt((np.asarray(changes, np.float64) ** 2).sum((1, 2, 3)))
 
 
 def titled(answers: dict[str, Answers]) -> dict[str, dict]:
-    """The rungs' records, by title."""
+    """Return the rungs' records by title."""
     return {RUNGS[name].title: found.record() for name, found in answers.items()}
 
 
 def table(answers: dict[str, dict[str, Answers]]) -> pd.DataFrame:
-    """Rungs in rows, with what the attacker knows; accuracy and interval of each stage in columns."""
+    """Tabulate, for each rung, what the attacker knows and each stage's accuracy with its interval."""
     rows = {}
     for stage, found in answers.items():
         for name, one in found.items():

@@ -64,7 +64,7 @@ def start(job: Job) -> tuple[pipeline.Run, Watch]:
     eps = float(Fraction(job.trained_eps))
     run = pipeline.start(job.dataset, job.model, job.profile, job.seed, job.weights, eps)
     changes = {"n_train": job.n_train, "n_sweep": getattr(job, "n", None)}
-    networks = "trained" if job.n_train else run.networks
+    networks = settings.Networks.TRAINED if job.n_train else run.networks
     run = replace(
         run, networks=networks, profile=replace(run.profile, **{k: n for k, n in changes.items() if n})
     )

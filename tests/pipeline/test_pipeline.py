@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -12,12 +11,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import small_in_registry
 
-from helpers import artifacts, attacks, classifiers, evaluation, pipeline, settings, training
-from helpers.classifiers import fused, registry
+from helpers import artifacts, attacks, classifiers, defenses, evaluation, pipeline, settings, training
+from helpers.artifacts import store
+from helpers.attacks import gradient
+from helpers.classifiers import fused
 from helpers.cli.app import main
 from helpers.datasets import storage
-from helpers.settings import CourseError
+from helpers.pipeline import attacked, begin, shipped
+from helpers.pipeline import run as run_module
+from helpers.settings import CourseError, Networks
 
 TINY = replace(
     settings.PROFILES["smoke"],
@@ -32,14 +36,14 @@ TINY = replace(
 
 @pytest.fixture(scope="module")
 def tiny():
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, small_in_registry(second_phase=True):
         patch.setitem(settings.PROFILES, "smoke", TINY)
         yield
 
 
 @pytest.fixture(scope="module")
 def run(tiny):
-    return pipeline.start("patches10", "resnet20", "smoke", weights="none")
+    return pipeline.start("patches10", "small", "smoke", weights="none")
 
 
 @pytest.fixture
@@ -47,9 +51,9 @@ def no_work_after(monkeypatch):
     """Call it, and from then on computing an artifact fails the test: only what is there may be used."""
 
     def forbid():
-        original = artifacts.make
+        original = store.make
         monkeypatch.setattr(
-            artifacts,
+            store,
             "make",
             lambda k, c, s, *_: original(k, c, s, lambda _: pytest.fail(f"{k} was computed again")),
         )
@@ -61,9 +65,9 @@ def no_work_after(monkeypatch):
     "wrong",
     [{"profile": "huge"}, {"dataset": "mnist"}, {"model": "vgg"}, {"eps": 8}, {"weights": "no/such/file.h5"}],
 )
-def test_wrong_parameters_are_named(wrong):
+def test_wrong_parameters_are_named(tiny, wrong):
     with pytest.raises(CourseError, match=r"choose|8/255|there is no weight file"):
-        pipeline.start(**{"dataset": "patches10", "profile": "smoke", **wrong})
+        pipeline.start(**{"dataset": "patches10", "model": "small", "profile": "smoke", **wrong})
 
 
 def test_static_images_attack_the_initial_classifier(run):
@@ -93,9 +97,9 @@ def test_the_tables(run, no_work_after):
     assert pipeline.static_table(run) == static and pipeline.aware_table(run) == aware
 
 
-def test_every_point_of_a_curve_is_its_own_measurement(tiny):
+def test_every_point_of_a_curve_is_its_own_measurement(tiny, small_weights):
     """At eps 0 nothing is attacked, at 8/255 PGD breaks a trained network; more steps are another attack."""
-    run = pipeline.start("patches10", "resnet20", "smoke")
+    run = pipeline.start("patches10", "small", "smoke", weights=str(small_weights))
     clean = evaluation.is_correct(run.classifier, *run.data.test.take(TINY.n_sweep)).sum()
     curve = {(r["input"], r["eps"]): r["correct"] for r in pipeline.accuracy_against_eps(run, [0, 8 / 255])}
     assert {curve[kind, 0] for kind in ("noise", "fgsm", "pgd")} == {clean}
@@ -122,7 +126,6 @@ def test_another_seed_or_eps_is_another_artifact(run):
 def test_a_front_without_weights_is_another_model(run):
     """A blur before the classifier has the classifier's weights, and no other."""
     from helpers.backend import keras, tf
-    from helpers.defenses import autoencoder
 
     def front(name):
         return keras.Sequential(
@@ -130,10 +133,10 @@ def test_a_front_without_weights_is_another_model(run):
         )
 
     def blurred(name):
-        return autoencoder.defended(front(name), run.classifier)
+        return defenses.defended(front(name), run.classifier)
 
     assert pipeline.checksum(run.classifier) == classifiers.weights_sha256(run.classifier)
-    models = run.classifier, blurred("nine"), autoencoder.defended(front("nine"), blurred("other"))
+    models = run.classifier, blurred("nine"), defenses.defended(front("nine"), blurred("other"))
     assert len({pipeline.checksum(model) for model in models}) == 3
     assert pipeline.checksum(blurred("nine")) == pipeline.checksum(models[1])
     options = {"stage": "initial", "defense": "blur", "threat": "static"}
@@ -146,11 +149,15 @@ def test_a_front_without_weights_is_another_model(run):
     assert not np.allclose(*folded)
 
 
-@pytest.mark.parametrize("name, value", [("STEPS", 20), ("STEP_SIZE", 0.02)])
-def test_another_pgd_is_another_artifact_of_every_kind(run, monkeypatch, name, value):
-    """Also what is made of its images: an autoencoder, its outputs, answers, a sanity table, rungs."""
+@pytest.mark.parametrize(
+    "module, name, value",
+    [(run_module, "STEPS", 20), (gradient, "STEP_SIZE", 0.02)],
+    ids=["steps", "step_size"],
+)
+def test_another_pgd_is_another_artifact_of_every_kind(run, monkeypatch, module, name, value):
+    """Also of everything made from its images: an autoencoder, its outputs, answers, a checklist, rungs."""
     before = artifacts.folder_of("x", run.config())
-    monkeypatch.setattr(pipeline, name, value)
+    monkeypatch.setattr(module, name, value)
     assert artifacts.folder_of("x", run.config()) != before
 
 
@@ -161,37 +168,52 @@ def test_pgd_crosses_the_ball_at_every_budget(run):
         whole = replace(run, eps=eps)
         moved = pipeline.attack(run.classifier, np.full_like(images, 0.5), labels, "pgd", eps)
         assert np.abs(moved - 0.5).max() == pytest.approx(eps, abs=1e-6)
-        assert pipeline._steps_of("pgd", eps)["step_size"] == max(0.01, eps / 4)
+        assert attacked._steps_of("pgd", eps)["step_size"] == max(0.01, eps / 4)
         assert whole.config().get("step_size_of_pgd") == (None if eps < 10 / 255 else eps / 4)
 
 
 def test_the_attack_through_the_autoencoder_sees_it(run):
     """The adaptive attack's gradient is that of both networks, not of the classifier alone."""
     from helpers.backend import tf
-    from helpers.defenses import autoencoder
 
     ae, _ = pipeline.autoencoder(run)
     images, labels = (tf.constant(a) for a in run.split("test").take(4))
     alone = attacks.input_gradient(run.classifier, images, labels).numpy()
-    through = attacks.input_gradient(autoencoder.defended(ae, run.classifier), images, labels).numpy()
+    through = attacks.input_gradient(defenses.defended(ae, run.classifier), images, labels).numpy()
     assert np.abs(through).max() > 0 and not np.allclose(alone, through)
 
 
-def test_sepreresnet56_goes_through_both_of_its_phases(tiny):
-    run = pipeline.start("patches10", "sepreresnet56", "smoke", weights="none")
+def test_a_network_with_a_second_phase_goes_through_both(run):
     phases = pipeline.phases_of(run)
     assert phases == [
         (["regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 1),
         (["regular", "ae(regular)", "ae(fgsm)", "ae(pgd)"], 1),
     ]
+    assert pipeline.phases_of(replace(run, model="sepreresnet56")) == phases
     tuned, history = pipeline.fine_tuned(run)
     assert [h["phase"] for h in history] == [1, 2]
     before, after = run.classifier.get_weights(), tuned.get_weights()
     assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_clean_images_come_from_the_validation_split_only_at_full_size():
-    data = pipeline.start("patches10", "resnet20", "smoke", weights="none").data
+@pytest.mark.slow
+def test_sepreresnet56_goes_through_both_of_its_phases(tiny):
+    run = pipeline.start("patches10", "sepreresnet56", "smoke", weights="none")
+    tuned, history = pipeline.fine_tuned(run)
+    assert [h["phase"] for h in history] == [1, 2]
+    before, after = run.classifier.get_weights(), tuned.get_weights()
+    assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.deep
+def test_the_paper_s_network_goes_through_all_steps(tiny):
+    run = pipeline.start("patches10", "resnet20", "smoke")
+    static, aware = pipeline.static_table(run), pipeline.aware_table(run)
+    assert len(static) == len(aware) == 12 and {r["model"] for r in static + aware} == {"resnet20"}
+
+
+def test_clean_images_come_from_the_validation_split_only_at_full_size(run):
+    data = run.data
     assert len(data.training_images(100)) == 100
     everything = data.training_images(50_000)
     assert len(everything) == len(data.train) + len(data.validation)
@@ -209,7 +231,10 @@ print(classifiers.weights_sha256(model), len(history), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(tmp_path):
+    """It is killed while it attacks, again while it trains, and then left to end."""
+
     def begin(folder):
         environment = {**os.environ, "ARTIFACTS_DIR": str(tmp_path / folder), "COURSE_PROGRESS": os.devnull}
         return subprocess.Popen(
@@ -217,55 +242,58 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(tmp_pa
         )
 
     reference = begin("untouched").communicate()[0].splitlines()[-1]
-    moment = random.Random(time.time()).uniform(0.5, 8)
-    victim = begin("killed")
-    assert victim.stdout.readline().strip() == "started"
-    time.sleep(moment)
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
+    for kind in ("attacks", "autoencoder"):
+        victim = begin("killed")
+        deadline = time.monotonic() + 300
+        while victim.poll() is None and not list((tmp_path / "killed" / kind).glob("*.checkpoints/*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert victim.poll() is None, f"it ended before it could be killed in {kind}"
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
     again = begin("killed").communicate()[0].splitlines()[-1]
-    assert again == reference, f"killed after {moment:.2f} s"
-    assert again.endswith(" 40")
+    assert again == reference and again.endswith(" 40")
     manifests = [json.loads(f.read_text()) for f in (tmp_path / "killed").glob("attacks/*.json")]
     assert len(manifests) == 4
 
 
 def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train(tiny, tmp_path, monkeypatch):
-    run = pipeline.start("patches10", "resnet20", "smoke", weights="none", networks="auto")
+    run = pipeline.start("patches10", "small", "smoke", weights="none", networks="auto")
     assert run.networks == "trained"  # the course ships no such networks
     card = {"initial_sha256": classifiers.weights_sha256(run.classifier), "eps": run.eps, "seed": run.seed}
     card |= {"protocol": {}, "profile": "full", "trained_on": TINY.n_train}
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     (tmp_path / "patches10").mkdir()
     for part in pipeline.PARTS:
-        (tmp_path / "patches10" / f"resnet20_{part}.json").write_text(json.dumps(card))
-    assert pipeline._ships_for(run)
-    full = replace(run.profile, name="full")
+        (tmp_path / "patches10" / f"small_{part}.json").write_text(json.dumps(card))
+    assert begin.networks_of(run, Networks.AUTO) is Networks.SHIPPED
+    full = replace(run, profile=replace(run.profile, name="full"))
     for other in (
-        {"seed": run.seed + 1},
-        {"eps": run.eps / 2},
-        {"profile": full},
-        {"model": "sepreresnet56"},
+        replace(run, seed=run.seed + 1),
+        replace(run, eps=run.eps / 2),
+        full,
+        replace(run, model="sepreresnet56"),
     ):
-        assert not pipeline._ships_for(replace(run, **other))
-    monkeypatch.setenv(
-        "COURSE_NETWORKS", "shipped"
-    )  # a report of some notebooks takes what a full run has shipped
-    assert pipeline._ships_for(replace(run, profile=full))
-    assert not pipeline._ships_for(replace(run, profile=replace(full, n_train=16)))
-    assert not pipeline._ships_for(replace(run, seed=run.seed + 1))
+        assert begin.networks_of(other, Networks.AUTO) is Networks.TRAINED
+    # A report of some notebooks takes the networks that a full run has shipped.
+    monkeypatch.setenv("COURSE_NETWORKS", "shipped")
+    assert begin.networks_of(full, Networks.TRAINED) is Networks.SHIPPED
+    assert (
+        begin.networks_of(replace(full, profile=replace(full.profile, n_train=16)), Networks.TRAINED)
+        is Networks.AUTO
+    )
+    assert begin.networks_of(replace(run, seed=run.seed + 1), Networks.AUTO) is Networks.TRAINED
 
 
-def test_a_full_run_goes_on_on_another_machine(tmp_path, monkeypatch):
-    """With an empty store, from what weights/ has: what is shipped is taken, the rest is trained, and ends alike."""
+def test_a_full_run_goes_on_on_another_machine(tiny, tmp_path, monkeypatch):
+    """It takes the shipped parts from weights/, trains the others, and ends with the same networks."""
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
-    monkeypatch.setitem(registry.MODELS, "resnet20", replace(registry.MODELS["resnet20"], second_phase=True))
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path / "weights")
-    parameters = {"dataset": "patches10", "profile": "full", "weights": "none"}
+    parameters = {"dataset": "patches10", "model": "small", "profile": "full", "weights": "none"}
 
     def machine(name):
         monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / name)
-        monkeypatch.setattr(pipeline, "_LOADED", {})
+        monkeypatch.setattr(shipped, "_LOADED", {})
         return pipeline.start(**parameters)
 
     first = machine("first")
@@ -278,7 +306,7 @@ def test_a_full_run_goes_on_on_another_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "fine_tune", lambda *a, **o: trained.append(o["phase"]) or tune(*a, **o))
     monkeypatch.setenv("COURSE_NETWORKS", "shipped")
     second = machine("second")
-    assert second.networks == "trained"
+    assert second.networks == "auto"
     model, history = pipeline.fine_tuned(second)
     assert trained == [2] and [h["phase"] for h in history] == [1, 2]
     assert [h["loss"] for h in history] == [h["loss"] for h in its_history]
@@ -297,6 +325,7 @@ def test_a_full_run_goes_on_on_another_machine(tmp_path, monkeypatch):
     assert attacked == [4]
 
 
+@pytest.mark.deep
 def test_networks_are_shipped_once_and_replaced_only_on_demand(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
     for name in ("resnet20.h5", "resnet20.json"):
@@ -320,13 +349,13 @@ def test_networks_are_shipped_once_and_replaced_only_on_demand(tmp_path, monkeyp
     assert json.loads(file.read_text())["profile"] == "full"
 
 
-def test_a_classifier_tuned_behind_another_autoencoder_is_not_taken(tmp_path, monkeypatch):
+def test_a_classifier_tuned_behind_another_autoencoder_is_not_taken(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
-    run = pipeline.start("patches10", "resnet20", "full", weights="none")
-    pipeline.ship(run)
+    run = pipeline.start("patches10", "small", "full", weights="none")
+    pipeline.ship(run, list(pipeline.parts_of(run)))
     monkeypatch.setenv("COURSE_NETWORKS", "shipped")
-    assert pipeline._ships_for(run)
-    card = tmp_path / "patches10" / "resnet20_ae.json"
+    assert begin.networks_of(run, Networks.TRAINED) is Networks.SHIPPED
+    card = tmp_path / "patches10" / "small_ae.json"
     card.write_text(json.dumps({**json.loads(card.read_text()), "weights_sha256": "another"}))
-    assert pipeline._ships(run, "ae") and not pipeline._ships(run, "fine_tuned")
+    assert pipeline.is_shipped(run, "ae") and not pipeline.is_shipped(run, "fine_tuned")

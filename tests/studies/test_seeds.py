@@ -57,7 +57,7 @@ def test_the_spread_is_that_of_the_seeds():
     assert table.loc[4.0, 50]["of the images alone"] == pytest.approx(100 * np.sqrt(0.25 / N))
 
 
-CLAIM = "an attack through both leaves less than the static one"
+CLAIM = "an end-to-end attack leaves less than a transfer attack"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_verdicts(gap, expected):
 
 
 def test_a_claim_without_an_attack_has_a_cell_for_each_seed_only():
-    claim = "the autoencoder costs accuracy on unattacked images"
+    claim = "the autoencoder costs accuracy on clean images"
     records = records_of(lambda place, *_: 0.9 if place[1] == "none" else 0.7)
     rows = seeds.check(records, claim)
     assert [r["seed"] for r in rows] == list(SEEDS) and all(r["points"] == pytest.approx(20) for r in rows)

@@ -1,9 +1,13 @@
-"""The ladder of knowledge, on a few images of the stand-in data set."""
+"""The threat ladder, on a few images of the stand-in data set."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import small_in_registry
 
-from helpers import artifacts, attacks, evaluation, pipeline
+from helpers import attacks, classifiers, evaluation, pipeline
+from helpers.artifacts import store
 from helpers.attacks import attack_ensemble
 from helpers.backend import keras
 from helpers.datasets import storage
@@ -13,19 +17,21 @@ from helpers.studies import threat_ladder
 from helpers.studies.threat_ladder import RUNGS
 
 N, EPS = 8, 6 / 255
+OTHER_NETWORK = threat_ladder.other_network
 
 
 @pytest.fixture(scope="module")
-def case():
-    """A run, and what ladder.measure says of its classifier behind an autoencoder that changes next to nothing."""
-    with pytest.MonkeyPatch.context() as patch:
+def case(small_weights):
+    """A run, and its measured classifier behind an autoencoder that changes almost nothing."""
+    with pytest.MonkeyPatch.context() as patch, small_in_registry():
         patch.setitem(
             attack_ensemble.EFFORTS,
             "quick",
             attack_ensemble.Effort(steps=3, restarts=1, classes=1, queries=5),
         )
         patch.setattr(threat_ladder, "MANY_STEPS", 20)
-        run = pipeline.start("patches10", "resnet20", "smoke")
+        patch.setattr(threat_ladder, "other_network", lambda _: None)
+        run = pipeline.start("patches10", "small", "smoke", weights=str(small_weights))
         keras.utils.set_random_seed(0)
         defended = autoencoder.defended(_identity(), run.classifier)
         yield run, defended, _measure(run, defended)
@@ -39,14 +45,13 @@ def _identity():
 
 
 def _measure(run, defended, rungs=tuple(RUNGS), eps=EPS):
-    return threat_ladder.measure(run, "initial", "ae", defended, run.classifier, eps, N, "quick", rungs)
+    defense = threat_ladder.Defense("initial", "ae", defended, run.classifier)
+    return threat_ladder.measure(run, defense, eps, N, "quick", rungs)
 
 
 def test_every_rung_is_there_and_says_what_it_is(case):
     run, _, found = case
-    assert list(found) == [
-        name for name in RUNGS if name != "other_network"
-    ]  # patches10 has one network only
+    assert list(found) == [name for name in RUNGS if name != "other_network"]  # there is none
     for name, answers in found.items():
         record = answers.record()
         assert (record["input"], record["threat"]) == (RUNGS[name].input, RUNGS[name].threat)
@@ -64,7 +69,7 @@ def test_every_rung_is_there_and_says_what_it_is(case):
     }
 
 
-def test_the_adaptive_rung_is_pgd_through_both(case):
+def test_the_adaptive_rung_is_pgd_end_to_end(case):
     run, defended, found = case
     images, labels = run.data.test.head(N).take()
     moved = attacks.pgd(
@@ -94,7 +99,7 @@ def test_exceptions_are_counted(case):
 
 def test_what_was_measured_is_not_measured_again(case, monkeypatch):
     run, defended, found = case
-    monkeypatch.setattr(artifacts, "make", _only_reads(artifacts.make))
+    monkeypatch.setattr(store, "make", _only_reads(store.make))
     again = _measure(run, defended)
     for name, answers in found.items():
         np.testing.assert_array_equal(answers.correct, again[name].correct)
@@ -107,6 +112,13 @@ def _only_reads(make):
         raise AssertionError("computed")
 
     return lambda kind, config, suffix, *_: make(kind, config, suffix, forbidden)
+
+
+def test_another_network_is_one_that_the_course_ships(case, monkeypatch):
+    run, _, _ = case
+    assert OTHER_NETWORK(replace(run, model="resnet20")) is None
+    monkeypatch.setattr(classifiers, "load", lambda name, data: name)
+    assert OTHER_NETWORK(run) == "resnet20"
 
 
 def test_unknown_names_are_refused(case):

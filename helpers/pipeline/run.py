@@ -1,0 +1,140 @@
+"""A run: the data, the initial classifier and the parameters that every step of the pipeline is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+
+from .. import artifacts, attacks, classifiers
+from ..attacks import STEPS, step_size_for
+from ..backend import keras
+from ..classifiers import registry
+from ..datasets import Data, Split
+from ..settings import CourseError, Networks, Profile
+from . import published
+from .protocol import IMAGENET_MEAN, IMAGENET_STD, Protocol
+
+SOURCES = ("regular", "fgsm", "pgd")
+"""The images a network is trained and assessed on: clean, or attacked by FGSM or PGD."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The data, the initial classifier and the parameters of one run.
+
+    Attributes:
+        networks: where the autoencoder and the fine-tuned classifier come from: ``trained`` by this run,
+            ``shipped`` with the course, or ``auto`` (each part is taken where the course ships it, and
+            trained where not).
+        protocol: the run's departures from the course's protocol, for the audit.
+    """
+
+    data: Data
+    classifier: keras.Model
+    model: str
+    profile: Profile
+    seed: int
+    eps: float
+    weights: str
+    networks: Networks = Networks.TRAINED
+    protocol: Protocol = field(default_factory=Protocol)
+
+    def config(self, *modules: ModuleType) -> dict:
+        """Return the part of an artifact's configuration that all steps share.
+
+        Args:
+            modules: modules whose code the artifact depends on, besides the classifiers and the attacks.
+        """
+        return {
+            "data": self.data.sha256,
+            "model": self.model,
+            "weights": classifiers.weights_sha256(self.classifier),
+            "eps": self.eps,
+            "seed": self.seed,
+            "code": artifacts.code_version(classifiers, attacks, *modules),
+            "protocol": self.protocol.changes(),
+            **unusual_steps(self.eps),
+        }
+
+    def fields(
+        self,
+        stage: str,
+        defense: str,
+        kind: str,
+        threat: str,
+        eps: float | None = None,
+        steps: int | None = None,
+    ) -> dict:
+        """Return the fields of a record of this run (evaluation.Record).
+
+        Args:
+            stage: the record's stage.
+            defense: the record's defense.
+            kind: the record's input.
+            threat: what the attacker knows.
+            eps: the attack's budget; default: the run's, and 0 for clean images.
+            steps: the attack's steps; default: the paper's for FGSM and PGD, and 0 for any other input.
+        """
+        usual = 0.0 if kind == "regular" else self.eps
+        return {
+            "dataset": self.data.name,
+            "profile": self.profile.name,
+            "model": self.model,
+            "stage": stage,
+            "defense": defense,
+            "input": kind,
+            "threat": threat,
+            "eps": usual if eps is None else eps,
+            "steps": {"fgsm": 1, "pgd": STEPS}.get(kind, 0) if steps is None else steps,
+            "seed": self.seed,
+        }
+
+    def split(self, name: str) -> Split:
+        """Return the images of a split that this run's profile uses."""
+        if name == "train":
+            return self.data.training_images(self.profile.n_train)
+        if name == "validation":
+            return self.data.validation.head(self.profile.n_validation)
+        if name == "test":
+            return self.data.test.head(self.profile.n_test)
+        raise CourseError(f"unknown split {name!r}; choose train, validation or test")
+
+    @property
+    def comparable(self) -> bool:
+        """Whether this run has the paper's data set and budget, so that the numbers can be compared."""
+        return published.comparable(self.data.name, self.eps)
+
+    @property
+    def label(self) -> str:
+        """How a figure labels this run; empty for a full run on CIFAR-10 with the paper's parameters."""
+        return published.run_label(self.data.name, self.profile.name, self.eps, self.weights)
+
+
+def departing(run: Run, protocol: Protocol) -> Run:
+    """Return the same run under another protocol; it trains its own networks."""
+    classifier = run.classifier
+    if protocol.statistics == "imagenet":
+        classifier = classifiers.renormalised(classifier, IMAGENET_MEAN, IMAGENET_STD)
+    return replace(run, classifier=classifier, protocol=protocol, networks=Networks.TRAINED)
+
+
+def unusual_steps(eps: float) -> dict:
+    """Return PGD's steps and step size where they differ from the paper's (ten steps of 0.01), else nothing.
+
+    Artifacts made with the paper's values keep keys that do not name them.
+    """
+    steps = {"steps_of_pgd": STEPS, "step_size_of_pgd": step_size_for(eps)}
+    return {} if tuple(steps.values()) == (10, 0.01) else steps
+
+
+def phases_of(run: Run) -> list[tuple[Sequence[str], int]]:
+    """Return the paper's fine-tuning schedule: for each phase the names of its sources, and its epochs.
+
+    ResNet-20 is trained on all six sources for three epochs. SEPreResNet-56, and any network with a second
+    phase in the registry, is trained on all six and then on clean images and the autoencoder's outputs only.
+    """
+    everything = [*SOURCES, *(f"ae({kind})" for kind in SOURCES)]
+    later = ["regular", *everything[3:]]
+    schedule = registry.MODELS[run.model].phases(run.profile)
+    return [(everything if all_six else later, epochs) for all_six, epochs in schedule]

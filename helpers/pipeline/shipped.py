@@ -1,0 +1,101 @@
+"""The networks a run uses: shipped in weights/, or trained and kept in the artifact store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import artifacts, classifiers
+from ..artifacts import bundles, cards
+from ..backend import keras
+from ..settings import Networks
+from .run import Run, phases_of
+
+PARTS = "ae", "fine_tuned"
+"""The parts that a run trains and ``make record`` ships. ``make networks`` ships more (parts_of)."""
+
+_LOADED: dict[tuple[Path, str], tuple[keras.Model, list[dict]]] = {}
+"""This process's networks, by artifact: asking twice returns the same network, already compiled."""
+
+
+def weight_file(run: Run, part: str) -> Path:
+    """Return where the weights of a part (parts_of) of the run's network lie, if they are shipped."""
+    return classifiers.shipped(run.data.name, f"{run.model}_{part}")
+
+
+def card_file(run: Run, part: str) -> Path:
+    """Return where the card of a part lies (weight_file)."""
+    return cards.card_file(weight_file(run, part))
+
+
+def is_shipped(run: Run, part: str) -> bool:
+    """Return whether weights/ has this part as the run would train it."""
+    wanted = {
+        "initial_sha256": classifiers.weights_sha256(run.classifier),
+        "seed": run.seed,
+        "eps": run.eps,
+        "protocol": run.protocol.changes(),
+    }
+    if run.profile.name == "full":
+        wanted |= {"profile": "full", "trained_on": run.profile.n_train}
+    if part != "ae":
+        if run.profile.name == "full":
+            wanted["phases"] = phases_of(run)
+        try:
+            autoencoder = json.loads(card_file(run, "ae").read_text())
+        except FileNotFoundError:
+            return False
+        if "weights_sha256" in autoencoder:
+            wanted["autoencoder_weights_sha256"] = autoencoder["weights_sha256"]
+    return cards.status(weight_file(run, part), wanted).is_shipped
+
+
+def is_taken(run: Run, part: str) -> bool:
+    """Return whether this part of the run comes from weights/."""
+    return run.networks is Networks.SHIPPED or (run.networks is Networks.AUTO and is_shipped(run, part))
+
+
+def load_shipped(
+    run: Run, part: str, build: Callable[[], keras.Model], load: Callable[[keras.Model, Path], None]
+) -> tuple[keras.Model, list[dict]]:
+    """Load a network that is shipped in weights/, and its training history.
+
+    Raises:
+        CourseError: the network is not there, or was made for another initial classifier.
+    """
+    file, initial = weight_file(run, part), classifiers.weights_sha256(run.classifier)
+    if (file, initial) not in _LOADED:
+        card = cards.read(
+            file,
+            {"initial_sha256": initial},
+            remedy="record a run (make report, make record), or train it (networks='trained')",
+        )
+        model = build()
+        load(model, file)
+        _LOADED[file, initial] = model, card["history"]
+    return _LOADED[file, initial]
+
+
+def load_or_train(
+    kind: str,
+    config: dict,
+    build: Callable[[], keras.Model],
+    train: Callable[[Path], None],
+    meanwhile: Callable[[], None] | None = None,
+) -> tuple[keras.Model, list[dict]]:
+    """Load a network and its training history from the artifact store, and train it first if it is not there.
+
+    Args:
+        kind: the artifact's kind.
+        config: everything the network depends on.
+        build: returns a network whose weights are then replaced.
+        train: trains the network and writes it, with its history, to the path that it is given.
+        meanwhile: what this process does while another one trains the network, before it waits.
+    """
+    key = artifacts.folder_of(kind, config)
+    if key not in _LOADED:
+        bundle, model = bundles.load(artifacts.make(kind, config, ".npz", train, meanwhile).path), build()
+        model.set_weights(bundle.weights)
+        _LOADED[key] = model, bundle.history
+    return _LOADED[key]
