@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import small_in_registry
 
 from helpers import classifiers, datasets, settings
 from helpers.settings import CourseError
@@ -130,6 +129,10 @@ def _tf2cv_network(name: str):
 @pytest.fixture(scope="session")
 def small_weights(tmp_path_factory):
     """A file of weights with which ``small`` (small_in_registry) classifies half of patches10 correctly."""
+    from support import small_in_registry
+
+    from helpers.backend import keras
+
     data, file = datasets.load("patches10"), tmp_path_factory.mktemp("small") / "small.h5"
     with small_in_registry():
         keras.utils.set_random_seed(0)

@@ -123,20 +123,22 @@ def test_another_seed_or_eps_is_another_artifact(run):
     assert len(keys) == 4
 
 
-def test_a_front_without_weights_is_another_model(run):
-    """A blur before the classifier has the classifier's weights, and no other."""
+def test_a_preprocessor_without_weights_makes_another_model(tiny, small_weights):
+    """A blur before the classifier has the classifier's weights, and no others."""
     from helpers.backend import keras, tf
 
-    def front(name):
+    run = pipeline.start("patches10", "small", "smoke", weights=str(small_weights))
+
+    def blur(name):
         return keras.Sequential(
             [keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(9, 1, "same")], name=name
         )
 
     def blurred(name):
-        return defenses.defended(front(name), run.classifier)
+        return defenses.defended(blur(name), run.classifier)
 
     assert pipeline.checksum(run.classifier) == classifiers.weights_sha256(run.classifier)
-    models = run.classifier, blurred("nine"), defenses.defended(front("nine"), blurred("other"))
+    models = run.classifier, blurred("nine"), defenses.defended(blur("nine"), blurred("other"))
     assert len({pipeline.checksum(model) for model in models}) == 3
     assert pipeline.checksum(blurred("nine")) == pipeline.checksum(models[1])
     options = {"stage": "initial", "defense": "blur", "threat": "static"}
@@ -145,8 +147,8 @@ def test_a_front_without_weights_is_another_model(run):
     ]
     assert not np.array_equal(*(answers.correct for answers in found))
     images, _ = run.split("test").take(4)
-    folded = [pipeline.for_attack(model)(tf.constant(images)).numpy() for model in models[:2]]
-    assert not np.allclose(*folded)
+    fused_logits = [pipeline.for_attack(model)(tf.constant(images)).numpy() for model in models[:2]]
+    assert not np.allclose(*fused_logits)
 
 
 @pytest.mark.parametrize(
