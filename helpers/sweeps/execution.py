@@ -164,8 +164,13 @@ def describe(found: dict) -> str:
     if "records" not in found:
         numbers = ", ".join(f"{k} {v:.4g}" for k, v in found["autoencoder"].items())
         return f"trained in {seconds:.0f} s; the autoencoder's last epoch: {numbers}"
-    lines = [
-        f"{r['stage']}, {r['defense']}, {r['input']}, {r['threat']}: {titles.percent(r)}"
+    words = {
+        "stage": titles.STAGE_TITLES,
+        "defense": titles.DEFENSE_TITLES,
+        "input": titles.INPUT_TITLES,
+        "threat": titles.THREAT_TITLES,
+    }
+    return "\n".join(
+        f"{', '.join(known[r[key]] for key, known in words.items())}: {titles.percent(r)}"
         for r in found["records"]
-    ]
-    return "\n".join(lines)
+    )

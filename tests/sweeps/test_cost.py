@@ -250,6 +250,20 @@ def names(steps):
     return [(step["name"], step["n"], step["times"]) for step in steps]
 
 
+def test_a_jobs_result_is_written_and_told(tmp_path):
+    from helpers.sweeps import execution
+
+    system = {"stage": "initial", "defense": "ae", "input": "pgd", "threat": "adaptive"}
+    measured = {"steps": [], "records": [system | {"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6}]}
+    trained = {"steps": [{"seconds": 3.0}], "autoencoder": {"loss": 0.01234}}
+    assert "50.0 [40.0, 60.0]" in execution.describe(measured)
+    assert "3 s" in execution.describe(trained) and "loss 0.01234" in execution.describe(trained)
+    execution.write(measured, None)
+    assert not list(tmp_path.iterdir())
+    execution.write(measured, tmp_path / "job.json")
+    assert json.loads((tmp_path / "job.json").read_text()) == measured
+
+
 @pytest.mark.deep
 def test_jobs_take_the_steps_that_the_estimate_counts(measured):
     training, trained, job, first, *_ = measured
