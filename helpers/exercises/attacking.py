@@ -1,4 +1,4 @@
-"""Checks of notebook 01's exercises: FGSM, projection, targeted PGD, an attack on a classifier that is very sure."""
+"""Checks of notebook 01's exercises: FGSM, projection, targeted PGD, an attack on a very sure classifier."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from .. import attacks
 from ..attacks import losses
 from ..backend import keras, tf
 from . import toys
-from .verdict import Wrong, as_array, as_attacked, as_number, as_tensors, ask, check, untouched
+from .predicates import as_array, as_attacked, as_number, as_tensors
+from .verdict import Wrong, ask, check, untouched
 
 EPS = 8 / 255
 SURE = 3000.0
-"""How sure the classifier of the last exercise is (toys.network): its cross-entropy has no gradient in float32."""
+"""Scale of the last exercise's logits (toys.network): the cross-entropy has no gradient in float32."""
 
 
 @check("01.1", "write grey_levels(attacked, images), the largest change of each image in 1/255")
 def check_grey_levels(grey_levels: Callable) -> str:
-    """Accepts a function of attacked images and images [n, h, w, c] that returns [n] changes in grey levels."""
+    """Accept a function of attacked images and images [n, h, w, c] that returns [n] grey levels."""
     images = np.full((4, 2, 3, 3), 0.5, np.float32)
     attacked = images.copy()
     attacked[1, 0, 1, 2] += 8 / 255
@@ -32,17 +33,17 @@ def check_grey_levels(grey_levels: Callable) -> str:
     ).squeeze()
     if answer.shape == ():
         raise Wrong(
-            f"one number came back ({float(answer):.3g}); each of the 4 images has a largest change of its own"
+            f"one number came back ({float(answer):.3g}); each of the 4 images has its own largest change"
         )
     if answer.shape != (4,):
         raise Wrong(
-            f"4 images give 4 numbers, but the shape {answer.shape} came back; take the maximum over axes 1 to 3"
+            f"4 images give 4 numbers, but the shape {answer.shape} came back; maximise over axes 1 to 3"
         )
     if np.allclose(255 * answer, truth, atol=1e-3):
         raise Wrong(f"8/255 came back as {answer[1]:.4f}; multiply by 255 to have grey levels")
     if answer[2] < 11 and np.isclose(answer[1], 8, atol=1e-3):
         raise Wrong(
-            f"an image whose values moved by -12 and +4 gave {answer[2]:.3g}; a change downwards counts as well"
+            f"an image whose values moved by -12 and +4 gave {answer[2]:.3g}; a change downwards counts, too"
         )
     hints = (
         (np.trunc(truth - 1e-3), "a whole number is cut off, not rounded: keep the decimals"),
@@ -53,8 +54,8 @@ def check_grey_levels(grey_levels: Callable) -> str:
             raise Wrong(f"an image whose largest change is 8 grey levels gave {answer[1]:.4g}; {hint}")
     if answer.max() > 200:
         raise Wrong(
-            f"an image whose largest change is 12 grey levels gave {answer.max():.4g}; a difference of uint8 cannot be "
-            "negative and begins again at 255: subtract first, as floats"
+            f"an image whose largest change is 12 grey levels gave {answer.max():.4g}; a difference of "
+            "uint8 cannot be negative and begins again at 255: subtract first, as floats"
         )
     for k in range(4):
         if not np.isclose(answer[k], truth[k], atol=1e-3):
@@ -65,12 +66,12 @@ def check_grey_levels(grey_levels: Callable) -> str:
     return "0, 8, 12 and 2 grey levels were found, upwards and downwards"
 
 
-# ------------------------------------------------------------------------------------------------------------- FGSM
+# ------------------------------------------------------------------------------------------------------- FGSM
 
 
 @check("01.2", "write fgsm(model, images, labels, eps)")
 def check_fgsm(fgsm: Callable) -> str:
-    """Accepts a function from (model, images, labels, eps) to images that one step of FGSM moved."""
+    """Accept a function from (model, images, labels, eps) to images that one step of FGSM moved."""
     model, images, labels = toys.network(), toys.images(), toys.labels()
     for eps in (EPS, 0.1):
         moved = _attacked_by(fgsm, model, images, labels, eps, "fgsm(model, images, labels, eps)")
@@ -84,8 +85,8 @@ def check_fgsm(fgsm: Callable) -> str:
     still = np.mean(np.abs(moved - images).max((1, 2, 3)) == 0)
     if still > 0.1:
         raise Wrong(
-            f"{100 * still:.0f}% of a very sure classifier's images did not move at all; its probabilities round to 0 "
-            "and 1, so take the cross-entropy of the logits, without a softmax before it"
+            f"{100 * still:.0f}% of a very sure classifier's images did not move at all; its probabilities "
+            "round to 0 and 1, so take the cross-entropy of the logits, without a softmax before it"
         )
     return "every value moves by eps in the direction in which the loss grows, and stays in [0, 1]"
 
@@ -109,19 +110,19 @@ def _check_budget_used(change: np.ndarray, images: np.ndarray, eps: float) -> No
 
 
 def _check_full_steps(change: np.ndarray, images: np.ndarray, gradient: np.ndarray, eps: float) -> None:
-    """Whether every value that has a gradient and room moved by eps."""
+    """Check whether every value that has a gradient and room moved by eps."""
     free = (gradient != 0) & (images >= eps) & (images <= 1 - eps)
     still = np.mean(change[free] == 0)
     if still > 0.2:
         raise Wrong(
-            f"{100 * still:.0f}% of the values did not move: the gradient of your loss is exactly zero there; take the "
-            "cross-entropy of logits (from_logits=True), not of probabilities"
+            f"{100 * still:.0f}% of the values did not move: the gradient of your loss is exactly zero "
+            "there; take the cross-entropy of logits (from_logits=True), not of probabilities"
         )
     full = np.mean(np.abs(np.abs(change[free]) - eps) < 1e-5)
     if full < 0.95:
         raise Wrong(
-            f"only {100 * full:.0f}% of the values moved by eps; FGSM moves every value by exactly eps, whatever the "
-            "size of its gradient: take the sign"
+            f"only {100 * full:.0f}% of the values moved by eps; FGSM moves every value by exactly eps, "
+            "whatever the size of its gradient: take the sign"
         )
 
 
@@ -193,12 +194,12 @@ def _check_direction(
     raise Wrong(f"only {100 * alike['']:.0f}% of the values moved in the direction {goal}; {hint}")
 
 
-# ------------------------------------------------------------------------------------------------------- projection
+# ------------------------------------------------------------------------------------------------- projection
 
 
 @check("01.3", "write project(moved, images, eps)")
 def check_project(project: Callable) -> str:
-    """Accepts a function that brings moved images back to within eps of the originals and into [0, 1]."""
+    """Accept a function that brings moved images back to within eps of the originals and into [0, 1]."""
     rng = np.random.default_rng(2)
     images = toys.images(8)
     for eps in (EPS, 0.2):
@@ -220,7 +221,8 @@ def check_project(project: Callable) -> str:
         as_attacked(back, images, eps)  # in [0, 1]
         if 0 < distance < eps / 100:
             raise Wrong(
-                f"no value is more than {distance:.2g} from the original; is eps divided by 255 a second time?"
+                f"no value is more than {distance:.2g} from the original; is eps divided by 255 a second "
+                "time?"
             )
         if np.allclose(back, images, atol=1e-6):
             raise Wrong("the originals came back; a value that may stay where it moved to must stay there")
@@ -230,8 +232,8 @@ def check_project(project: Callable) -> str:
         lost = np.mean(np.abs(back - moved)[inside] > 1e-5)
         if lost > 0.01:
             raise Wrong(
-                f"{100 * lost:.0f}% of the values that were in the ball and in [0, 1] moved; the projection moves only "
-                "what is outside, each value by itself: clip, do not shrink"
+                f"{100 * lost:.0f}% of the values that were in the ball and in [0, 1] moved; the projection "
+                "moves only what is outside, each value by itself: clip, do not shrink"
             )
         far = np.mean(np.abs(back - truth) > 1e-5)
         if far > 0.001:
@@ -242,14 +244,14 @@ def check_project(project: Callable) -> str:
     return "what was outside is at the nearest allowed point, and nothing else moved"
 
 
-# ----------------------------------------------------------------------------------------------------- targeted PGD
+# ----------------------------------------------------------------------------------------------- targeted PGD
 
 TARGETED = "targeted_pgd(model, images, targets, eps, step_size, steps)"
 
 
 @check("01.4", f"write {TARGETED}")
 def check_targeted_pgd(targeted_pgd: Callable) -> str:
-    """Accepts a PGD without random start that lowers the loss of the target classes."""
+    """Accept a PGD without random start that lowers the loss of the target classes."""
     model, images = toys.network(), toys.images(12)
     targets = (toys.labels()[:12] + 3) % 10
 
@@ -272,21 +274,22 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
         raise Wrong("one step moved nothing; take `steps` steps of step_size")
     if after >= before:
         raise Wrong(
-            f"after one step the loss of the targets is {after:.2f}, and it was {before:.2f}; it should fall: go down "
-            "the gradient of the targets' loss"
+            f"after one step the loss of the targets is {after:.2f}, and it was {before:.2f}; it should "
+            "fall: go down the gradient of the targets' loss"
         )
     _check_steps(model, images, targets, one, three)
     full, truth = moved_by(10), _reference(model, images, targets, 10)
     if np.abs(full - images).max() < 0.9 * EPS:
         raise Wrong(
-            f"ten steps of 0.010 moved no value by more than {np.abs(full - images).max():.3f}; take all steps"
+            f"ten steps of 0.010 moved no value by more than {np.abs(full - images).max():.3f}; take all "
+            "steps"
         )
     _check_every_step(model, images, targets, moved_by)
     hits, possible = (np.mean(toys.answers(model, x) == targets) for x in (full, truth))
     if hits < possible - 0.1:
         raise Wrong(
-            f"{100 * hits:.0f}% of the images reach their target, and {100 * possible:.0f}% should; is the gradient "
-            "taken anew in every step, and the projection about the originals?"
+            f"{100 * hits:.0f}% of the images reach their target, and {100 * possible:.0f}% should; is the "
+            "gradient taken anew in every step, and the projection about the originals?"
         )
     return (
         f"{100 * hits:.0f}% of the toy classifier's images are taken for their targets, within eps and [0, 1]"
@@ -314,7 +317,8 @@ def _check_steps(model, images, targets, one: np.ndarray, three: np.ndarray) -> 
         if np.mean(np.abs(three - (images + 3 * (one - images)).clip(0, 1)) > 1e-5) < 0.05:
             hint = "every step repeats the first: take the gradient at the moved images, not at the originals"
         raise Wrong(
-            f"the first step is right, but {_share(three, truth)} of the values are elsewhere after three; {hint}"
+            f"the first step is right, but {_share(three, truth)} of the values are elsewhere after three; "
+            f"{hint}"
         )
 
 
@@ -340,50 +344,49 @@ def _share(a: np.ndarray, b: np.ndarray) -> str:
     return f"{100 * np.mean(np.abs(a - b) > 1e-5):.0f}%"
 
 
-# ----------------------------------------------------------------------------------------------- predict, then measure
+# -------------------------------------------------------------------------------------- predict, then measure
 
 
 @check("01.5", "set predicted, run the attack, and set measured; both in grey levels")
 def check_reach(predicted: object, measured: object) -> str:
-    """Accepts the largest change, in 1/255, that ten steps of 0.001 from the image itself can make and did make."""
+    """Accept the largest change, in 1/255, that ten steps of 0.001 can make and did make."""
     truth = 10 * 0.001 * 255
     guess, found = as_number(predicted, "predicted"), as_number(measured, "measured")
     if abs(found - 8) < 0.1:
-        raise Wrong(
-            f"measured is {found:.2f}: the budget's whole size; pass step_size=0.001 and random_start=False"
-        )
+        raise Wrong(f"measured is {found:.2f}, the whole budget; pass step_size=0.001 and random_start=False")
     if abs(found * 255 - truth) < 0.02:
         raise Wrong(f"measured is {found:.4f}, which is in [0, 1]; multiply it by 255")
     if abs(found - truth) > 0.05:
         raise Wrong(
-            f"measured is {found:.2f} grey levels, but ten steps of 0.001 that all go one way make {truth:.2f}; the "
-            "largest change of any value of any image is asked for, after ten steps from the image itself"
+            f"measured is {found:.2f} grey levels, but ten steps of 0.001 that all go one way make "
+            f"{truth:.2f}; the largest change of any value of any image is asked for, after ten steps from "
+            "the image itself"
         )
     if abs(guess - truth) > 0.1:
         raise Wrong(
-            f"you predicted {guess:.2f} grey levels and measured {found:.2f}; what bounds the change: the budget of "
-            "8, or the steps? Keep the measurement and correct the prediction"
+            f"you predicted {guess:.2f} grey levels and measured {found:.2f}; what bounds the change: the "
+            "budget of 8, or the steps? Keep the measurement and correct the prediction"
         )
     return (
-        f"{found:.2f} of the 8 grey levels allowed: this attack cannot use its budget, however long it looks. The "
-        "accuracy alone does not show it: where little is left all the same, this classifier falls to less than the "
-        "budget; on a sturdier one, the unused budget would look like robustness"
+        f"{found:.2f} of the 8 grey levels allowed: this attack cannot use its budget, however long it "
+        "looks. The accuracy alone does not show it: where little is left all the same, this classifier "
+        "falls to less than the budget; on a sturdier one, the unused budget would look like robustness"
     )
 
 
-# -------------------------------------------------------------------------------------------------------- open problem
+# ----------------------------------------------------------------------------------------------- open problem
 
 
 def sure_classifier() -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """A classifier with logits so large that the gradient of cross-entropy is exactly zero, its images float32
-    [24, 32, 32, 3] in [0, 1], and the classes that it gives them."""
+    """A classifier with logits so large that the gradient of cross-entropy is exactly zero, its images
+    float32 [24, 32, 32, 3] in [0, 1], and the classes that it gives them."""
     model = toys.network(SURE)
     return model, toys.images(), toys.answers(model, toys.images())
 
 
 @check("01.6", "write attack_the_sure(model, images, labels, eps)")
 def check_attack_the_sure(attack_the_sure: Callable) -> str:
-    """Accepts any attack within the rules that leaves at most a tenth of sure_classifier's images standing."""
+    """Accept any valid attack that leaves at most a tenth of sure_classifier's images correct."""
     model, images, labels = sure_classifier()
     call = "attack_the_sure(model, images, labels, eps)"
     moved = _attacked_by(attack_the_sure, model, images, labels, EPS, call)

@@ -1,4 +1,5 @@
-"""Checks of notebook 02's exercises: parameters, the autoencoder and its loss, a blur, and another denoiser."""
+"""Checks of notebook 02's exercises: parameters, the autoencoder and its loss, a blur, and another
+denoiser."""
 
 from __future__ import annotations
 
@@ -11,12 +12,13 @@ from scipy.ndimage import gaussian_filter
 from ..backend import keras, tf
 from ..defenses import autoencoder
 from . import toys
-from .verdict import Wrong, as_array, as_number, ask, check, hint_for, untouched
+from .predicates import as_array, as_number, hint_for
+from .verdict import Wrong, ask, check, untouched
 
 
 @check("02.1", "write parameters(kernel, inputs, outputs)")
 def check_parameters(parameters: Callable) -> str:
-    """Accepts a function that counts the weights of a convolution with square kernels and a bias."""
+    """Accept a function that counts the weights of a convolution with square kernels and a bias."""
     for kernel, inputs, outputs in ((5, 8, 4), (3, 3, 16), (3, 16, 8), (1, 7, 2)):
         call = "parameters(kernel, inputs, outputs)"
         found = as_number(ask(parameters, kernel, inputs, outputs, call=call), "your number")
@@ -33,8 +35,8 @@ def check_parameters(parameters: Callable) -> str:
         }
         hint = hints.get(found, "count the weights of one kernel, then the kernels, then the biases")
         raise Wrong(
-            f"a {kernel}x{kernel} convolution from {inputs} to {outputs} channels has {truth:,} parameters, not "
-            f"{found:,.6g}; {hint}"
+            f"a {kernel}x{kernel} convolution from {inputs} to {outputs} channels has {truth:,} parameters, "
+            f"not {found:,.6g}; {hint}"
         )
     total = sum(int(layer.count_params()) for layer in autoencoder.build_autoencoder().layers)
     return f"right for every layer; those of Table 1 sum to {total:,}"
@@ -42,34 +44,34 @@ def check_parameters(parameters: Callable) -> str:
 
 @check("02.2", "write build(waist)")
 def check_build(build: Callable) -> str:
-    """Accepts a function that builds the paper's autoencoder with another number of channels at its waist."""
+    """Accept a function that builds the paper's autoencoder with another number of channels at its waist."""
     for waist in (8, 3, 64):
         model = ask(build, waist, call="build(waist)")
         if not isinstance(model, keras.Model) or not model.built:
             raise Wrong(
-                f"build({waist}) should return a Keras model that knows its input, but gave {type(model).__name__}; "
-                "let it begin with keras.Input((32, 32, 3)), or layers.InputLayer"
+                f"build({waist}) should return a Keras model that knows its input, but gave "
+                f"{type(model).__name__}; let it begin with keras.Input((32, 32, 3)), or layers.InputLayer"
             )
         if model.input_shape[1:] != (32, 32, 3):
             raise Wrong(f"the model takes {model.input_shape[1:]}; images are (32, 32, 3)")
         if model.output_shape[1:] != (32, 32, 3):
             raise Wrong(
-                f"the model returns {model.output_shape[1:]}; an image (32, 32, 3) must come out: check the strides, "
-                "padding='same' and the last layer's channels"
+                f"the model returns {model.output_shape[1:]}; an image (32, 32, 3) must come out: check the "
+                "strides, padding='same' and the last layer's channels"
             )
         rng = np.random.default_rng(0)
         out = np.asarray(model(tf.constant(rng.normal(0, 30, (2, 32, 32, 3)), tf.float32), training=False))
         if out.min() < 0 or out.max() > 1:
             raise Wrong(
-                f"values from {out.min():.3g} to {out.max():.3g} came out; an image lies in [0, 1] whatever goes in: "
-                "end with a sigmoid"
+                f"values from {out.min():.3g} to {out.max():.3g} came out; an image lies in [0, 1] whatever "
+                "goes in: end with a sigmoid"
             )
         shapes = [layer.output_shape[1:] for layer in model.layers if isinstance(layer.output_shape, tuple)]
         narrow = min(shapes, key=np.prod)
         if (8, 8, waist) not in shapes:
             raise Wrong(
-                f"for waist = {waist} no layer has the shape {(8, 8, waist)}; the narrowest is {narrow}. Two strides "
-                "of 2 lead from 32 to 8, and the second has `waist` channels"
+                f"for waist = {waist} no layer has the shape {(8, 8, waist)}; the narrowest is {narrow}. "
+                "Two strides of 2 lead from 32 to 8, and the second has `waist` channels"
             )
         if np.prod(narrow) < 64 * waist and waist < 64:
             raise Wrong(f"for waist = {waist} a layer {narrow} is narrower than the waist {(8, 8, waist)}")
@@ -83,32 +85,33 @@ def _check_count(model: keras.Model, waist: int) -> None:
     found = int(model.count_params())
     if found != truth:
         raise Wrong(
-            f"for waist = {waist} the model has {found:,} parameters and should have {truth:,}; the channels are 16, "
-            "waist, 8, 16 and 3, all kernels 3x3"
+            f"for waist = {waist} the model has {found:,} parameters and should have {truth:,}; the "
+            "channels are 16, waist, 8, 16 and 3, all kernels 3x3"
         )
 
 
 def _check_layers(model: keras.Model) -> None:
-    """Whether the convolutions are Table 1's, and a ReLU stands before each but the first, however it is written."""
+    """Check that the convolutions are Table 1's, with a ReLU before each but the first."""
     seen = _convolutions(model)
     transposed = [isinstance(layer, keras.layers.Conv2DTranspose) for layer, _ in seen]
     if sum(transposed) != 2:
         raise Wrong(
-            f"{sum(transposed)} of the layers are transposed convolutions, and 2 should be; Table 1 goes up with "
-            "Conv2DTranspose and strides of 2, not with upsampling"
+            f"{sum(transposed)} of the layers are transposed convolutions, and 2 should be; Table 1 goes up "
+            "with Conv2DTranspose and strides of 2, not with upsampling"
         )
     strides = [layer.strides[0] for layer, _ in seen]
     if strides != [2, 2, 2, 2, 1] or transposed != [False, False, True, True, False]:
         raise Wrong(
-            f"the strides of the convolutions are {', '.join(map(str, strides))}; Table 1 has two convolutions with "
-            "strides of 2, two transposed ones with strides of 2, and one convolution with a stride of 1"
+            f"the strides of the convolutions are {', '.join(map(str, strides))}; Table 1 has two "
+            "convolutions with strides of 2, two transposed ones with strides of 2, and one convolution "
+            "with a stride of 1"
         )
     for k, (_, given) in enumerate(seen[1:], 1):
         if given.min() < 0 or not np.any(given == 0):
             raise Wrong(
                 f"convolution {k + 1} is given values from {given.min():.3g} to {given.max():.3g}, of which "
-                f"{100 * np.mean(given == 0):.0f}% are 0; a ReLU after each convolution but the last makes 0 of what "
-                "is below 0"
+                f"{100 * np.mean(given == 0):.0f}% are 0; a ReLU after each convolution but the last makes "
+                "0 of what is below 0"
             )
 
 
@@ -138,7 +141,8 @@ def _convolutions(model: keras.Model) -> list[tuple[keras.layers.Layer, np.ndarr
 
 @check("02.3", "write denoising_loss(autoencoder, attacked, originals)")
 def check_denoising_loss(denoising_loss: Callable) -> str:
-    """Accepts a function that returns the mean squared error between autoencoder(attacked) and the originals."""
+    """Accept a function that returns the mean squared error between autoencoder(attacked) and the
+    originals."""
     model = _toy_autoencoder()
     originals = toys.images(6)
     attacked = np.clip(originals + np.random.default_rng(3).uniform(-0.2, 0.2, originals.shape), 0, 1)
@@ -185,14 +189,15 @@ def check_denoising_loss(denoising_loss: Callable) -> str:
     gradients = tape.gradient(answer, model.trainable_variables) if tf.is_tensor(answer) else [None]
     if any(g is None for g in gradients):
         raise Wrong(
-            "the number is right, but has no gradient with respect to the weights, so nothing could be learned from "
-            "it; stay in TensorFlow: no .numpy(), no predict"
+            "the number is right, but has no gradient with respect to the weights, so nothing could be "
+            "learned from it; stay in TensorFlow: no .numpy(), no predict"
         )
     return f"the loss is {found:.4f}, as it should be, and has a gradient to train with"
 
 
 def _cross_entropy(truth: tf.Tensor, values: tf.Tensor) -> float:
-    # Of the tensor as it comes out of the sigmoid: Keras then goes back to the logits, as in the student's loss.
+    # Of the tensor as it comes out of the sigmoid: Keras then goes back to the logits, as in the student's
+    # loss.
     return float(tf.reduce_mean(keras.losses.binary_crossentropy(truth, values)))
 
 
@@ -206,7 +211,8 @@ def _toy_autoencoder() -> keras.Model:
 
 @check("02.4", "write blur(images, sigma)")
 def check_blur(blur: Callable) -> str:
-    """Accepts a Gaussian blur of each image and channel by itself; any border that keeps a grey image grey."""
+    """Accept a Gaussian blur of each image and channel by itself; any border that keeps a grey image
+    grey."""
     grey = np.full((2, 32, 32, 3), 0.6, np.float32)
     images = toys.images(3)
     for sigma in (2.0, 1.0):
@@ -219,13 +225,13 @@ def check_blur(blur: Callable) -> str:
         _check_apart(blur, images, sigma)
         if not np.allclose(flat[:, 12:20, 12:20], 0.6, atol=0.01):
             raise Wrong(
-                f"a grey image of 0.6 became {flat[0, 16, 16, 0]:.3f} in its middle; the weights of the kernel must "
-                "sum to 1"
+                f"a grey image of 0.6 became {flat[0, 16, 16, 0]:.3f} in its middle; the weights of the "
+                "kernel must sum to 1"
             )
         if not np.allclose(flat, 0.6, atol=0.01):
             raise Wrong(
-                f"a grey image of 0.6 became {flat.min():.3f} at its edge; beyond the edge repeat or mirror the image, "
-                "do not take zeros"
+                f"a grey image of 0.6 became {flat.min():.3f} at its edge; beyond the edge repeat or mirror "
+                "the image, do not take zeros"
             )
         found = as_array(ask(blur, images, sigma, call="blur(images, sigma)"), "your images", images.shape)
         found, original = _inner(found), _inner(images)
@@ -261,7 +267,7 @@ def _inner(images: np.ndarray) -> np.ndarray:
 
 
 def _check_apart(blur: Callable, images: np.ndarray, sigma: float) -> None:
-    """Whether what one image or one channel holds leaves the others as they are."""
+    """Check whether what one image or one channel holds leaves the others as they are."""
     other_image, other_channel = images.copy(), images.copy()
     other_image[0], other_channel[..., 0] = 1 - images[0], 1 - images[..., 0]
     call = "blur(images, sigma)"
@@ -279,11 +285,12 @@ def _check_apart(blur: Callable, images: np.ndarray, sigma: float) -> None:
         raise Wrong(f"{what[mixed]}; blur along height and width only, which takes a sigma for each axis")
 
 
-# -------------------------------------------------------------------------------------------------------- open problem
+# ----------------------------------------------------------------------------------------------- open problem
 
 
 def smooth_images(n: int = 16) -> np.ndarray:
-    """Soft random pictures, most of whose content is coarse, as photographs' is: float32 [n, 32, 32, 3] in [0, 1]."""
+    """Soft random pictures, most of whose content is coarse, as photographs' is: float32 [n, 32, 32, 3] in
+    [0, 1]."""
     noise = np.random.default_rng(5).normal(0, 1, (n, 32, 32, 3))
     soft = gaussian_filter(noise, (0, 4, 4, 0)) * 10 + gaussian_filter(noise, (0, 1.5, 1.5, 0)) * 0.6
     soft = (soft - soft.min((1, 2, 3), keepdims=True)) / np.ptp(soft, (1, 2, 3), keepdims=True)
@@ -291,13 +298,14 @@ def smooth_images(n: int = 16) -> np.ndarray:
 
 
 LOST = 0.12
-"""How large the squared error may be, as a share of a soft picture's variance. The course's own autoencoder has 0.09
-to 0.10, depending on its training, and shall not pass by a hair."""
+"""How large the squared error may be, as a share of a soft picture's variance. The course's own autoencoder
+has 0.09 to 0.10, depending on its training, and shall not pass by a hair."""
 
 
 @check("02.5", "write defense(images)")
 def check_defense(defense: Callable) -> str:
-    """Accepts a transformation of images that removes most of a fine perturbation and keeps most of a soft picture."""
+    """Accept a transformation of images that removes most of a fine perturbation and keeps most of a soft
+    picture."""
     images = smooth_images()
     rng = np.random.default_rng(6)
     attacked = np.clip(images + rng.choice([-8 / 255, 8 / 255], images.shape), 0, 1).astype(np.float32)
@@ -311,29 +319,30 @@ def check_defense(defense: Callable) -> str:
         raise Wrong(f"your images leave [0, 1]: they run from {low:.3f} to {high:.3f}")
     if (apart := np.abs(of(images) - clean).max()) > 1e-3:
         raise Wrong(
-            f"the same images came out differently the second time, by {apart:.3f}: the defense is random; such a "
-            "defense needs another attack (see exercise 06.6)"
+            f"the same images came out differently the second time, by {apart:.3f}: the defense is random; "
+            "such a defense needs another attack (see exercise 06.6)"
         )
     alone = of(images[:1])
     if np.abs(alone - clean[:1]).max() > 1e-3:
         raise Wrong(
-            f"an image comes out otherwise alone than among others, by {np.abs(alone - clean[:1]).max():.3f}: the "
-            "defense mixes the images of a batch; treat each by itself"
+            "an image comes out otherwise alone than among others, by "
+            f"{np.abs(alone - clean[:1]).max():.3f}: the defense mixes the images of a batch; treat each by "
+            "itself"
         )
     lost = np.mean((clean - images) ** 2) / np.mean((images - images.mean((1, 2), keepdims=True)) ** 2)
     if lost > LOST:
         raise Wrong(
-            f"the squared error is {100 * lost:.0f}% of the unattacked picture's variance, and {100 * LOST:.0f}% may "
-            "be; keep more of it"
+            f"the squared error is {100 * lost:.0f}% of the unattacked picture's variance, and "
+            f"{100 * LOST:.0f}% may be; keep more of it"
         )
     through = np.linalg.norm(after - clean) / np.linalg.norm(attacked - images)
     if through > 0.7:
         raise Wrong(
-            f"{100 * through:.0f}% of the perturbation's length comes through, and at most 70% should; what tells it "
-            "from the picture?"
+            f"{100 * through:.0f}% of the perturbation's length comes through, and at most 70% should; what "
+            "tells it from the picture?"
         )
     return (
-        f"{100 * through:.0f}% of a fine perturbation comes through, and the squared error is {100 * lost:.1f}% of the "
-        "picture's variance. Passing is only the entry; the rubric is the exercise: does it help the classifier, and "
-        "against whom?"
+        f"{100 * through:.0f}% of a fine perturbation comes through, and the squared error is "
+        f"{100 * lost:.1f}% of the picture's variance. Passing is only the entry; the rubric is the "
+        "exercise: does it help the classifier, and against whom?"
     )

@@ -1,5 +1,5 @@
-"""Checks of notebook 05's exercises: who knows what, the worst case, an attack through the autoencoder, a broken
-evaluation, and a defense without a gradient."""
+"""Checks of notebook 05's exercises: who knows what, the worst case, an attack through the autoencoder, a
+broken evaluation, and a defense without a gradient."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..backend import keras, tf
 from ..defenses import autoencoder as ae_module
 from ..settings import CourseError
 from . import toys
-from .verdict import Wrong, as_array, as_attacked, as_number, as_tensors, ask, check, hint_for, untouched
+from .predicates import as_array, as_attacked, as_number, as_tensors, hint_for
+from .verdict import Wrong, ask, check, untouched
 
 EPS = 8 / 255
 SMALL = 0.5 / 255
@@ -22,17 +23,18 @@ layers = keras.layers
 
 EVALUATIONS = {
     "A": "The fine-tuned classifier behind its autoencoder, on images made against the initial classifier.",
-    "B": "The fine-tuned classifier behind its autoencoder, on images made against the fine-tuned classifier alone.",
+    "B": "The fine-tuned classifier behind its autoencoder, on images made against the fine-tuned classifier "
+    "alone.",
     "C": "The fine-tuned classifier behind its autoencoder, on images made through both.",
-    "D": "A classifier whose input is rounded to 8 levels. The attack rounds as well, and takes the rounding for the "
-    "identity where it differentiates.",
+    "D": "A classifier whose input is rounded to 8 levels. The attack rounds as well, and takes the rounding "
+    "for the identity where it differentiates.",
 }
 THREATS = {"A": "static", "B": "grey_box", "C": "adaptive", "D": "adaptive"}
 
 
 @check("05.1", "name the threat of each evaluation: static, grey_box or adaptive")
 def check_threats(threats: object) -> str:
-    """Accepts a dict from A, B, C, D (EVALUATIONS) to the attacker's knowledge."""
+    """Accept a dict from A, B, C, D (EVALUATIONS) to the attacker's knowledge."""
     if not isinstance(threats, dict):
         raise Wrong(f"a dict from A to D is asked for, but the answer is a {type(threats).__name__}")
     if missing := [name for name in THREATS if name not in threats]:
@@ -54,7 +56,8 @@ def check_threats(threats: object) -> str:
 
 @check("05.2", "write worst_case(correct)")
 def check_worst_case(worst_case: Callable) -> str:
-    """Accepts a function from answers under several attacks, booleans [attacks, n], to the worst-case accuracy."""
+    """Accept a function from answers under several attacks, booleans [attacks, n], to the worst-case
+    accuracy."""
     rng = np.random.default_rng(0)
     for chances, n in (((0.9, 0.6, 0.7), 40), ((0.5, 0.5), 30), ((0.8, 0.8, 0.8, 0.3), 50)):
         correct = rng.random((len(chances), n)) < np.array(chances)[:, None]
@@ -75,7 +78,8 @@ def check_worst_case(worst_case: Callable) -> str:
         )
         hint = hint_for(found, hints, "an image counts only if it is classified correctly under every attack")
         raise Wrong(
-            f"{len(chances)} attacks that leave {_list(each)} give {truth:.3f}, and you say {found:.3f}; {hint}"
+            f"{len(chances)} attacks that leave {_list(each)} give {truth:.3f}, and you say {found:.3f}; "
+            f"{hint}"
         )
     return "an image counts only if every attack leaves it standing"
 
@@ -84,16 +88,16 @@ def _list(values: np.ndarray) -> str:
     return ", ".join(f"{value:.2f}" for value in values)
 
 
-# ------------------------------------------------------------------------------------ an attack through the autoencoder
+# -------------------------------------------------------------------------- an attack through the autoencoder
 
 
 @cache
 def toy_defense() -> tuple[keras.Model, keras.Model, np.ndarray, np.ndarray]:
-    """An autoencoder (which averages 2x2 blocks), a classifier that looks at fine and at coarse detail, images float32
-    [16, 32, 32, 3] in [0, 1], and the classes that the two together give them.
+    """An autoencoder (which averages 2x2 blocks), a classifier that looks at fine and at coarse detail,
+    images float32 [16, 32, 32, 3] in [0, 1], and the classes that the two together give them.
 
-    The classifier's gradient is fine detail, which the autoencoder removes: an attack on the classifier alone does
-    nothing behind it, one through both breaks every image.
+    The classifier's gradient is fine detail, which the autoencoder removes: an attack on the classifier alone
+    does nothing behind it, one through both breaks every image.
     """
     autoencoder = keras.Sequential(
         [keras.Input((32, 32, 3)), layers.AveragePooling2D(2), layers.UpSampling2D(2)], name="toy_autoencoder"
@@ -122,7 +126,7 @@ THROUGH = "attack_through(autoencoder, classifier, images, labels, eps)"
 
 @check("05.3", f"write {THROUGH}")
 def check_attack_through(attack_through: Callable) -> str:
-    """Accepts any attack within the rules that breaks the pipeline of autoencoder and classifier."""
+    """Accept any attack within the rules that breaks the pipeline of autoencoder and classifier."""
     autoencoder, classifier, images, labels = toy_defense()
     with untouched(classifier):
         answer = ask(attack_through, autoencoder, classifier, *as_tensors(images, labels), EPS, call=THROUGH)
@@ -135,8 +139,8 @@ def check_attack_through(attack_through: Callable) -> str:
         and min(np.abs(moved - through).max(), np.abs(moved - rebuilt).max() - EPS) < 1e-3
     ):
         raise Wrong(
-            f"a value moved by {distance:.3f}, but eps is {EPS:.3f}; you change what comes out of the autoencoder, and "
-            "the attacker hands in what goes into it: begin and end at the images"
+            f"a value moved by {distance:.3f}, but eps is {EPS:.3f}; you change what comes out of the "
+            "autoencoder, and the attacker hands in what goes into it: begin and end at the images"
         )
     moved = as_attacked(moved, images, EPS)
     if distance < 0.1 * EPS:
@@ -151,30 +155,31 @@ def check_attack_through(attack_through: Callable) -> str:
         if fine < 0.3:
             own = int(np.sum(alone == np.asarray(classifier(tf.constant(images))).argmax(1)))
             hint = (
-                f"only {100 * fine:.0f}% of your change comes through the autoencoder, and without it {own} of "
-                f"{len(images)} answers stay: you attacked the classifier alone, or left the autoencoder out "
-                "of the gradient; differentiate through both"
+                f"only {100 * fine:.0f}% of your change comes through the autoencoder, and without it {own} "
+                f"of {len(images)} answers stay: you attacked the classifier alone, or left the autoencoder "
+                "out of the gradient; differentiate through both"
             )
         elif _loss(autoencoder, classifier, moved, labels) < _loss(autoencoder, classifier, images, labels):
             hint = "the loss of the true classes fell: go up"
         raise Wrong(f"behind the autoencoder {standing} of {len(images)} images still stand; {hint}")
-    return f"{len(images) - standing} of {len(images)} images are broken through the autoencoder, within eps and [0, 1]"
+    broken = len(images) - standing
+    return f"{broken} of {len(images)} images are broken through the autoencoder, within eps and [0, 1]"
 
 
 def _loss(autoencoder, classifier, images, labels) -> float:
     return float(toys.losses(ae_module.defended(autoencoder, classifier), images, labels).mean())
 
 
-# ------------------------------------------------------------------------------------------------ a broken evaluation
+# ---------------------------------------------------------------------------------------- a broken evaluation
 
 EVALUATE = "evaluate(classifier, images, labels, eps)"
 
 
 @check("05.4", f"mend {EVALUATE}: four mistakes are planted")
 def check_evaluation(evaluate: Callable) -> str:
-    """Accepts an evaluation by PGD that returns (attacked images, accuracy) without the four mistakes that notebook
-    05's exercise plants: eps in the wrong unit, BatchNorm in training mode, a loss on clipped probabilities, and labels
-    of another batch."""
+    """Accept an evaluation by PGD that returns (attacked images, accuracy) without the four mistakes that
+    notebook 05's exercise plants: eps in the wrong unit, BatchNorm in training mode, a loss on clipped
+    probabilities, and labels of another batch."""
     images = toys.images()  # more than one batch of 16
     model, faults = toys.network(), []
     labels = toys.answers(model, images)
@@ -197,16 +202,16 @@ def check_evaluation(evaluate: Callable) -> str:
     if rose.mean() < 0.9:
         first, others = 100 * rose[:16].mean(), 100 * rose[16:].mean()
         faults.append(
-            f"the loss of the true class rises for {first:.0f}% of the first batch's images, and for {others:.0f}% of "
-            "the others"
+            f"the loss of the true class rises for {first:.0f}% of the first batch's images, and for "
+            f"{others:.0f}% of the others"
         )
     answers = toys.answers(toys.linear(20.0), images)
     sure, _ = _evaluated(evaluate, toys.linear(20.0), images, answers, EPS)
     still = np.mean(np.abs(sure - images).max((1, 2, 3)) == 0)
     if still > 0.1:
         faults.append(
-            f"of a classifier that is very sure, {100 * still:.0f}% of the images do not move at all: their loss has "
-            "no gradient"
+            f"of a classifier that is very sure, {100 * still:.0f}% of the images do not move at all: their "
+            "loss has no gradient"
         )
     if faults:
         listed = "".join(f"\n- {fault}" for fault in faults)
@@ -233,12 +238,12 @@ def _evaluated(
     return as_array(answer[0], "the attacked images", images.shape), accuracy
 
 
-# -------------------------------------------------------------------------------------------------------- open problem
+# ----------------------------------------------------------------------------------------------- open problem
 
 
 @check("05.5", "write defense(images) and attack(model, images, labels, eps)")
 def check_without_gradient(defense: Callable, attack: Callable) -> str:
-    """Accepts a defense that stops PGD and keeps the classifier's answers, and an attack that breaks it."""
+    """Accept a defense that stops PGD and keeps the classifier's answers, and an attack that breaks it."""
     classifier, images = toys.network(), toys.images()
     labels = toys.answers(classifier, images)
 
@@ -254,7 +259,8 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
     clean, n = standing(images), len(images)
     if clean < 0.7 * n:
         raise Wrong(
-            f"behind your defense {clean} of {n} unattacked images keep their class; keep at least {0.7 * n:.0f}"
+            f"behind your defense {clean} of {n} unattacked images keep their class; keep at least "
+            f"{0.7 * n:.0f}"
         )
     try:
         stopped = standing(_plain_pgd(defended, images, labels))
@@ -262,8 +268,8 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
         stopped = clean
     if stopped < 0.7 * clean:
         raise Wrong(
-            f"PGD straight through your defense leaves {stopped} of {clean} images, so there is nothing to get around; "
-            "stop its gradient: round, look up, sort into bins"
+            f"PGD straight through your defense leaves {stopped} of {clean} images, so there is nothing to "
+            "get around; stop its gradient: round, look up, sort into bins"
         )
     with untouched(classifier):
         answer = ask(
@@ -272,10 +278,14 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
     left = standing(as_attacked(answer, images, EPS))
     if left > 0.3 * clean:
         raise Wrong(
-            f"your attack leaves {left} of {clean} images, and PGD leaves {stopped}; leave at most {0.3 * clean:.0f}: "
-            "give the defense another gradient (adaptive.straight_through), or use none (square)"
+            f"your attack leaves {left} of {clean} images, and PGD leaves {stopped}; leave at most "
+            f"{0.3 * clean:.0f}: give the defense another gradient (adaptive.straight_through), or use none "
+            "(square)"
         )
-    return f"PGD leaves {stopped} of {clean} images, your attack {left}: the defense hid its gradient and nothing more"
+    return (
+        f"PGD leaves {stopped} of {clean} images, your attack {left}: "
+        "the defense hid its gradient and nothing more"
+    )
 
 
 def _plain_pgd(model: Callable, images: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Checks of notebook 00's exercises: images in [0, 1], the Wilson interval, how many images it takes, threat models."""
+"""Checks of notebook 00's exercises: images in [0, 1], the Wilson interval, how many images it takes, threat
+models."""
 
 from __future__ import annotations
 
@@ -7,12 +8,13 @@ from collections.abc import Callable
 import numpy as np
 
 from ..evaluation import wilson
-from .verdict import Wrong, as_array, as_number, ask, check, hint_for
+from .predicates import as_array, as_number, expect_dict, hint_for
+from .verdict import Wrong, ask, check
 
 
 @check("00.1", "write to_unit(pixels), the images as float32 in [0, 1]")
 def check_to_unit(to_unit: Callable) -> str:
-    """Accepts a function from uint8 images [n, h, w, 3] to the same as floats, k/255 each."""
+    """Accept a function from uint8 images [n, h, w, 3] to the same as floats, k/255 each."""
     pixels = np.random.default_rng(0).integers(40, 200, (3, 4, 4, 3)).astype(np.uint8)
     pixels[0, 0, 0], pixels[1, 0, 0] = 0, 255
     _compare_unit(to_unit, pixels)
@@ -38,7 +40,8 @@ def _compare_unit(to_unit: Callable, pixels: np.ndarray) -> None:
         )
     if low < -1e-6:
         raise Wrong(
-            f"your smallest value is {low:.3f}; leave normalisation to the classifier, whose first layer it is"
+            f"your smallest value is {low:.3f}; leave normalisation to the classifier, whose first layer it "
+            "is"
         )
     if np.allclose(images, pixels > 0):
         raise Wrong("everything above 0 became 1; divide, do not cut off")
@@ -52,14 +55,14 @@ def _compare_unit(to_unit: Callable, pixels: np.ndarray) -> None:
         )
     k = tuple(np.argwhere(np.abs(images - truth) > 1e-6)[0])
     raise Wrong(
-        f"a pixel of {pixels[k]} became {images[k]:.4f} and should be {truth[k]:.4f}; every image is divided by the "
-        "same number, whatever is in it"
+        f"a pixel of {pixels[k]} became {images[k]:.4f} and should be {truth[k]:.4f}; every image is "
+        "divided by the same number, whatever is in it"
     )
 
 
 @check("00.2", "write interval(correct, n), the Wilson 95% interval")
 def check_interval(interval: Callable) -> str:
-    """Accepts a function from counts to the limits (low, high) of Wilson's 95% interval, in [0, 1]."""
+    """Accept a function from counts to the limits (low, high) of Wilson's 95% interval, in [0, 1]."""
     for correct, n in ((0, 20), (20, 20), (3, 20), (911, 1000), (9230, 10000)):
         answer = ask(interval, correct, n, call="interval(correct, n)")
         limits = as_array(answer, "the interval").reshape(-1)
@@ -93,7 +96,10 @@ def check_interval(interval: Callable) -> str:
         raise Wrong(
             f"{seen}; its middle is not correct/n, but is drawn towards 1/2: look at the formula's first term"
         )
-    return "it agrees with the course's for few and many images, and stays inside [0, 1] where all or none are correct"
+    return (
+        "it agrees with the course's for few and many images, and stays inside [0, 1] where all "
+        "or none are correct"
+    )
 
 
 def _slip(limits: np.ndarray, correct: int, n: int) -> str:
@@ -125,7 +131,7 @@ def _slip(limits: np.ndarray, correct: int, n: int) -> str:
 
 @check("00.3", "set predicted before you compute, and then needed")
 def check_needed(predicted: object, needed: object) -> str:
-    """Accepts a guess, and how many images it takes for a 95% interval of 0.5 points either way at 91%."""
+    """Accept a guess, and how many images it takes for a 95% interval of 0.5 points either way at 91%."""
     guess, found = as_number(predicted, "predicted"), as_number(needed, "needed")
     if guess <= 0 or guess != guess // 1:
         raise Wrong(f"you predicted {guess:g} images; a guess is a whole number of images, and any will do")
@@ -144,7 +150,8 @@ def check_needed(predicted: object, needed: object) -> str:
         otherwise = "compute an interval at 91% for some n, and go up or down from there"
         hint = hint_for(ratio, hints, otherwise, 0.05)
         raise Wrong(
-            f"with {found:,.0f} images the interval is {100 * _half_width(found):.2g} points either way; {hint}"
+            f"with {found:,.0f} images the interval is {100 * _half_width(found):.2g} points either way; "
+            f"{hint}"
         )
     times = max(guess / truth, truth / guess)
     surprise = "a good guess" if times < 1.5 else f"the guess was off by a factor of {times:.3g}"
@@ -155,7 +162,7 @@ def _half_width(n: float) -> float:
     return 1.96 * (0.91 * 0.09 / n) ** 0.5 if n > 0 else float("inf")
 
 
-# -------------------------------------------------------------------------------------------------------- open problem
+# ----------------------------------------------------------------------------------------------- open problem
 
 CARD = {
     "knows": "what the attacker knows of the filter",
@@ -169,9 +176,8 @@ CARD = {
 
 @check("00.4", "fill in every field of the card")
 def check_card(card: object) -> str:
-    """Accepts a threat-model card: a dict with CARD's fields. Whether it is a good one, the rubric asks."""
-    if not isinstance(card, dict):
-        raise Wrong(f"the card should be a dict, but is a {type(card).__name__}")
+    """Accept a threat-model card: a dict with CARD's fields. Whether it is a good one, the rubric asks."""
+    expect_dict(card, "the card")
     if missing := [field for field in CARD if field not in card]:
         raise Wrong(f"the card lacks {missing[0]!r}: {CARD[missing[0]]}")
     for field in ("knows", "may_do", "budget", "goal"):
@@ -194,7 +200,8 @@ def check_card(card: object) -> str:
     )
     if knowledge not in ("static", "grey-box", "adaptive"):
         raise Wrong(
-            f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive (adaptive = knows all of it)"
+            f"'knowledge' is {card['knowledge']!r}; choose static, grey-box or adaptive (adaptive = knows "
+            "all of it)"
         )
     if not any(letter.isdigit() for letter in card["budget"]):
         raise Wrong(
@@ -207,6 +214,7 @@ def check_card(card: object) -> str:
     if n < 100:
         low, high = wilson(round(0.9 * n), int(n))
         raise Wrong(
-            f"with n = {n:.0f}, 90% has an interval of {100 * low:.0f} to {100 * high:.0f}%; take at least 100"
+            f"with n = {n:.0f}, 90% has an interval of {100 * low:.0f} to {100 * high:.0f}%; take at least "
+            "100"
         )
     return f"all fields are filled in ({knowledge}, n = {n:,.0f}); now hold the card against the rubric"

@@ -1,4 +1,5 @@
-"""Checks of notebook 08's exercises: the spread between seeds, a paired difference, what survives, and a grid."""
+"""Checks of notebook 08's exercises: the spread between seeds, a paired difference, what survives, and a
+grid."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from ..settings import CourseError
-from .verdict import Wrong, as_array, ask, check, hint_for
+from .predicates import as_array, hint_for
+from .verdict import Wrong, ask, check
 
 LARGEST_GRID = 60
 """Jobs that the grid of exercise 08.4 may have: about an hour on two cores."""
@@ -16,7 +18,8 @@ LARGEST_GRID = 60
 
 @check("08.1", "write spread(accuracies)")
 def check_spread(spread: Callable) -> str:
-    """Accepts a function from accuracies [seeds, cells] to their mean and their sample deviation, each [cells]."""
+    """Accept a function from accuracies [seeds, cells] to their mean and their sample deviation, each
+    [cells]."""
     rng = np.random.default_rng(0)
     for seeds, cells in ((3, 4), (5, 2)):
         accuracies = rng.uniform(0.2, 0.9, (seeds, cells))
@@ -29,7 +32,8 @@ def check_spread(spread: Callable) -> str:
             found = as_array(found, f"your {name}")
             if found.shape == (seeds,) != (cells,):
                 raise Wrong(
-                    f"your {name} has a number for each seed; one for each cell is asked for: average over axis 0"
+                    f"your {name} has a number for each seed; one for each cell is asked for: average over "
+                    "axis 0"
                 )
             found = as_array(found, f"your {name}", (cells,))
             if np.allclose(found, truth, rtol=1e-6):
@@ -55,8 +59,9 @@ def check_spread(spread: Callable) -> str:
 
 @check("08.2", "write paired(before, after)")
 def check_paired(paired: Callable) -> str:
-    """Accepts a function from answers on the same images, booleans [n] each, to the difference after - before and the
-    ends of its 95% interval, by the normal approximation or another to within a few percent of its width."""
+    """Accept a function from answers on the same images, booleans [n] each, to the difference after - before
+    and the ends of its 95% interval, by the normal approximation or another to within a few percent of its
+    width."""
     rng = np.random.default_rng(1)
     for n, chances in ((500, (0.85, 0.6)), (800, (0.3, 0.45))):
         hard = rng.random(n)  # what is hard for one is hard for the other
@@ -74,7 +79,8 @@ def check_paired(paired: Callable) -> str:
             )
             hint = hint_for(found[0], hints, "it is the mean of after less the mean of before", 0.01)
             raise Wrong(
-                f"accuracy goes from {before.mean():.3f} to {after.mean():.3f}, and you say {found[0]:+.3f}; {hint}"
+                f"accuracy goes from {before.mean():.3f} to {after.mean():.3f}, and you say "
+                f"{found[0]:+.3f}; {hint}"
             )
         low, high = found[1:]
         if not low < high:
@@ -108,7 +114,8 @@ def check_paired(paired: Callable) -> str:
 
 @check("08.3", "write survives(points)")
 def check_survives(survives: Callable) -> str:
-    """Accepts a function from differences [seeds, cells] to the cells, booleans, where each seed's is above zero."""
+    """Accept a function from differences [seeds, cells] to the cells, booleans, where each seed's is above
+    zero."""
     points = np.array(
         [
             [3.0, 2.0, -1.0, 4.0, 0.5, 8.0, -9.0, 1.0],
@@ -123,7 +130,8 @@ def check_survives(survives: Callable) -> str:
         raise Wrong("one answer for each cell is asked for; you return a single one")
     if found.shape == (len(points),):
         raise Wrong(
-            f"you return {len(points)} answers, one for each seed; there are {len(truth)} cells: go along axis 0"
+            f"you return {len(points)} answers, one for each seed; there are {len(truth)} cells: go along "
+            "axis 0"
         )
     found = as_array(found, "your answer", truth.shape)
     if not np.isin(found, (0, 1)).all():
@@ -154,8 +162,8 @@ def check_survives(survives: Callable) -> str:
 
 @check("08.4", "write the grid")
 def check_grid(grid: str) -> str:
-    """Accepts the text of a valid grid that compares defenses trained on a small and on a large budget, at the small
-    one, on the same images, over three seeds or more, in LARGEST_GRID jobs at most."""
+    """Accept the text of a valid grid that compares defenses trained on a small and on a large budget, at
+    the small one, on the same images, over three seeds or more, in LARGEST_GRID jobs at most."""
     import yaml
 
     from ..sweeps.grid import checked
@@ -182,7 +190,8 @@ def check_grid(grid: str) -> str:
         raise Wrong("nothing is trained without an autoencoder; the defense is what the question is about")
     if len(trained) < 2:
         raise Wrong(
-            f"all defenses are trained on {255 * trained[0]:g}/255; give trained_eps a smaller and a larger one"
+            f"all defenses are trained on {255 * trained[0]:g}/255; give trained_eps a smaller and a larger "
+            "one"
         )
     if not any(abs(trained[0] - budget) < 1e-9 for budget in attacked):
         raise Wrong(
@@ -191,7 +200,8 @@ def check_grid(grid: str) -> str:
         )
     if len(found.seed) < 3:
         raise Wrong(
-            f"{len(found.seed)} seed{'s' if len(found.seed) > 1 else ''} can tell little of the spread; take 3 or more"
+            f"{len(found.seed)} seed{'s' if len(found.seed) > 1 else ''} can tell little of the spread; "
+            "take 3 or more"
         )
     if (jobs := len(measurements(found)) + len(trainings(found))) > LARGEST_GRID:
         raise Wrong(

@@ -1,5 +1,5 @@
-"""Small networks and images that the checks try answers on. Nothing is trained or downloaded, and no global seed is
-set: a check must not change what the student's next cell draws."""
+"""Small networks and images that the checks try answers on. Nothing is trained or downloaded, and no global
+seed is set: a check must not change what the student's next cell draws."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def network(sureness: float = 1.0) -> keras.Model:
     """A convolutional classifier with a BatchNorm whose statistics matter: [n, 32, 32, 3] to logits [n, 10].
 
     Args:
-        sureness: multiplies the logits. With 1 the largest probability is about 0.9; with 40 the cross-entropy of
-            probabilities that are kept in [1e-7, 1 - 1e-7] has no gradient; with 3000 that of logits has none either.
+        sureness: multiplies the logits. With 1 the largest probability is about 0.9; with 40 the
+            cross-entropy of probabilities that are kept in [1e-7, 1 - 1e-7] has no gradient; with 3000 that
+            of logits has none either.
     """
     model = keras.Sequential(
         [
@@ -53,7 +54,8 @@ def network(sureness: float = 1.0) -> keras.Model:
 
 @cache
 def linear(sureness: float = 1.0) -> keras.Model:
-    """A linear classifier, without BatchNorm: [n, 32, 32, 3] to logits [n, 10] with a deviation of 3 times sureness."""
+    """A linear classifier, without BatchNorm: [n, 32, 32, 3] to logits [n, 10] with a deviation of 3 times
+    sureness."""
     model = keras.Sequential(
         [keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)], name="toy_linear"
     )
@@ -71,7 +73,8 @@ def answers(model: keras.Model, x: np.ndarray) -> np.ndarray:
 
 @cache
 def labels() -> np.ndarray:
-    """Classes of images(): what network() answers for two images of three, another class for the third. int32 [n]."""
+    """Classes of images(): what network() answers for two images of three, another class for the third. int32
+    [n]."""
     right = answers(network(), images())
     return np.where(np.arange(len(right)) % 3 == 2, (right + 4) % 10, right).astype(np.int32)
 

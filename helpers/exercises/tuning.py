@@ -1,4 +1,5 @@
-"""Checks of notebook 04's exercises: what is in a batch, gains and losses, mixing, a fair comparison, a schedule."""
+"""Checks of notebook 04's exercises: what is in a batch, gains and losses, mixing, a fair comparison, a
+schedule."""
 
 from __future__ import annotations
 
@@ -6,14 +7,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .verdict import Wrong, as_array, as_number, ask, check, hint_for
+from .predicates import as_array, as_number, hint_for
+from .verdict import Wrong, ask, check
 
 SOURCES = ("regular", "fgsm", "pgd", "ae(regular)", "ae(fgsm)", "ae(pgd)")
 
 
 @check("04.1", "write counts(rows, n, sources)")
 def check_counts(counts: Callable) -> str:
-    """Accepts a function that counts how many of the samples' numbers belong to each source."""
+    """Accept a function that counts how many of the samples' numbers belong to each source."""
     rng = np.random.default_rng(0)
     for n, sources, rows in (
         (100, 6, rng.permutation(600)[:64]),
@@ -31,7 +33,8 @@ def check_counts(counts: Callable) -> str:
         given = f"{len(rows)} samples of {sources} sources with {n} images each"
         if len(answer) != sources:
             raise Wrong(
-                f"{given} gave {len(answer)} counts; each source has one, also where it is 0, and no image has one"
+                f"{given} gave {len(answer)} counts; each source has one, also where it is 0, and no image "
+                "has one"
             )
         if np.array_equal(answer, truth):
             continue
@@ -42,15 +45,15 @@ def check_counts(counts: Callable) -> str:
                 f"{given} gave counts that sum to {answer.sum():g}; each sample belongs to one source"
             )
         raise Wrong(
-            f"{given} gave {answer.astype(int).tolist()}, which should be {truth.tolist()}; the sources lie one after "
-            "another, so 0 to n - 1 are the first one's: divide, and drop the rest"
+            f"{given} gave {answer.astype(int).tolist()}, which should be {truth.tolist()}; the sources lie "
+            "one after another, so 0 to n - 1 are the first one's: divide, and drop the rest"
         )
     return "each sample is counted once, for the source that it comes from"
 
 
 @check("04.2", "write balance(before, after)")
 def check_balance(balance: Callable) -> str:
-    """Accepts a function from two sets of answers on the same images to (gained, forgotten, points)."""
+    """Accept a function from two sets of answers on the same images to (gained, forgotten, points)."""
     cases = []
     for gained, lost, kept, never in ((3, 8, 30, 9), (5, 0, 40, 5), (0, 0, 20, 5)):
         before = np.repeat([False, True, True, False], (gained, lost, kept, never))
@@ -95,12 +98,12 @@ def check_balance(balance: Callable) -> str:
     return "both directions are counted, and the balance is the difference of the two accuracies"
 
 
-# ----------------------------------------------------------------------------------------------------------- mixing
+# ----------------------------------------------------------------------------------------------------- mixing
 
 
 @check("04.3", "write mixed_batch(sources, labels, size, rng)")
 def check_mixed_batch(mixed_batch: Callable) -> str:
-    """Accepts a function that draws a batch from all sources at once, each image with its own label."""
+    """Accept a function that draws a batch from all sources at once, each image with its own label."""
     n, size = 200, 96
     labels = np.random.default_rng(1).integers(0, 10, n)
     # Every image says by its values which source and row it is of.
@@ -135,8 +138,8 @@ def check_mixed_batch(mixed_batch: Callable) -> str:
     wrong = np.mean(labels[row] != drawn)
     if wrong > 0:
         raise Wrong(
-            f"{100 * wrong:.0f}% of the images have another image's label; row i of every source shows photograph i: "
-            "shuffle images and labels by the same order"
+            f"{100 * wrong:.0f}% of the images have another image's label; row i of every source shows "
+            "photograph i: shuffle images and labels by the same order"
         )
     if len(set(zip(which, row, strict=True))) < size:
         raise Wrong("the same image is in the batch twice; draw without replacement (rng.permutation)")
@@ -146,7 +149,8 @@ def check_mixed_batch(mixed_batch: Callable) -> str:
         raise Wrong(f"only the first {row.max() + 1} of {n} photographs are drawn; draw from all")
     if (np.diff(which) >= 0).all():
         raise Wrong(
-            "the batch is sorted by source; BatchNorm does not mind, but the draw was not one from all at once"
+            "the batch is sorted by source; BatchNorm does not mind, but the draw was not one from all at "
+            "once"
         )
     if np.array_equal(which, draw(1)[2]):
         raise Wrong("two generators gave the same batch; draw with the rng that you are given")
@@ -155,12 +159,13 @@ def check_mixed_batch(mixed_batch: Callable) -> str:
     )
 
 
-# ----------------------------------------------------------------------------------------------- predict, then measure
+# -------------------------------------------------------------------------------------- predict, then measure
 
 
 @check("04.4", "set predicted before you compute, and write fair_epochs(steps, images, batch)")
 def check_fair_epochs(predicted: object, fair_epochs: Callable) -> str:
-    """Accepts a guess, and a function that says how many epochs of some images make a number of optimiser steps."""
+    """Accept a guess, and a function that says how many epochs of some images make a number of optimiser
+    steps."""
     guess = as_number(predicted, "predicted")
     if guess <= 0:
         raise Wrong(f"you predicted {guess:g} epochs; any number above 0 will do")
@@ -182,8 +187,8 @@ def check_fair_epochs(predicted: object, fair_epochs: Callable) -> str:
         if abs(made - steps) <= 2 * each:
             near = max(1, round(steps / each))
             raise Wrong(
-                f"{told}: an epoch has {each:,} full batches, so {found:,.0f} epochs make {made:,.0f} steps, and "
-                f"{near} make {near * each:,}, which is nearer"
+                f"{told}: an epoch has {each:,} full batches, so {found:,.0f} epochs make {made:,.0f} "
+                f"steps, and {near} make {near * each:,}, which is nearer"
             )
         hints = (
             (steps / (6 * each), "that is for six sources; here there is one"),
@@ -193,15 +198,19 @@ def check_fair_epochs(predicted: object, fair_epochs: Callable) -> str:
         )
         hint = hint_for(found, hints, f"an epoch has {each:,} full batches", 0.2)
         raise Wrong(f"{told}: {found:,.0f} epochs make {made:,.0f} steps; {hint}")
-    return f"for ResNet-20's quick run it is 19 epochs instead of 3 (you predicted {guess:g}); now rows can be compared"
+    return (
+        f"for ResNet-20's quick run it is 19 epochs instead of 3 (you predicted {guess:g}); now "
+        "rows can be compared"
+    )
 
 
-# -------------------------------------------------------------------------------------------------------- open problem
+# ----------------------------------------------------------------------------------------------- open problem
 
 
 @check("04.5", "set phases, a list of (sources, epochs)")
 def check_phases(phases: object) -> str:
-    """Accepts a schedule for pipeline.fine_tuned that shows no more images than the paper's three epochs of all six."""
+    """Accept a schedule for pipeline.fine_tuned that shows no more images than the paper's three epochs of
+    all six."""
     if not isinstance(phases, Sequence) or isinstance(phases, str) or not len(phases):
         raise Wrong(f"phases should be a list with at least one pair (sources, epochs), but is {phases!r}")
     shown, seen = 0.0, set()
@@ -222,8 +231,8 @@ def check_phases(phases: object) -> str:
         seen |= set(names)
     if shown > 18:
         raise Wrong(
-            f"your schedule shows {shown:g} sources' worth of images, and the paper's 3 epochs of 6 sources show 18; "
-            "a longer training is no better mixture"
+            f"your schedule shows {shown:g} sources' worth of images, and the paper's 3 epochs of 6 sources "
+            "show 18; a longer training is no better mixture"
         )
     plan = [(sorted(names), int(epochs)) for names, epochs in phases]
     if all(names == sorted(SOURCES) for names, _ in plan):
@@ -232,4 +241,7 @@ def check_phases(phases: object) -> str:
         )
     left_out = [name for name in SOURCES if name not in seen]
     note = f"; left out: {', '.join(left_out)}" if left_out else ""
-    return f"a schedule of {shown:g} of the 18 sources' worth of images{note}; the rubric asks what it is good for"
+    return (
+        f"a schedule of {shown:g} of the 18 sources' worth of images{note}; the rubric asks what "
+        "it is good for"
+    )

@@ -1,7 +1,8 @@
-"""What a check says of an answer, in words, and how it asks: nothing that a student writes stops the notebook.
+"""What a check says of an answer, in words, and how it asks: nothing that a student writes stops the
+notebook.
 
-A check is a function of the student's answers, decorated with ``check``. It raises Wrong, whose message says what is
-wrong, or returns a sentence that says what was found; the decorator turns either into a Verdict.
+A check is a function of the student's answers, decorated with ``check``. It raises Wrong, whose message says
+what is wrong, or returns a sentence that says what was found; the decorator turns either into a Verdict.
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ import inspect
 import linecache
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
-from .. import settings
-from ..backend import keras, tf
+from ..backend import keras
 
 RIGHT, WRONG, NOT_DONE = "right", "not right yet", "not done yet"
 COLORS = {RIGHT: "#0a7d4f", WRONG: "#b5471b", NOT_DONE: "#666666"}
@@ -61,7 +60,8 @@ class Verdict:
         color = COLORS[self.status]
         return (
             f'<div style="border-left: 4px solid {color}; padding: 0.3em 0.8em; white-space: pre-line">'
-            f'<b style="color: {color}">Exercise {self.exercise}: {self.status}.</b> {html.escape(self.text)}</div>'
+            f'<b style="color: {color}">Exercise {self.exercise}: {self.status}.</b> '
+            f"{html.escape(self.text)}</div>"
         )
 
 
@@ -107,7 +107,7 @@ def check(exercise: str, todo: str) -> Callable[[Callable[..., str]], Check]:
 
 
 def _is_stub(answer: object) -> bool:
-    """Whether an answer is ``...`` or None, or a collection with such a thing in it."""
+    """Check whether an answer is ``...`` or None, or a collection with such a thing in it."""
     if isinstance(answer, dict):
         return any(_is_stub(value) for value in answer.values())
     if isinstance(answer, (list, tuple)):
@@ -115,7 +115,7 @@ def _is_stub(answer: object) -> bool:
     return answer is None or answer is ...
 
 
-# ------------------------------------------------------------------------------------------ asking a student's function
+# -------------------------------------------------------------------------------- asking a student's function
 
 
 def ask(function: Callable, *arguments: object, call: str) -> object:
@@ -126,12 +126,14 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
 
     Raises:
         NotDone: it returns ``...`` or None, or raises NotImplementedError.
-        Wrong: it is no function, takes other arguments, raises an error, or changes the arrays that it is given.
+        Wrong: it is no function, takes other arguments, raises an error, or changes the arrays that it is
+        given.
     """
     name = call.split("(")[0]
     if not callable(function):
         raise Wrong(
-            f"the answer is of type {type(function).__name__}; give the function {name} itself, not what it returns"
+            f"the answer is of type {type(function).__name__}; give the function {name} itself, not what it "
+            "returns"
         )
     try:
         inspect.signature(function).bind(*arguments)
@@ -157,8 +159,8 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
         hint = ""
         if re.search(r"NoneType|None values", str(error)) and isinstance(error, (ValueError, TypeError)):
             hint = (
-                "; is a gradient None? Watch the images (tape.watch), and compute the loss from them inside the tape, "
-                "in TensorFlow"
+                "; is a gradient None? Watch the images (tape.watch), and compute the loss from them inside "
+                "the tape, in TensorFlow"
             )
         if isinstance(error, LookupError) and "gradient" in str(error):
             hint = "; something on the way has no gradient: predict and NumPy cut it, stay in TensorFlow"
@@ -184,7 +186,7 @@ def _copied(argument: object) -> object:
 
 
 def _same(before: object, after: object) -> bool:
-    """Whether the arrays in what _copied returned are what they were."""
+    """Check whether the arrays in what _copied returned are what they were."""
     if isinstance(before, np.ndarray):
         return np.array_equal(before, after)
     if isinstance(before, dict):
@@ -235,101 +237,6 @@ def untouched(model: keras.Model) -> Iterator[None]:
         model.set_weights(before)
     if len(after) != len(before) or any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
         raise Wrong(
-            "your code changed the network: its weights or BatchNorm statistics are not what they were before; call "
-            "it with training=False, and assign nothing to it"
+            "your code changed the network: its weights or BatchNorm statistics are not what they were "
+            "before; call it with training=False, and assign nothing to it"
         )
-
-
-# ------------------------------------------------------------------------------------------------ what came back
-
-
-def as_array(answer: object, what: str, shape: Sequence[int] | None = None) -> np.ndarray:
-    """An answer as float64 numbers; NumPy, TensorFlow or a list.
-
-    Args:
-        what: it is, as the subject of a sentence: ``your images``.
-        shape: that it must have; any if None.
-
-    Raises:
-        Wrong: it is not that.
-    """
-    try:
-        array = np.asarray(answer)
-        kind = array.dtype
-        if kind.kind in "US":
-            raise TypeError
-        array = array.astype(np.float64)
-    except (TypeError, ValueError):
-        raise Wrong(f"{what} should be numbers, but came as {type(answer).__name__}") from None
-    if shape is not None and array.shape != tuple(shape):
-        raise Wrong(f"{what} should have the shape {_shape(shape)}, but came with {_shape(array.shape)}")
-    if not np.isfinite(array).all():
-        raise Wrong(
-            f"{what} should be numbers, but {np.sum(~np.isfinite(array)):,} of them are NaN or infinite ({kind})"
-        )
-    return array
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return f"({', '.join(str(n) for n in shape)})" if len(shape) else "() (one number)"
-
-
-def as_number(answer: object, what: str) -> float:
-    """An answer as one number. Raises Wrong if it is not one."""
-    if isinstance(answer, (bool, np.bool_, str)):
-        kind = "text" if isinstance(answer, str) else "truth value"
-        raise Wrong(f"{what} should be one number, but is the {kind} {answer!r}")
-    if isinstance(answer, Real):
-        return float(as_array(answer, what, ()))
-    array = as_array(answer, what)
-    if array.size != 1:
-        raise Wrong(f"{what} should be one number, but there are {array.size}")
-    return float(array.reshape(()))
-
-
-def hint_for(
-    found: float, hints: Iterable[tuple[float | None, str]], otherwise: str, tolerance: float = 1e-3
-) -> str:
-    """What a wrong number means: the hint whose number is nearest, if it is near.
-
-    Args:
-        hints: pairs of a number that a mistake would give, and what that mistake is.
-        otherwise: the hint if no number is near.
-        tolerance: how near, as a share of the number.
-    """
-    off = {hint: abs(found - value) / max(abs(value), 1e-9) for value, hint in hints if value is not None}
-    nearest = min(off, key=off.get)
-    return nearest if off[nearest] <= tolerance else otherwise
-
-
-def as_attacked(answer: object, images: np.ndarray, eps: float, tolerance: float = 1e-5) -> np.ndarray:
-    """An attack's answer as images: of the right shape, within eps of the originals and in [0, 1].
-
-    Raises:
-        Wrong: they are not.
-    """
-    moved = as_array(answer, "your images", images.shape)
-    distance = float(np.abs(moved - images).max())
-    if np.abs(moved).max() > 20:
-        raise Wrong(
-            f"your images run from {moved.min():.4g} to {moved.max():.4g}; they belong in [0, 1], not in 0..255"
-        )
-    if distance > eps + tolerance:
-        hint = "go back into the ball about the originals after every step"
-        if abs(distance - settings.EPS) < 1e-4:
-            hint = "8/255 is this notebook's budget, but not every call's: use the argument eps"
-        elif np.abs(moved).max() <= eps + tolerance:
-            hint = "you return the change alone; add it to the images"
-        elif distance > 10 * eps:
-            hint = "eps is a number in [0, 1] already; is what you add to the images a step of that size?"
-        raise Wrong(f"a value moved by {distance:.3f}, but eps is {eps:.3f}; {hint}")
-    low, high = float(moved.min()), float(moved.max())
-    if low < -tolerance or high > 1 + tolerance:
-        extreme = f"the largest is {high:.3f}" if high > 1 + tolerance else f"the smallest is {low:.3f}"
-        raise Wrong(f"your images leave [0, 1]: {extreme}; clip them")
-    return moved
-
-
-def as_tensors(images: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """Images as float32 and labels as int32: what a student's attack is called with."""
-    return tf.constant(images, tf.float32), tf.constant(labels, tf.int32)

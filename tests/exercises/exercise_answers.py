@@ -1,9 +1,11 @@
-"""Answers to the exercises, right and wrong: what tests/test_exercises.py puts to the checks.
+"""Answers to the exercises, right and wrong: what test_answers.py puts to the checks.
 
-RIGHT and WRONG map a check's name to its answers by title; an answer is the tuple of what the check is called with. In
-WRONG a word of the message follows that names the fault. Each wrong answer is a mistake that somebody makes.
+RIGHT and WRONG map a check's name to its answers by title; an answer is the tuple of what the check is called
+with. In WRONG a word of the message follows that names the fault. Each wrong answer is a mistake that
+somebody makes.
 
-``python tests/exercise_answers.py`` prints what the checks say to the wrong answers, as a Markdown table.
+``python tests/exercises/exercise_answers.py`` prints what the checks say to the
+wrong answers, as a Markdown table.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def one(**answers) -> dict[str, tuple]:
     return {title.replace("_", " "): (answer,) for title, answer in answers.items()}
 
 
-# ------------------------------------------------------------------------------------------------------ notebook 00
+# ------------------------------------------------------------------------------------------------ notebook 00
 
 RIGHT["check_to_unit"] = one(
     float32=lambda pixels: pixels.astype(np.float32) / 255,
@@ -71,8 +73,8 @@ WRONG["check_to_unit"] = {
 
 
 def wilson_in_parts(middle=lambda z, n: z * z / (2 * n), root=lambda z, n: z * z / (4 * n * n), over=(1, 1)):
-    """Wilson's interval as the task writes it, or with an argument another: what the middle and the half width are
-    divided by, as powers of 1 + z²/n, among them."""
+    """Wilson's interval as the task writes it, or with an argument another: what the middle and the half
+    width are divided by, as powers of 1 + z²/n, among them."""
 
     def interval(correct, n):
         z, p = 1.96, correct / n
@@ -184,7 +186,7 @@ WRONG["check_card"] = {
     "a text": (("the attacker knows all",), "should be a dict"),
 }
 
-# ------------------------------------------------------------------------------------------------------ notebook 01
+# ------------------------------------------------------------------------------------------------ notebook 01
 
 RIGHT["check_grey_levels"] = one(
     numpy=lambda attacked, images: 255 * np.abs(attacked - images).max(axis=(1, 2, 3)),
@@ -547,7 +549,7 @@ WRONG["check_attack_the_sure"] = {
     ),
 }
 
-# ------------------------------------------------------------------------------------------------------ notebook 02
+# ------------------------------------------------------------------------------------------------ notebook 02
 
 RIGHT["check_parameters"] = one(
     formula=lambda kernel, inputs, outputs: kernel**2 * inputs * outputs + outputs,
@@ -806,7 +808,7 @@ WRONG["check_defense"] = {
     "another size": ((lambda images: tf.nn.avg_pool2d(images, 2, 2, "VALID"),), "shape"),
 }
 
-# ------------------------------------------------------------------------------------------------------ notebook 03
+# ------------------------------------------------------------------------------------------------ notebook 03
 
 
 def latent(depth, channels):
@@ -1082,7 +1084,8 @@ def own(
     image=3,
     title="own",
 ):
-    """An entry of ARCHITECTURES: Table 1's form with another activation, and things put before and after it."""
+    """An entry of ARCHITECTURES: Table 1's form with another activation, and things put before and after
+    it."""
     layers = keras.layers
 
     def build():
@@ -1165,7 +1168,7 @@ WRONG["check_architecture"] = {
     "latent in words": ((Architecture("x", residual, "512", 2),), "whole numbers"),
 }
 
-# ------------------------------------------------------------------------------------------------------ notebook 04
+# ------------------------------------------------------------------------------------------------ notebook 04
 
 RIGHT["check_counts"] = one(
     as_in_the_notebook=lambda rows, n, sources: np.bincount(rows // n, minlength=sources),
@@ -1370,7 +1373,7 @@ WRONG["check_phases"] = {
     "no sources": (([([], 3)],), "no sources"),
 }
 
-# ------------------------------------------------------------------------------------------------------ notebook 05
+# ------------------------------------------------------------------------------------------------ notebook 05
 
 THREATS = {"A": "static", "B": "grey_box", "C": "adaptive", "D": "adaptive"}
 RIGHT["check_threats"] = one(
@@ -1604,7 +1607,7 @@ WRONG["check_without_gradient"] = {
     "NumPy in a graph": ((rounded_in_numpy, without_gradients), "NumPy inside a graph"),
 }
 
-# ------------------------------------------------------------------------------------------------------ notebook 06
+# ------------------------------------------------------------------------------------------------ notebook 06
 
 RUNGS = {"A": "static", "B": "pgd", "C": "noise", "D": "square", "E": "other_network", "F": "grey_box"}
 RIGHT["check_rungs"] = {
@@ -1862,7 +1865,8 @@ EVIDENCE = {"A": "uses eps", "B": "zero gradients", "D": "fresh images"}
 
 
 class OfTableB:
-    """A number read off the sanity table of exercise 06.5 when it is asked for: the table takes long to make."""
+    """A number read off the sanity table of exercise 06.5 when it is asked for: the table takes long to
+    make."""
 
     def __init__(self, which, times=1.0):
         self.which, self.times = which, times
@@ -1966,7 +1970,7 @@ WRONG["check_attack_dice"] = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------ notebook 07
+# ------------------------------------------------------------------------------------------------ notebook 07
 
 
 def guaranteed(radius, shape):
@@ -2042,7 +2046,7 @@ WRONG["check_histories"] = {
     ),
     "catastrophic for robust": ((RAN | {"D": "robust_overfitting"}, best()), "on training images, too"),
     "hardly falls, so robust": ((RAN | {"B": "sound"}, best()), "from the first epoch on"),
-    "nothing left, so collapsed": ((RAN | {"F": "catastrophic"}, best()), "nothing was lost"),
+    "nothing left, so collapsed": ((RAN | {"F": "catastrophic"}, best()), "no robustness was lost"),
     "sound is unfinished": ((RAN | {"C": "unfinished"}, best()), "levelled off"),
     "a gap is overfitting": ((RAN | {"C": "robust_overfitting"}, best()), "stay together"),
     "unfinished is sound": ((RAN | {"E": "sound"}, best()), "still rise"),
@@ -2418,7 +2422,7 @@ WRONG["check_repair"] = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------ notebook 08
+# ------------------------------------------------------------------------------------------------ notebook 08
 
 RIGHT["check_spread"] = one(
     numpy=lambda accuracies: (accuracies.mean(0), accuracies.std(0, ddof=1)),
@@ -2569,7 +2573,8 @@ def mutation_table() -> str:
     wrong, right = (sum(map(len, table.values())) for table in (WRONG, RIGHT))
     lines.append("")
     lines.append(
-        f"{len(CHECKS)} checks: {refused} of {wrong} wrong answers refused, {accepted} of {right} right ones accepted."
+        f"{len(CHECKS)} checks: {refused} of {wrong} wrong answers refused, {accepted} of {right} right "
+        "ones accepted."
     )
     return "\n".join(lines)
 

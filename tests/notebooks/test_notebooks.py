@@ -67,7 +67,8 @@ def test_prints_the_same_again_under_nbval(smoke, notebook, tmp_path):
 
 
 def test_nbval_compares_what_is_marked():
-    """Notebooks that measure something have cells whose outputs are compared, or the test above compares nothing."""
+    """Notebooks that measure something have cells whose outputs are compared, or the test above compares
+    nothing."""
     for notebook in NOTEBOOKS:
         cells = nbformat.read(notebook, as_version=4).cells
         assert any("nbval-check-output" in cell.metadata.get("tags", []) for cell in cells), notebook.stem

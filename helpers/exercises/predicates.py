@@ -1,0 +1,147 @@
+"""Predicates that several checks share: shapes, numbers, attacked images, dicts of words, and hints.
+
+Each raises Wrong, whose message tells the student what is wrong, or returns the answer in a usable form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
+
+import numpy as np
+
+from .. import settings
+from ..backend import tf
+from .verdict import Wrong
+
+
+def as_array(answer: object, what: str, shape: Sequence[int] | None = None) -> np.ndarray:
+    """An answer as float64 numbers; NumPy, TensorFlow or a list.
+
+    Args:
+        what: it is, as the subject of a sentence: ``your images``.
+        shape: that it must have; any if None.
+
+    Raises:
+        Wrong: it is not that.
+    """
+    try:
+        array = np.asarray(answer)
+        kind = array.dtype
+        if kind.kind in "US":
+            raise TypeError
+        array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise Wrong(f"{what} should be numbers, but came as {type(answer).__name__}") from None
+    if shape is not None and array.shape != tuple(shape):
+        raise Wrong(f"{what} should have the shape {_shape(shape)}, but came with {_shape(array.shape)}")
+    if not np.isfinite(array).all():
+        raise Wrong(
+            f"{what} should be numbers, but {np.sum(~np.isfinite(array)):,} of them are NaN or infinite "
+            f"({kind})"
+        )
+    return array
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return f"({', '.join(str(n) for n in shape)})" if len(shape) else "() (one number)"
+
+
+def as_number(answer: object, what: str) -> float:
+    """An answer as one number. Raises Wrong if it is not one."""
+    if isinstance(answer, (bool, np.bool_, str)):
+        kind = "text" if isinstance(answer, str) else "truth value"
+        raise Wrong(f"{what} should be one number, but is the {kind} {answer!r}")
+    if isinstance(answer, Real):
+        return float(as_array(answer, what, ()))
+    array = as_array(answer, what)
+    if array.size != 1:
+        raise Wrong(f"{what} should be one number, but there are {array.size}")
+    return float(array.reshape(()))
+
+
+def hint_for(
+    found: float, hints: Iterable[tuple[float | None, str]], otherwise: str, tolerance: float = 1e-3
+) -> str:
+    """What a wrong number means: the hint whose number is nearest, if it is near.
+
+    Args:
+        hints: pairs of a number that a mistake would give, and what that mistake is.
+        otherwise: the hint if no number is near.
+        tolerance: how near, as a share of the number.
+    """
+    off = {hint: abs(found - value) / max(abs(value), 1e-9) for value, hint in hints if value is not None}
+    nearest = min(off, key=off.get)
+    return nearest if off[nearest] <= tolerance else otherwise
+
+
+def as_attacked(answer: object, images: np.ndarray, eps: float, tolerance: float = 1e-5) -> np.ndarray:
+    """An attack's answer as images: of the right shape, within eps of the originals and in [0, 1].
+
+    Raises:
+        Wrong: they are not.
+    """
+    moved = as_array(answer, "your images", images.shape)
+    distance = float(np.abs(moved - images).max())
+    if np.abs(moved).max() > 20:
+        raise Wrong(
+            f"your images run from {moved.min():.4g} to {moved.max():.4g}; they belong in [0, 1], not in "
+            "0..255"
+        )
+    if distance > eps + tolerance:
+        hint = "go back into the ball about the originals after every step"
+        if abs(distance - settings.EPS) < 1e-4:
+            hint = "8/255 is this notebook's budget, but not every call's: use the argument eps"
+        elif np.abs(moved).max() <= eps + tolerance:
+            hint = "you return the change alone; add it to the images"
+        elif distance > 10 * eps:
+            hint = "eps is a number in [0, 1] already; is what you add to the images a step of that size?"
+        raise Wrong(f"a value moved by {distance:.3f}, but eps is {eps:.3f}; {hint}")
+    low, high = float(moved.min()), float(moved.max())
+    if low < -tolerance or high > 1 + tolerance:
+        extreme = f"the largest is {high:.3f}" if high > 1 + tolerance else f"the smallest is {low:.3f}"
+        raise Wrong(f"your images leave [0, 1]: {extreme}; clip them")
+    return moved
+
+
+def as_tensors(images: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images as float32 and labels as int32: what a student's attack is called with."""
+    return tf.constant(images, tf.float32), tf.constant(labels, tf.int32)
+
+
+def expect_dict(answer: object, name: str, of: str = "") -> dict:
+    """Return a dict. Raise Wrong if the answer is anything else."""
+    if not isinstance(answer, dict):
+        raise Wrong(f"{name} should be a dict{of}, but is a {type(answer).__name__}")
+    return answer
+
+
+def check_words(
+    answer: object,
+    name: str,
+    item: str,
+    truths: Mapping[str, str],
+    choices: Mapping[str, str],
+    reason: Callable[[str, str], str],
+) -> None:
+    """Compare a dict of words from a list of choices with the truth.
+
+    Args:
+        answer: what the student gives: a dict from each key of ``truths`` to a word of ``choices``.
+        name: the answer's name in the notebook.
+        item: what a key stands for, such as ``table``.
+        truths: the right word for each key.
+        choices: what each word means.
+        reason: from a key and the wrong word to what speaks against that word.
+
+    Raises:
+        Wrong: a key is missing, or a word is unknown or wrong.
+    """
+    words = expect_dict(answer, name)
+    for key, truth in truths.items():
+        if key not in words:
+            raise Wrong(f"{item} {key} is missing in {name}")
+        if (said := str(words[key]).strip().lower().replace(" ", "_")) not in choices:
+            raise Wrong(f"{item} {key} is {words[key]!r}; choose from {', '.join(choices)}")
+        if said != truth:
+            raise Wrong(f"{item} {key} is not {said!r} ({choices[said]}): {reason(key, said)}")

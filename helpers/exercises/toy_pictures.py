@@ -1,0 +1,137 @@
+"""Small pictures of two classes whose best robust accuracy is known, and a network for them (notebook 07)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from .. import attacks
+from ..backend import keras, tf
+
+EPS = 8 / 255
+
+
+SEEN = 0.92
+"""The share of pictures whose middle says what they are: the best that anybody can do against EPS."""
+
+
+@cache
+def _patterns() -> tuple[np.ndarray, np.ndarray]:
+    """The middle's 4 x 4 pixels (zero or one), and around it the sign in which each value leans: [8, 8, 3]
+    both."""
+    middle = np.zeros((8, 8, 3), np.float32)
+    middle[2:6, 2:6] = 1
+    signs = np.random.default_rng(70).choice([-1.0, 1.0], (8, 8, 3)).astype(np.float32)
+    return middle, signs * (1 - middle)
+
+
+def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of two classes, float32 [n, 8, 8, 3] in [0, 1], and their labels.
+
+    In the middle a square is lighter (class 1) or darker (class 0) by 0.2, in 92 of 100 pictures; in the
+    others it is the other class's. Around it each value leans by 0.015 one way or the other, in every
+    picture: too little to be seen, less than 8/255, and together enough to tell nearly all (after Tsipras et
+    al. 2019, "Robustness may be at odds with accuracy").
+    """
+    rng, (middle, fine) = np.random.default_rng(seed), _patterns()
+    labels = rng.integers(0, 2, n)
+    side = (2.0 * labels - 1)[:, None, None, None]
+    shown = np.where(rng.random(n) < SEEN, 1.0, -1.0)[:, None, None, None] * side
+    images = 0.5 + 0.2 * shown * middle + 0.015 * side * fine + rng.normal(0, 0.06, (n, 8, 8, 3))
+    return images.clip(0, 1).astype(np.float32), labels.astype(np.int32)
+
+
+def small_network(seed: int = 0) -> keras.Model:
+    """An untrained classifier of these pictures: logits [n, 2]."""
+    layers, start = keras.layers, keras.initializers.GlorotUniform
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Rescaling(4.0, -2.0),
+            layers.Flatten(),
+            layers.Dense(32, activation="relu", kernel_initializer=start(2 * seed)),
+            layers.Dense(2, kernel_initializer=start(2 * seed + 1)),
+        ],
+        name="small",
+    )
+
+
+def fitted(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, steps: int = 300, seed: int = 0
+) -> keras.Model:
+    """The model, trained in place on these images as they are: SGD, 64 images a step."""
+    optimizer, rng = keras.optimizers.SGD(0.05, 0.9), np.random.default_rng(seed)
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, model(x, training=True)))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    for _ in range(steps):
+        chosen = rng.integers(0, len(images), min(64, len(images)))
+        step(tf.constant(images[chosen]), tf.constant(labels[chosen]))
+    return model
+
+
+@cache
+def initial_weights() -> list[np.ndarray]:
+    """Return the weights of the small network trained on 2,000 clean pictures."""
+    return fitted(small_network(), *pictures(2000)).get_weights()
+
+
+def initial_network() -> keras.Model:
+    """The small network, trained on 2,000 pictures as they are."""
+    model = small_network()
+    model.set_weights(initial_weights())
+    return model
+
+
+def assessed(model: attacks.Model) -> dict[str, float]:
+    """A network's accuracy on 500 pictures that it has not seen: as they are (``clean``), attacked for the
+    initial network (``static``), and in the worst case of attacks on itself (``worst``), at 8/255."""
+    return {
+        name: float(correct.mean()) for name, correct in judge_images(model).items() if name != "gradient"
+    }
+
+
+def judge_images(model: attacks.Model) -> dict[str, np.ndarray]:
+    """As assessed, image by image; ``gradient`` is the worst case of the attacks that need one."""
+    images, labels = pictures(500, seed=1)
+    side = (2.0 * labels - 1)[:, None, None, None]
+    middle, fine = _patterns()
+
+    def stands(moved: np.ndarray) -> np.ndarray:
+        logits = np.asarray(attacks.logits_of(model, tf.constant(moved, tf.float32)))
+        return np.isfinite(logits).all(1) & (logits.argmax(1) == labels)
+
+    clean, blind = stands(images), []
+    for towards in (
+        middle + fine,
+        middle - fine,
+    ):  # made from how the pictures are drawn, so that no gradient is asked
+        blind.append(stands((images - EPS * side * towards).clip(0, 1)))
+    climbed = [clean]
+    try:
+        for loss in ("cross_entropy", "margin"):
+            moved = attacks.pgd(
+                model, images, labels, EPS, step_size=EPS / 8, steps=20, loss=loss, batch_size=500
+            )
+            climbed.append(stands(moved))
+    except Exception:  # whatever a student's model has in it: what has no gradient meets the other attacks
+        pass
+    gradient = np.all(climbed, axis=0)
+    return {
+        "clean": clean,
+        "static": stands(_static()),
+        "gradient": gradient,
+        "worst": gradient & np.all(blind, axis=0),
+    }
+
+
+@cache
+def _static() -> np.ndarray:
+    images, labels = pictures(500, seed=1)
+    return attacks.pgd(initial_network(), images, labels, EPS, batch_size=500)
