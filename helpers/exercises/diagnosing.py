@@ -209,8 +209,7 @@ def _short_of_budget(model: attacks.Model, images: np.ndarray, labels: np.ndarra
 
 @cache
 def checklists() -> dict[str, pd.DataFrame]:
-    """Four evaluations of small classifiers at 8/255, n = 24, each as sanity's table; about half a minute to
-    make."""
+    """Return the checklists of four small classifiers at 8/255, n = 24. They take about half a minute."""
     images = toys.images()
     plain, own = toys.network(), toys.answers(toys.network(), images)
     elsewhere = attacks.pgd(toys.linear(), images, own, EPS)
