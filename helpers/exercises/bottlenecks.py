@@ -30,11 +30,11 @@ def _weights(path: list[int], bias: int = 1) -> int:
 
 @check("03.1", "write latent(depth, channels) and parameters(depth, channels)")
 def check_sizes(latent: Callable, parameters: Callable) -> str:
-    """Accept two functions: how many numbers architectures.convolutional passes at its waist, and how many
-    it learns."""
+    """Accept two functions: how many numbers architectures.convolutional passes at its bottleneck, and how
+    many it learns."""
     for depth, channels in ((3, 32), (2, 8), (1, 5), (4, 7)):
         size, path = 32 // 2**depth, _channels(depth, channels)
-        of = f"{depth} strided layers with {channels} channels at the waist"
+        of = f"{depth} strided layers with {channels} channels at the bottleneck"
         found = as_number(ask(latent, depth, channels, call="latent(depth, channels)"), "your latent")
         truth = size * size * channels
         if found != truth:
@@ -47,7 +47,7 @@ def check_sizes(latent: Callable, parameters: Callable) -> str:
                 (32 // 4**depth) ** 2
                 * channels: "a stride of 2 halves each side; the area then falls to a quarter",
                 32 * 32 * channels: "the strides are missing",
-                PIXELS // 4**depth: "the image's 3 channels are not those of the waist",
+                PIXELS // 4**depth: "the image's 3 channels are not those of the bottleneck",
             }
             hint = hints.get(found, "what are height and width after so many strides of 2?")
             raise Wrong(f"{of} pass {truth:,} numbers, not {found:,.6g}; {hint}")
@@ -63,17 +63,17 @@ def check_sizes(latent: Callable, parameters: Callable) -> str:
                 _weights(path[:-1]): "the last convolution, to the image's 3 channels, is missing",
                 _weights(
                     [*path[: depth + 1], *path[depth + 2 :]]
-                ): "the decoder begins with a layer of its own, from the waist's channels to as many",
+                ): "the decoder begins with a layer of its own, from the bottleneck's channels to as many",
                 _weights(
                     [3, *[channels] * (2 * depth), 3]
-                ): "only the waist has that many channels; the other layers have 16",
+                ): "only the bottleneck has that many channels; the other layers have 16",
                 _weights(
                     [3, *[16] * depth, channels, channels, *[16] * depth, 3]
-                ): "there is one layer too many on either side: `depth` counts the waist's",
+                ): "there is one layer too many on either side: `depth` counts the bottleneck's",
             }
             hint = hints.get(found, "list the channels from layer to layer, and sum 9 x in x out + out")
             raise Wrong(f"{of} have {truth:,} parameters, not {found:,.6g}; {hint}")
-    return "the size of the waist says little of the number of parameters, and the other way round"
+    return "the size of the bottleneck says little of the number of parameters, and the other way round"
 
 
 # ------------------------------------------------------------------------------------------------- quantiser

@@ -42,14 +42,15 @@ def check_parameters(parameters: Callable) -> str:
     return f"right for every layer; those of Table 1 sum to {total:,}"
 
 
-@check("02.2", "write build(waist)")
+@check("02.2", "write build(bottleneck)")
 def check_build(build: Callable) -> str:
-    """Accept a function that builds the paper's autoencoder with another number of channels at its waist."""
-    for waist in (8, 3, 64):
-        model = ask(build, waist, call="build(waist)")
+    """Accept a function that builds the paper's autoencoder with another number of channels at its
+    bottleneck."""
+    for bottleneck in (8, 3, 64):
+        model = ask(build, bottleneck, call="build(bottleneck)")
         if not isinstance(model, keras.Model) or not model.built:
             raise Wrong(
-                f"build({waist}) should return a Keras model that knows its input, but gave "
+                f"build({bottleneck}) should return a Keras model that knows its input, but gave "
                 f"{type(model).__name__}; let it begin with keras.Input((32, 32, 3)), or layers.InputLayer"
             )
         if model.input_shape[1:] != (32, 32, 3):
@@ -68,25 +69,28 @@ def check_build(build: Callable) -> str:
             )
         shapes = [layer.output_shape[1:] for layer in model.layers if isinstance(layer.output_shape, tuple)]
         narrow = min(shapes, key=np.prod)
-        if (8, 8, waist) not in shapes:
+        if (8, 8, bottleneck) not in shapes:
             raise Wrong(
-                f"for waist = {waist} no layer has the shape {(8, 8, waist)}; the narrowest is {narrow}. "
-                "Two strides of 2 lead from 32 to 8, and the second has `waist` channels"
+                f"for bottleneck = {bottleneck} no layer has the shape {(8, 8, bottleneck)}; the narrowest "
+                f"is {narrow}. Two strides of 2 lead from 32 to 8, and the second has `bottleneck` channels"
             )
-        if np.prod(narrow) < 64 * waist and waist < 64:
-            raise Wrong(f"for waist = {waist} a layer {narrow} is narrower than the waist {(8, 8, waist)}")
-        _check_count(model, waist)
+        if np.prod(narrow) < 64 * bottleneck and bottleneck < 64:
+            raise Wrong(
+                f"for bottleneck = {bottleneck} a layer {narrow} is narrower than the bottleneck "
+                f"{(8, 8, bottleneck)}"
+            )
+        _check_count(model, bottleneck)
         _check_layers(model)
-    return "three waists, three autoencoders, each with the parameters it should have"
+    return "three bottlenecks, three autoencoders, each with the parameters it should have"
 
 
-def _check_count(model: keras.Model, waist: int) -> None:
-    truth = 448 + (144 * waist + waist) + (72 * waist + 8) + 1168 + 435
+def _check_count(model: keras.Model, bottleneck: int) -> None:
+    truth = 448 + (144 * bottleneck + bottleneck) + (72 * bottleneck + 8) + 1168 + 435
     found = int(model.count_params())
     if found != truth:
         raise Wrong(
-            f"for waist = {waist} the model has {found:,} parameters and should have {truth:,}; the "
-            "channels are 16, waist, 8, 16 and 3, all kernels 3x3"
+            f"for bottleneck = {bottleneck} the model has {found:,} parameters and should have {truth:,}; "
+            "the channels are 16, bottleneck, 8, 16 and 3, all kernels 3x3"
         )
 
 

@@ -39,9 +39,9 @@ CHOOSABLE = ("sound", "catastrophic", "robust_overfitting", "unfinished")
 
 @cache
 def histories() -> dict[str, list[dict]]:
-    """Six histories as hardened.card has them: a record for each epoch with ``epoch``, ``clean``, ``pgd``
-    (both of validation images) and ``training_pgd`` (of training images). Drawn, not measured: the forms are
-    what is true."""
+    """Six histories as robust_models.card has them: a record for each epoch with ``epoch``, ``clean``,
+    ``pgd`` (both of validation images) and ``training_pgd`` (of training images). Drawn, not measured: the
+    forms are what is true."""
     rng, e = np.random.default_rng(4), np.arange(1, 31)
 
     def rising(low: float, high: float, pace: float) -> np.ndarray:

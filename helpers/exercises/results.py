@@ -25,7 +25,7 @@ EVALUATIONS = {
     "A": "The fine-tuned classifier behind its autoencoder, on images made against the initial classifier.",
     "B": "The fine-tuned classifier behind its autoencoder, on images made against the fine-tuned classifier "
     "alone.",
-    "C": "The fine-tuned classifier behind its autoencoder, on images made through both.",
+    "C": "The fine-tuned classifier behind its autoencoder, on images made end-to-end.",
     "D": "A classifier whose input is rounded to 8 levels. The attack rounds as well, and takes the rounding "
     "for the identity where it differentiates.",
 }
@@ -97,7 +97,7 @@ def toy_defense() -> tuple[keras.Model, keras.Model, np.ndarray, np.ndarray]:
     images float32 [16, 32, 32, 3] in [0, 1], and the classes that the two together give them.
 
     The classifier's gradient is fine detail, which the autoencoder removes: an attack on the classifier alone
-    does nothing behind it, one through both breaks every image.
+    does nothing behind it, an end-to-end one breaks every image.
     """
     autoencoder = keras.Sequential(
         [keras.Input((32, 32, 3)), layers.AveragePooling2D(2), layers.UpSampling2D(2)], name="toy_autoencoder"
@@ -157,7 +157,7 @@ def check_attack_through(attack_through: Callable) -> str:
             hint = (
                 f"only {100 * fine:.0f}% of your change comes through the autoencoder, and without it {own} "
                 f"of {len(images)} answers stay: you attacked the classifier alone, or left the autoencoder "
-                "out of the gradient; differentiate through both"
+                "out of the gradient; differentiate end-to-end"
             )
         elif _loss(autoencoder, classifier, moved, labels) < _loss(autoencoder, classifier, images, labels):
             hint = "the loss of the true classes fell: go up"

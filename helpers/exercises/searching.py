@@ -22,7 +22,7 @@ from .denoising import smooth_images
 from .predicates import as_number, hint_for
 from .verdict import Wrong, ask, check
 
-# -------------------------------------------------------------------------------------------------- frontier
+# ----------------------------------------------------------------------------------------------- Pareto front
 
 
 def rivals() -> dict[str, tuple[float, float]]:
@@ -54,7 +54,7 @@ def _by_sorting(points: dict, better: Callable[[float, float], bool], key: Calla
     return kept
 
 
-FRONTIER_MISTAKES: tuple[tuple[Callable[[dict], set], str], ...] = (
+DOMINANCE_MISTAKES: tuple[tuple[Callable[[dict], set], str], ...] = (
     (
         lambda p: _pareto(p, lambda o, s: o[0] < s[0] and o[1] > s[1]),
         "> on both sides, or one pass in order of size, lets ties pass",
@@ -108,12 +108,13 @@ def check_pareto_front(pareto_front: Callable, luck: Callable) -> str:
         if strange := [name for name in found if isinstance(name, tuple) or name not in points]:
             raise Wrong(f"{strange[0]!r} is no name of a candidate; return names, not sizes or accuracies")
         if len(set(found)) < len(found):
-            raise Wrong("a name stands in your frontier twice")
+            raise Wrong("a name stands in your Pareto front twice")
         _check_kept(points, set(found))
     for k, n, p in ((14, 1000, 0.7), (5, 200, 0.5)):
         _check_luck(luck, k, n, p)
     return (
-        "a frontier is a choice of several at once, and each is chosen by the images that it is measured on"
+        "a Pareto front is a choice of several at once, and each is chosen by the images that it is "
+        "measured on"
     )
 
 
@@ -123,9 +124,10 @@ def _check_kept(points: dict[str, tuple[float, float]], found: set[str]) -> None
         return
     if not found:
         raise Wrong(
-            "nothing is left on your frontier; compare no candidate with itself, or it is beaten by itself"
+            "nothing is left on your Pareto front; compare no candidate with itself, or it is beaten by "
+            "itself"
         )
-    hint = next((f" ({text})" for mistake, text in FRONTIER_MISTAKES if mistake(points) == found), "")
+    hint = next((f" ({text})" for mistake, text in DOMINANCE_MISTAKES if mistake(points) == found), "")
     told = {name: f"{name} ({size} numbers, {100 * a:.0f}%)" for name, (size, a) in points.items()}
     for name in sorted(found - truth):
         size, accuracy = points[name]
@@ -283,7 +285,7 @@ def _check_latent(model: keras.Model, latent: int) -> None:
     if latent <= MEASURED and (found := directions(model, latent + 16)) > latent:
         raise Wrong(
             f"you say that {latent:,} numbers pass, but the output changes in {found:,} directions or more: "
-            "something goes past the waist; count what a skip hands on, too"
+            "something goes past the bottleneck; count what a skip hands on, too"
         )
 
 
@@ -291,7 +293,7 @@ def directions(model: keras.Model, most: int) -> int:
     """In how many independent directions an autoencoder's output moves with its input, at one image; ``most``
     at most.
 
-    It cannot be more than the numbers that pass its waist.
+    It cannot be more than the numbers that pass its bottleneck.
     """
     image, rng, rows = toys.images(1), np.random.default_rng(0), []
     for first in range(0, most, 128):

@@ -583,9 +583,9 @@ def autoencoder(
 ):
     """The function that builds the paper's autoencoder, or with an argument another one."""
 
-    def build(waist):
+    def build(bottleneck):
         layers, relu = keras.layers, {"padding": padding, "activation": between}
-        a, b, c, d = (waist if n is None else n for n in channels)
+        a, b, c, d = (bottleneck if n is None else n for n in channels)
         up = [
             [layers.Conv2DTranspose(n, 3, strides=s, **relu)]
             if by is None
@@ -607,12 +607,12 @@ def autoencoder(
     return build
 
 
-def functional(waist):
+def functional(bottleneck):
     layers, relu = keras.layers, {"padding": "same", "activation": "relu", "strides": 2}
     images = x = keras.Input((32, 32, 3))
     for layer in (
         layers.Conv2D(16, 3, **relu),
-        layers.Conv2D(waist, 3, **relu),
+        layers.Conv2D(bottleneck, 3, **relu),
         layers.Conv2DTranspose(8, 3, **relu),
         layers.Conv2DTranspose(16, 3, **relu),
         layers.Conv2D(3, 3, padding="same"),
@@ -624,36 +624,38 @@ def functional(waist):
 RIGHT["check_build"] = one(
     as_in_the_notebook=autoencoder(),
     functional=functional,
-    layers_of_relu=lambda waist: with_layers_of_relu(waist),
-    two_halves=lambda waist: in_halves(waist),
+    layers_of_relu=lambda bottleneck: with_layers_of_relu(bottleneck),
+    two_halves=lambda bottleneck: in_halves(bottleneck),
     tanh_scaled=autoencoder("tanh", scale=True),
     hard_sigmoid=autoencoder("hard_sigmoid"),
 )
 
 
-def with_layers_of_relu(waist):
+def with_layers_of_relu(bottleneck):
     """The ReLUs as layers of their own."""
-    plain = autoencoder(between=None)(waist).layers
+    plain = autoencoder(between=None)(bottleneck).layers
     relus = [[layer, keras.layers.ReLU()] for layer in plain[:-1]]
     return keras.Sequential([keras.Input((32, 32, 3)), *sum(relus, []), plain[-1]])
 
 
-def in_halves(waist):
+def in_halves(bottleneck):
     """Encoder and decoder as models of their own."""
-    whole = autoencoder()(waist).layers
+    whole = autoencoder()(bottleneck).layers
     return keras.Sequential(
         [
             keras.Input((32, 32, 3)),
             keras.Sequential([keras.Input((32, 32, 3)), *whole[:2]]),
-            keras.Sequential([keras.Input((8, 8, waist)), *whole[2:]]),
+            keras.Sequential([keras.Input((8, 8, bottleneck)), *whole[2:]]),
         ]
     )
 
 
-def pooled(waist):
+def pooled(bottleneck):
     """Smaller by pooling, not by strides."""
-    layers, whole = keras.layers, autoencoder()(waist).layers
-    down = [[layers.Conv2D(n, 3, padding="same", activation="relu"), layers.MaxPool2D()] for n in (16, waist)]
+    layers, whole = keras.layers, autoencoder()(bottleneck).layers
+    down = [
+        [layers.Conv2D(n, 3, padding="same", activation="relu"), layers.MaxPool2D()] for n in (16, bottleneck)
+    ]
     return keras.Sequential([keras.Input((32, 32, 3)), *sum(down, []), *whole[2:]])
 
 
@@ -666,21 +668,28 @@ WRONG["check_build"] = {
     "no sigmoid": ((autoencoder(None),), "end with a sigmoid"),
     "ReLU at the end": ((autoencoder("relu"),), "end with a sigmoid"),
     "tanh": ((autoencoder("tanh"),), "an image lies in [0, 1]"),
-    "waist ignored": ((autoencoder(channels=(16, 8, 8, 16)),), "for waist = 3 no layer"),
-    "waist in the first layer": ((autoencoder(channels=(None, 8, 8, 16)),), "the channels are 16"),
-    "waist everywhere": ((autoencoder(channels=(16, None, None, 16)),), "for waist = 3 the model has"),
+    "bottleneck ignored": ((autoencoder(channels=(16, 8, 8, 16)),), "for bottleneck = 3 no layer"),
+    "bottleneck in the first layer": ((autoencoder(channels=(None, 8, 8, 16)),), "the channels are 16"),
+    "bottleneck everywhere": (
+        (autoencoder(channels=(16, None, None, 16)),),
+        "for bottleneck = 3 the model has",
+    ),
     "one stride": ((autoencoder(strides=(2, 1)),), "Two strides of 2"),
     "no padding": ((autoencoder(padding="valid"),), "padding='same'"),
     "one channel out": ((autoencoder(out=1),), "(32, 32, 1)"),
     "encoder only": (
-        (lambda waist: keras.Sequential([keras.Input((32, 32, 3)), *autoencoder()(waist).layers[:2]]),),
+        (
+            lambda bottleneck: keras.Sequential(
+                [keras.Input((32, 32, 3)), *autoencoder()(bottleneck).layers[:2]]
+            ),
+        ),
         "(8, 8, 8)",
     ),
     "no input": (
-        (lambda waist: keras.Sequential([keras.layers.Conv2D(16, 3, 2, "same")]),),
+        (lambda bottleneck: keras.Sequential([keras.layers.Conv2D(16, 3, 2, "same")]),),
         "begin with keras.Input",
     ),
-    "a list": ((lambda waist: [16, waist, 8, 16, 3],), "should return a Keras model"),
+    "a list": ((lambda bottleneck: [16, bottleneck, 8, 16, 3],), "should return a Keras model"),
 }
 
 
@@ -839,17 +848,17 @@ WRONG["check_sizes"] = {
     "no channels": ((lambda d, c: (32 // 2**d) ** 2, learned), "vector of as many numbers"),
     "a quarter of each side": ((lambda d, c: (32 // 4**d) ** 2 * c, learned), "halves each side"),
     "no strides": ((lambda d, c: 32 * 32 * c, learned), "strides are missing"),
-    "the image's channels": ((lambda d, c: 3072 // 4**d, learned), "not those of the waist"),
+    "the image's channels": ((lambda d, c: 3072 // 4**d, learned), "not those of the bottleneck"),
     "something else": ((lambda d, c: d * c, learned), "after so many strides"),
     "no biases": ((latent, lambda d, c: summed([3, *[16] * (d - 1), c, c, *[16] * (d - 1), 3], 0)), "biases"),
     "the encoder": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[: d + 1])), "encoder alone"),
     "the decoder": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[d:])), "decoder alone"),
     "no last one": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[:-1])), "last convolution"),
-    "one waist": (
+    "one bottleneck": (
         (latent, lambda d, c: sixteens(d, c, lambda path, d: path[: d + 1] + path[d + 2 :])),
         "layer of its own",
     ),
-    "all alike": ((latent, lambda d, c: summed([3, *[c] * (2 * d), 3])), "only the waist"),
+    "all alike": ((latent, lambda d, c: summed([3, *[c] * (2 * d), 3])), "only the bottleneck"),
     "one too many": ((latent, lambda d, c: learned(d + 1, c)), "one layer too many"),
     "the layers": ((latent, lambda d, c: 2 * d + 1), "list the channels"),
     "a text": ((latent, lambda d, c: "3795"), "one number"),
@@ -1080,7 +1089,7 @@ def own(
     before=None,
     after=None,
     latent=None,
-    waist=None,
+    bottleneck=None,
     image=3,
     title="own",
 ):
@@ -1090,7 +1099,7 @@ def own(
 
     def build():
         how = dict(kernel_size=3, strides=2, padding="same", activation=activation)
-        put = [[layers.Lambda(change)] if change else [] for change in (before, waist, after)]
+        put = [[layers.Lambda(change)] if change else [] for change in (before, bottleneck, after)]
         return keras.Sequential(
             [
                 keras.Input((32, 32, 3)),
@@ -1110,9 +1119,9 @@ def own(
 
 def residual():
     layers, images = keras.layers, keras.Input((32, 32, 3))
-    waist = layers.Conv2D(8, 5, strides=4, padding="same", activation="relu")(images)
-    waist = layers.Add()([waist, layers.Conv2D(8, 3, padding="same")(waist)])
-    up = layers.UpSampling2D(4, interpolation="bilinear")(waist)
+    bottleneck = layers.Conv2D(8, 5, strides=4, padding="same", activation="relu")(images)
+    bottleneck = layers.Add()([bottleneck, layers.Conv2D(8, 3, padding="same")(bottleneck)])
+    up = layers.UpSampling2D(4, interpolation="bilinear")(bottleneck)
     return keras.Model(images, layers.Conv2D(3, 3, padding="same", activation="sigmoid")(up))
 
 
@@ -1137,7 +1146,7 @@ def without_last(model):
 
 RIGHT["check_architecture"] = one(
     another_activation=own(),
-    another_waist=own(5, "relu", title="8 x 8 x 5"),
+    another_bottleneck=own(5, "relu", title="8 x 8 x 5"),
     deeper=Architecture("4 layers", lambda: architectures.convolutional(4, 64), 256, 4),
     residual=Architecture("residual", residual, 512, 2),
     dense=Architecture("dense", dense, 48, 2),
@@ -1158,11 +1167,11 @@ WRONG["check_architecture"] = {
     "another of the course's": ((own(16, "relu"),), "that is 'd2_c16'"),
     "the blur": ((architectures.ARCHITECTURES["blur"],), "nothing to learn"),
     "latent without channels": ((own(latent=64),), "hands on 512"),
-    "a U-Net by its waist": (
+    "a U-Net by its bottleneck": (
         (Architecture("x", lambda: architectures.unet(12), 768, 2),),
-        "goes past the waist",
+        "goes past the bottleneck",
     ),
-    "rounded": ((own(waist=tf.round),), "no gradient"),
+    "rounded": ((own(bottleneck=tf.round),), "no gradient"),
     "stopped": ((own(after=tf.stop_gradient),), "no gradient"),
     "grey": ((own(after=lambda x: 0.7 + 1e-7 * x),), "the same of every picture"),
     "latent in words": ((Architecture("x", residual, "512", 2),), "whole numbers"),
