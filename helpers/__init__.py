@@ -1,21 +1,23 @@
-"""What the notebooks import: data, classifiers, attacks, autoencoder, training, evaluation.
+"""What the notebooks import: data, classifiers, attacks, defenses, training, evaluation.
 
-tf2cv needs Keras 2, which TensorFlow offers as ``tf_keras`` only when ``TF_USE_LEGACY_KERAS=1`` is set *before*
-TensorFlow is imported. Importing this package sets it, so import it first.
+tf2cv needs Keras 2. TensorFlow offers it as ``tf_keras``, but only if ``TF_USE_LEGACY_KERAS=1`` is set
+*before* it is imported. This package sets that variable, so import it first.
 """
 
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep TensorFlow's start-up notes out of the notebooks
+# This keeps TensorFlow's messages at start-up out of the notebooks.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 if "tensorflow" in sys.modules:
-    import tensorflow.keras.layers as _layers  # resolved at TensorFlow's import, so this tells which Keras it took
+    import tensorflow.keras.layers as _layers  # tells which Keras TensorFlow chose when it was imported
 
     if not _layers.Layer.__module__.startswith("tf_keras"):
         raise ImportError(
             "TensorFlow was imported before helpers and has taken Keras 3, with which tf2cv does not work. "
-            "Restart the kernel and import helpers first, or set TF_USE_LEGACY_KERAS=1 before importing TensorFlow."
+            "Restart the kernel and import helpers first, or set TF_USE_LEGACY_KERAS=1 before importing "
+            "TensorFlow."
         )
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
