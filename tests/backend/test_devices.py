@@ -223,18 +223,24 @@ def test_workers_fill_one_store_between_them(tmp_path):
 # ---------------------------------------------------------------------------------------------------- options
 
 
+@pytest.fixture
+def outside_notebooks(monkeypatch):
+    """As if no kernel were imported; nbclient and others import it in a test run."""
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+
+
 def worker(index, addresses=("a:1",)):
     return {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}}
 
 
 @pytest.mark.parametrize("option", ["two", "mirrored:0", "mirrored:-1", "mirrored:x", "one:2"])
-def test_unknown_devices(option):
+def test_unknown_devices(option, outside_notebooks):
     with pytest.raises(CourseError, match=f"COURSE_DEVICES is '{option}'.*mirrored:2"):
         backend._start(option)
 
 
 @pytest.mark.parametrize("option, gpus", [("mirrored", 0), ("mirrored:2", 1)])
-def test_more_devices_than_there_are(monkeypatch, option, gpus):
+def test_more_devices_than_there_are(monkeypatch, option, gpus, outside_notebooks):
     monkeypatch.setattr(backend.tf.config, "list_physical_devices", lambda kind: ["GPU"] * gpus)
     with pytest.raises(CourseError, match=rf"there are {gpus} GPUs.*\(mirrored:2\)"):
         backend._start(option)
