@@ -129,7 +129,8 @@ def threats_figure(records: list[dict], title: str) -> Figure:
                 draw_arrow(axis, *((100 * r["accuracy"], y) for r in ends))
         for (threat, known), marker, color in zip(found.items(), "os", (PALETTE[0], PALETTE[3]), strict=True):
             here = {y: known[kind, *system] for system, y in rows.items() if (kind, *system) in known}
-            _draw_row(axis, here, fmt=marker, color=color, label=THREAT_TITLES[threat])
+            short = THREAT_TITLES[threat].partition(" (")[0]  # the legend leaves room for the run's mark
+            _draw_row(axis, here, fmt=marker, color=color, label=short)
         axis.axvline(10, color=GREY, linestyle=":", linewidth=1, label="guessing")
     return finish(figure, title, ncols=3, axis=axes[1])
 

@@ -435,5 +435,23 @@ def test_other_code_is_another_version(tmp_path, monkeypatch, version):
     assert version(grid) != first
 
 
+def test_records_are_merged_once_and_in_order(grid_file, store, tmp_path, monkeypatch):
+    grid = read(grid_file("dataset: patches10\nprofile: smoke\nautoencoder: none\nsteps: [5, 10]"))
+    for k, (_, file) in enumerate(jobs.outputs(grid)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"records": [{"shared": 1}, {"value": k}]}))
+    target = tmp_path / "recorded" / "grid.json"
+    results.write(grid, target)
+    monkeypatch.setattr(results, "RECORDED", target.parent)
+    found = results.recorded("grid")
+    assert found["records"] == [{"shared": 1}, {"value": 0}, {"value": 1}]
+    assert found["grid"]["steps"] == [5, 10] and "environment" in found
+    before = target.read_bytes()
+    results.write(grid, target)
+    assert target.read_bytes() == before
+    with pytest.raises(CourseError, match="'other'.* grid.*--record"):
+        results.recorded("other")
+
+
 def test_every_room_that_jobs_depend_on_is_there():
     assert all((settings.ROOT / "helpers" / room).is_dir() for room in jobs.CODE)
