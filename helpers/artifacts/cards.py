@@ -62,10 +62,6 @@ class Status(NamedTuple):
     def __bool__(self) -> bool:
         return self.is_shipped  # a tuple would always be true
 
-    def in_words(self) -> str:
-        """Return the differing fields as a reader knows them, such as "initial classifier, seed"."""
-        return ", ".join(_in_words(name) for name in self.differing)
-
 
 def card_file(weights_file: Path) -> Path:
     """Return where the card of a weight file lies."""
