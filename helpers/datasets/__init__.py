@@ -1,4 +1,7 @@
-"""CIFAR-10, and an embedded stand-in for machines that cannot have it."""
+"""CIFAR-10, and a built-in substitute for machines that do not have it.
+
+Images are stored as uint8 NHWC and handed out as float32 in [0, 1].
+"""
 
 import lazy_loader
 

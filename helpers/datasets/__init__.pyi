@@ -6,11 +6,11 @@ from .cifar10 import CIFAR_MEAN as CIFAR_MEAN
 from .cifar10 import CIFAR_SHA256 as CIFAR_SHA256
 from .cifar10 import CIFAR_STD as CIFAR_STD
 from .cifar10 import CIFAR_URL as CIFAR_URL
-from .cifar10 import NAMES as NAMES
 from .cifar10 import VALIDATION as VALIDATION
 from .cifar10 import CifarNotFound as CifarNotFound
-from .cifar10 import Data as Data
-from .cifar10 import Split as Split
-from .cifar10 import load as load
+from .loading import NAMES as NAMES
+from .loading import load as load
 from .storage import to_float as to_float
 from .storage import to_uint16 as to_uint16
+from .types import Data as Data
+from .types import Split as Split

@@ -1,8 +1,8 @@
-"""patches10: the course's embedded stand-in for CIFAR-10, for machines that cannot have it.
+"""patches10: the course's built-in substitute for CIFAR-10, for machines that do not have it.
 
-Ten photographs that scikit-image's wheel ships are the ten classes; an image is a 32x32 crop of one of them. Colour,
-brightness, contrast and scale are drawn anew for every crop, so that a class can only be told by its texture and
-shapes. Nothing is downloaded, and the same recipe gives the same bytes wherever it runs.
+The ten classes are ten photographs from scikit-image's wheel, and an image is a 32x32 crop of one of them.
+Each crop gets a random colour, brightness, contrast and scale, so that only texture and shapes tell the
+classes apart. Nothing is downloaded, and the same recipe gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skimage
@@ -20,7 +22,7 @@ from skimage.io import imread
 from .. import settings
 from ..artifacts.provenance import sha256_of
 from ..settings import CourseError
-from .cifar10 import Data, Split
+from .types import Data, Split
 
 PICTURES = {
     "brick": "brick.png",
@@ -34,28 +36,26 @@ PICTURES = {
     "text": "page.png",
     "tissue": "ihc.png",
 }
-"""The classes, by label, and the picture that each is cropped from."""
+"""The classes, in the order of their labels, and the picture of each."""
 
 PICTURES_FOLDER = Path(skimage.__file__).parent / "data"
 COUNTS = {"train": 10_000, "validation": 1_000, "test": 2_000}
-RECIPE = {
-    "version": 1,  # to be raised when the code below changes what it draws
+RECIPE: dict[str, Any] = {
+    "version": 1,  # increase it when a change of the code below changes the images
     "seed": 20102,
     "counts": COUNTS,
-    "rows": 5,  # of tiles a picture; as many columns as make the tiles about square
-    "side": (0.45, 1.0),  # of a crop, in sides of its tile
-    "within": {
-        "retina.jpg": (215, 215, 1195, 1195)
-    },  # the part used: of the eye's disc, the square inside it
-    "least_std": 5.0,  # of a crop's grey levels out of 255: flatter ones show nothing to recognise
-    "brightness": (0.35, 0.65),  # the crop's mean, in [0, 1]
-    "cast": 0.15,  # how far a channel's mean may be from that
-    "contrast": (0.12, 0.24),  # 0.7 to 1 times this is a channel's standard deviation, in [0, 1]
+    "rows": 5,  # of tiles in a picture; the number of columns makes the tiles about square
+    "side": (0.45, 1.0),  # the side of a crop, as a fraction of its tile's
+    "within": {"retina.jpg": (215, 215, 1195, 1195)},  # use only the square inside the eye's disc
+    "least_std": 5.0,  # of a crop's grey levels, out of 255; a flatter crop shows nothing to recognise
+    "brightness": (0.35, 0.65),  # the mean of a crop, in [0, 1]
+    "cast": 0.15,  # the largest distance of a channel's mean from that mean
+    "contrast": (0.12, 0.24),  # a channel's standard deviation, in [0, 1], is 0.7 to 1 times this
 }
 
 
 def load() -> Data:
-    """patches10, from the cache or built (seconds).
+    """Load patches10 from the cache, or build it, which takes seconds.
 
     Raises:
         CourseError: a picture is missing or damaged; the cache cannot be written.
@@ -71,7 +71,7 @@ def load() -> Data:
     pixels, labels, sha256 = _read(cache) or _build_and_write(cache)
     ends = np.cumsum(list(COUNTS.values()))[:-1]
     train, validation, test = map(Split, np.split(pixels, ends), np.split(labels, ends))
-    # From the histogram: exact, and without 30 million floats.
+    # The histogram gives the exact mean and needs no 30 million floats.
     histogram = np.stack([np.bincount(train.pixels[..., c].ravel(), minlength=256) for c in range(3)])
     share, levels = histogram / histogram.sum(1, keepdims=True), np.arange(256) / 255
     mean = share @ levels
@@ -86,7 +86,7 @@ def load() -> Data:
         std=tuple(round(float(s), 4) for s in std),
         provenance={
             "dataset": "patches10 (32x32 crops of ten photographs)",
-            "origin": f"scikit-image {skimage.__version__}'s wheel",
+            "origin": f"scikit-image {version('scikit-image')}'s wheel",
             "sha256": sha256,
             "pictures": pictures,
             **COUNTS,
@@ -95,27 +95,24 @@ def load() -> Data:
 
 
 def _broken(file: str, what: str) -> CourseError:
-    remedy = f"pip install --force-reinstall --no-deps scikit-image=={skimage.__version__}"
+    remedy = f"pip install --force-reinstall --no-deps scikit-image=={version('scikit-image')}"
     return CourseError(f"patches10 needs scikit-image's picture {file}, which {what}; run: {remedy}")
 
 
-# ------------------------------------------------------------------------------------------------------- the cache
-
-
 def _digest(pixels: np.ndarray, labels: np.ndarray) -> str:
-    """The checksum of the pixels and labels, in their order."""
-    digest = hashlib.sha256(np.ascontiguousarray(pixels))
-    digest.update(labels.astype("<i4"))
+    """Return the checksum of pixels and labels, in their order."""
+    digest = hashlib.sha256(pixels.tobytes())
+    digest.update(labels.astype("<i4").tobytes())
     return digest.hexdigest()
 
 
 def _read(cache: Path) -> tuple[np.ndarray, np.ndarray, str] | None:
-    """The cached pixels and labels and their checksum; None if there are none, or other ones than were written."""
+    """Read pixels, labels and their checksum from the cache; return None if it is missing or damaged."""
     try:
         with np.load(cache, allow_pickle=False) as stored:
             pixels, labels, sha256 = stored["pixels"], stored["labels"], str(stored["sha256"])
         return (pixels, labels, sha256) if _digest(pixels, labels) == sha256 else None
-    except Exception:  # a damaged archive can raise nearly anything, and building anew takes only seconds
+    except Exception:  # a damaged archive can raise nearly anything, and building takes only seconds
         return None
 
 
@@ -127,12 +124,11 @@ def _build_and_write(cache: Path) -> tuple[np.ndarray, np.ndarray, str]:
     return pixels, labels, sha256
 
 
-# ------------------------------------------------------------------------------------------------------- the crops
-
-
 def build() -> tuple[np.ndarray, np.ndarray]:
-    """All images, uint8 [13000, 32, 32, 3], training, validation and test images after one another, and their labels,
-    int32 [13000]. Each split is balanced and shuffled.
+    """Build all images: first training, then validation, then test images, each split balanced and shuffled.
+
+    Returns:
+        Images uint8 [13000, 32, 32, 3] and labels int32 [13000].
 
     Raises:
         CourseError: a picture is damaged.
@@ -159,8 +155,8 @@ def build() -> tuple[np.ndarray, np.ndarray]:
 def tiles(height: int, width: int) -> dict[str, list[tuple[int, int, int, int]]]:
     """Cut a picture into tiles (left, top, right, bottom) and give each tile to one split.
 
-    No pixel is in two of them. Any five tiles in a row or a column are three of training, one of validation and one of
-    test, so that each split sees every part of the picture.
+    The tiles do not overlap. Of any five tiles in a row or a column, three are for training, one for
+    validation and one for testing, so that each split sees every part of the picture.
     """
     rows = RECIPE["rows"]
     columns = round(rows * width / height)
@@ -176,8 +172,9 @@ def tiles(height: int, width: int) -> dict[str, list[tuple[int, int, int, int]]]
 
 
 def _crops(picture: Image.Image, boxes: list, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Square crops at random places and scales of random tiles, half of them mirrored: uint8 [count, 32, 32, 3]."""
-    # Cut out first: what resampling reads beyond a crop's edge then still belongs to the crop's own tile.
+    """Crop random squares from random tiles, and mirror half of them: uint8 [count, 32, 32, 3]."""
+    # Resampling reads a little beyond a crop's edge. Cut the tiles out first, so that it stays inside the
+    # tile.
     cut = [picture.crop(box) for box in boxes]
     crops = []
     for _ in range(100 * count):
@@ -186,7 +183,7 @@ def _crops(picture: Image.Image, boxes: list, count: int, rng: np.random.Generat
         low, high = RECIPE["side"]
         side = (low + scale * (high - low)) * min(tile.size)
         left, top = across * (tile.width - side), down * (tile.height - side)
-        # Pillow widens the filter when it shrinks (no aliasing), and computes in integers (the same everywhere).
+        # Pillow filters before it shrinks (no aliasing) and computes in integers (the same bytes everywhere).
         box = (left, top, left + side, top + side)
         crop = np.asarray(tile.resize((32, 32), Image.Resampling.BILINEAR, box=box))
         if crop.mean(2).std() >= RECIPE["least_std"]:
@@ -197,10 +194,11 @@ def _crops(picture: Image.Image, boxes: list, count: int, rng: np.random.Generat
 
 
 def _recolour(crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give every crop colours, a brightness and a contrast that do not depend on its class; uint8 in and out.
+    """Give each crop colours, a brightness and a contrast that do not depend on its class (uint8 in and out).
 
-    Each new channel is a random mixture of the old ones, from three equal (a tinted grey picture) to three unlike, and
-    is brought to a random mean and standard deviation. In float64, so that rounding gives the same bytes everywhere.
+    Each new channel is a random mixture of the old ones, scaled to a random mean and standard deviation.
+    The three mixtures range from equal (a tinted grey picture) to unrelated. Computing in float64 makes
+    rounding the same on every machine.
     """
     n = len(crops)
     mixture = rng.random((n, 3, 3))
@@ -208,9 +206,10 @@ def _recolour(crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     mixed = crops.reshape(n, -1, 3) @ mixture.transpose(0, 2, 1)
     mixed = (mixed - mixed.mean(1, keepdims=True)) / np.maximum(mixed.std(1, keepdims=True), 1e-6)
 
-    def between(low, high, channels):
+    def between(bounds, channels):
+        low, high = bounds
         return low + (high - low) * rng.random((n, 1, channels))
 
-    mean = between(*RECIPE["brightness"], 1) + between(-RECIPE["cast"], RECIPE["cast"], 3)
-    mixed = mean + between(*RECIPE["contrast"], 1) * between(0.7, 1.0, 3) * mixed
+    mean = between(RECIPE["brightness"], 1) + between((-RECIPE["cast"], RECIPE["cast"]), 3)
+    mixed = mean + between(RECIPE["contrast"], 1) * between((0.7, 1.0), 3) * mixed
     return np.rint(255 * mixed.clip(0, 1)).astype(np.uint8).reshape(crops.shape)

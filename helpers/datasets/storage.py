@@ -1,4 +1,4 @@
-"""How images are stored: uint8 or uint16, and the way to and from float32 in [0, 1]."""
+"""Conversion of images between integers in storage and float32 in [0, 1]."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def to_float(stored: np.ndarray) -> np.ndarray:
-    """Storage to float32 in [0, 1]. uint16 holds k/255 exactly, since 65535 = 255 x 257."""
+    """Convert uint8 or uint16 images to float32 in [0, 1]."""
     return stored.astype(np.float32) / np.float32(np.iinfo(stored.dtype).max)
 
 
 def to_uint16(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1] in storage form."""
+    """Convert images in [0, 1] to uint16, which holds every k/255 exactly, since 65535 = 255 x 257."""
     return np.rint(np.asarray(images, np.float64) * 65535).astype(np.uint16)

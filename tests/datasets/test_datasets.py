@@ -20,6 +20,7 @@ import pytest
 
 from helpers import datasets, settings
 from helpers.artifacts import provenance
+from helpers.datasets import cifar10 as source
 from helpers.datasets import patches10
 from helpers.settings import CourseError
 
@@ -63,7 +64,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(settings, "ROOT", tmp_path / "course")
     monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / "artifacts")
-    monkeypatch.setattr(datasets, "VALIDATION", 10)
+    monkeypatch.setattr(source, "VALIDATION", 10)
     return tmp_path
 
 
@@ -253,7 +254,7 @@ def test_a_foreign_pickle_is_refused_and_not_run(pointed, home):
 )
 def test_only_what_a_batch_needs_can_be_loaded(module, name):
     with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name}"):
-        datasets._BatchUnpickler(io.BytesIO(f"c{module}\n{name}\n.".encode())).load()
+        source.BatchUnpickler(io.BytesIO(f"c{module}\n{name}\n.".encode())).load()
 
 
 BAD_BATCHES = {
@@ -385,7 +386,7 @@ def server(home, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)  # pooch waits between its attempts
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
         url = f"http://127.0.0.1:{http_server.server_port}/{datasets.CIFAR_ARCHIVE}"
-        monkeypatch.setattr(datasets, "CIFAR_URL", url)
+        monkeypatch.setattr(source, "CIFAR_URL", url)
         threading.Thread(target=http_server.serve_forever, args=(0.01,), daemon=True).start()
         yield write_archive(folder / datasets.CIFAR_ARCHIVE), asked
         http_server.shutdown()
@@ -393,7 +394,7 @@ def server(home, monkeypatch):
 
 def test_it_is_downloaded_once(server, monkeypatch):
     archive, asked = server
-    monkeypatch.setattr(datasets, "CIFAR_SHA256", provenance.sha256_of(archive))
+    monkeypatch.setattr(source, "CIFAR_SHA256", provenance.sha256_of(archive))
     data = datasets.load("cifar10")
     assert data.provenance["origin"] == "download" and data.provenance["official_archive"]
     assert datasets.load("cifar10").provenance["origin"] == "data/, archive"
