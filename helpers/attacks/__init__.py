@@ -1,4 +1,4 @@
-"""FGSM and PGD as the paper has them: pure functions of a model and images that return attacked images."""
+"""Attacks as pure functions: a model, images and labels in, attacked images out. One attack a file."""
 
 import lazy_loader
 

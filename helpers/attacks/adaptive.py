@@ -1,11 +1,11 @@
-"""What an attack needs against a defense that is random, or whose gradient says nothing (Athalye et al. 2018).
+"""Adaptive attacks on defenses that are random or hide their gradient (Athalye et al. 2018).
 
-Both functions take a model and return one that every attack of the course can be aimed at:
+Both functions return a model that every attack of the course can be aimed at:
 
     pgd(expectation(noisy_classifier, samples=16), images, labels, eps)
     pgd(straight_through(quantise, then=classifier), images, labels, eps)
 
-A defense that is differentiable, such as an autoencoder, needs neither: aim at the whole pipeline.
+A differentiable defense, such as an autoencoder, needs neither: attack the whole pipeline end-to-end.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..backend import tf
-from .gradient import Model, check_count, logits_of
+from .checks import check_count
+from .gradient import Model, logits_of
 
 Transformation = Callable[[tf.Tensor], tf.Tensor]
 
 
 def expectation(model: Model, samples: int) -> Model:
-    """A randomised model's prediction, averaged over draws: expectation over transformation (EOT).
+    """Average a random model's predictions over draws: expectation over transformation (EOT).
 
     Args:
-        model: images to logits, with fresh randomness for every image of a batch and in every call.
-        samples: draws an image; each costs what an attack on a model without randomness does.
+        model: images to logits, with new random numbers for every image and in every call.
+        samples: the number of draws for an image, which multiplies the cost of an attack.
 
     Returns:
-        Images [n, h, w, c] to the logarithm of the mean predicted probabilities [n, classes]. Its gradient is that of
-        the expected probability, up to the draws.
+        A model from images [n, h, w, c] to the logarithm of the mean predicted probabilities [n, classes].
     """
     check_count(samples, "samples", "an expectation takes at least 1")
 
@@ -42,26 +42,28 @@ def expectation(model: Model, samples: int) -> Model:
 def straight_through(
     defense: Transformation, then: Model | None = None, backward: Transformation = tf.identity
 ) -> Model:
-    """A transformation whose gradient is replaced: backward pass differentiable approximation (BPDA).
+    """Replace a transformation's gradient: backward pass differentiable approximation (BPDA).
 
     Args:
-        defense: images to images; need not be differentiable, and may call NumPy through tf.numpy_function.
-        then: the classifier behind it; none if the transformation alone is wanted.
-        backward: the differentiable function whose gradient stands in for the defense's. The identity is the usual
-            choice for a defense that returns roughly what it was given.
+        defense: images to images. It need not be differentiable, and may call NumPy through
+        tf.numpy_function.
+        then: the classifier that follows, if any.
+        backward: the differentiable function whose gradient replaces the defense's. The identity is the usual
+            choice for a defense that changes images little.
 
     Returns:
-        A function whose value is then(defense(images)), exactly, and whose gradient is that of then at the defended
-        images, passed on through ``backward``.
+        A model whose value is exactly then(defense(images)). Its gradient is that of ``then`` at the defended
+        images, passed back through ``backward``.
     """
 
     def defended(images: tf.Tensor) -> tf.Tensor:
-        stand_in = backward(images)
-        exact = tf.reshape(tf.stop_gradient(defense(images)), tf.shape(stand_in))
-        through = exact + (
-            stand_in - tf.stop_gradient(stand_in)
-        )  # the bracket is 0, and has stand_in's gradient
-        through.set_shape(stand_in.shape)
+        approximation = backward(images)
+        exact = tf.reshape(tf.stop_gradient(defense(images)), tf.shape(approximation))
+        nothing = approximation - tf.stop_gradient(
+            approximation
+        )  # it is 0, with the approximation's gradient
+        through = exact + nothing
+        through.set_shape(approximation.shape)
         return through if then is None else logits_of(then, through)
 
     return defended

@@ -1,19 +1,22 @@
-"""Several attacks in turn, and for each image whether any of them broke it: an upper bound on robust accuracy.
+"""Several attacks in turn. An image is robust only if none of them breaks it.
 
-AutoAttack-style (Croce & Hein 2020), not AutoAttack: there is no FAB, and the budgets are others. Do not put its
-numbers beside those that AutoAttack gives.
+The ensemble is AutoAttack-style (Croce & Hein 2020), but it is not AutoAttack: it has no FAB and other
+budgets. Its numbers must not be compared with AutoAttack's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..settings import CourseError, progress
 from .auto_pgd import apgd, apgd_targeted
-from .gradient import Model, check_count, check_seed, checked, fooled
+from .batches import fooled
+from .checks import check_count, check_seed, checked
+from .gradient import Model
 from .square_attack import square
 
 Attack = Callable[[Model, np.ndarray, np.ndarray, float, int], np.ndarray]
@@ -22,12 +25,12 @@ Attack = Callable[[Model, np.ndarray, np.ndarray, float, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Effort:
-    """What the ensemble spends on an image.
+    """The budget of the ensemble.
 
     Attributes:
-        steps: of either APGD.
-        restarts: of APGD on cross-entropy.
-        classes: wrong classes that targeted APGD tries.
+        steps: of each run of APGD.
+        restarts: of APGD on the cross-entropy.
+        classes: the number of wrong classes that targeted APGD tries.
         queries: of Square.
     """
 
@@ -41,19 +44,19 @@ EFFORTS = {
     "standard": Effort(steps=100, restarts=1, classes=9, queries=1000),
     "quick": Effort(steps=20, restarts=1, classes=3, queries=200),
 }
-"""``standard``, for numbers to report: up to 1,010 gradients and 1,000 queries an image. ``quick``, for a first look:
-up to 84 and 200; it may leave images standing that ``standard`` breaks."""
+"""``standard`` is for numbers to report: up to 1,010 gradients and 1,000 queries per image. ``quick`` is for
+a first look: up to 84 and 200. It misses some images that ``standard`` breaks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What became of each image.
+    """The outcome for each image.
 
     Attributes:
-        images: float32 [n, h, w, c]: the adversarial example found, or the original image where none was.
-        broken_by: str [n]: ``clean`` (misclassified without an attack), the name of the first attack that succeeded,
-            or "" for an image that all attacks left standing.
-        attacks: the attacks' names, in the order they were run.
+        images: float32 [n, h, w, c]: the adversarial example, or the original image if none was found.
+        broken_by: str [n]: ``clean`` (misclassified without an attack), the first attack that succeeded, or
+            "" for a robust image.
+        attacks: the names of the attacks, in the order of their runs.
     """
 
     images: np.ndarray
@@ -61,42 +64,40 @@ class Result:
     attacks: tuple[str, ...]
 
     @property
-    def standing(self) -> np.ndarray:
-        """Booleans [n]: classified correctly, and broken by none. Their mean is the robust accuracy."""
+    def robust(self) -> np.ndarray:
+        """Whether all attacks failed on an image: booleans [n], whose mean is the robust accuracy."""
         return self.broken_by == ""
 
     def counts(self) -> dict[str, int]:
-        """How many images each attack broke, first ``clean``; each image counts once."""
+        """Return how many images each attack broke, starting with ``clean``. Each image counts once."""
         return {name: int((self.broken_by == name).sum()) for name in ("clean", *self.attacks)}
 
 
 def ensemble(effort: str = "standard", batch_size: int = 128) -> dict[str, Attack]:
-    """The attacks that worst_case runs, in order: APGD on cross-entropy, APGD on the targeted DLR loss, Square.
+    """Return the attacks of ``worst_case``: APGD on the cross-entropy, APGD on the targeted DLR loss, Square.
 
-    To add one: ``worst_case(..., attacks=ensemble("quick") | {"mine": attack})``.
+    To add an attack: ``worst_case(..., attacks=ensemble("quick") | {"mine": attack})``.
 
     Args:
         effort: a name in EFFORTS.
+        batch_size: the number of images attacked at once.
 
     Raises:
-        CourseError: there is none.
+        CourseError: there is no such effort.
     """
     if effort not in EFFORTS:
         raise CourseError(f"unknown effort {effort!r}; choose one of {', '.join(EFFORTS)}")
     spent = EFFORTS[effort]
 
-    def apgd_ce(model, images, labels, eps, seed):
-        options = {"steps": spent.steps, "restarts": spent.restarts, "seed": seed, "batch_size": batch_size}
-        return apgd(model, images, labels, eps, **options)
-
-    def apgd_t(model, images, labels, eps, seed):
-        options = {"steps": spent.steps, "classes": spent.classes, "seed": seed, "batch_size": batch_size}
-        return apgd_targeted(model, images, labels, eps, **options)
-
-    def square_queries(model, images, labels, eps, seed):
-        return square(model, images, labels, eps, queries=spent.queries, seed=seed, batch_size=batch_size)
-
-    return {"apgd-ce": apgd_ce, "apgd-t": apgd_t, "square": square_queries}
+    common: dict[str, Any] = {"batch_size": batch_size}
+    untargeted: dict[str, Any] = common | {"steps": spent.steps, "restarts": spent.restarts}
+    targeted: dict[str, Any] = common | {"steps": spent.steps, "classes": spent.classes}
+    queries = common | {"queries": spent.queries}
+    return {
+        "apgd-ce": lambda model, x, y, eps, seed: apgd(model, x, y, eps, seed=seed, **untargeted),
+        "apgd-t": lambda model, x, y, eps, seed: apgd_targeted(model, x, y, eps, seed=seed, **targeted),
+        "square": lambda model, x, y, eps, seed: square(model, x, y, eps, seed=seed, **queries),
+    }
 
 
 def worst_case(
@@ -111,50 +112,49 @@ def worst_case(
     batch_size: int = 128,
     title: str = "worst case",
 ) -> Result:
-    """Each image's worst case over several attacks in linf, AutoAttack-style (not AutoAttack; see the module).
+    """Attack each image with several linf attacks, and keep the first success (AutoAttack-style).
 
-    Images that the model misclassifies as they are count as broken. Each attack then gets the images still standing,
-    and breaks those whose attacked version the model, asked anew, misclassifies.
+    Each attack is given only the images that are still robust. An image counts as broken if the model, asked
+    again, misclassifies it.
 
     Args:
-        model: a callable from float32 images [n, h, w, c] in [0, 1] to logits [n, classes]; a Keras model is called in
-            inference mode.
+        model: a callable from images to logits (see gradient.py).
         images: float32 [n, h, w, c] in [0, 1].
         labels: integers [n], the true classes.
         eps: the largest change of any value in [0, 1]; the paper's is 8/255.
-        attacks: by name, in the order to run them; default: ensemble(effort, batch_size). An attack counts images by
-            their place among those it is given.
-        effort: a name in EFFORTS; without effect where ``attacks`` are given.
-        seed: handed to every attack.
-        title: of the progress bar, which moves on when an attack is done.
+        attacks: attacks by name, run in this order; default: ensemble(effort, batch_size).
+        effort: a name in EFFORTS; ignored if ``attacks`` are given.
+        seed: for every attack.
+        batch_size: the number of images in a batch.
+        title: of the progress bar.
 
     Raises:
-        CourseError: an argument is not of that form, or an attack returned images outside the ball or [0, 1].
+        CourseError: an argument has another form, or an attack returned images outside the ball or [0, 1].
     """
     images, labels = checked(model, images, labels, eps)
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
     attacks = dict(ensemble(effort, batch_size) if attacks is None else attacks)
     if {"", "clean"} & set(attacks):
-        raise CourseError("an attack is named '' or 'clean', which the result uses for other ends; rename it")
+        raise CourseError("an attack is named '' or 'clean', names that the result reserves; rename it")
     found, broken_by = images.copy(), np.full(len(images), "", object)
     broken_by[fooled(model, images, labels, batch_size=batch_size)] = "clean"
     with progress(len(images) * len(attacks), title) as bar:
         for name, attack in attacks.items():
-            standing = np.flatnonzero(broken_by == "")
-            if len(standing):
-                originals, truth = images[standing], labels[standing]
-                # Copies, so that an attack that writes to its arguments cannot move the ball.
+            remaining = np.flatnonzero(broken_by == "")
+            if len(remaining):
+                originals, truth = images[remaining], labels[remaining]
+                # Copies, because an attack may write to its arguments.
                 attacked = np.asarray(attack(model, originals.copy(), truth.copy(), eps, seed))
                 _check_inside(name, attacked, originals, eps)
                 broken = fooled(model, attacked, truth, batch_size=batch_size)
-                found[standing[broken]], broken_by[standing[broken]] = attacked[broken], name
+                found[remaining[broken]], broken_by[remaining[broken]] = attacked[broken], name
             bar.update(len(images))
     return Result(found, broken_by.astype(str), tuple(attacks))
 
 
 def _check_inside(name: str, attacked: np.ndarray, images: np.ndarray, eps: float) -> None:
-    """Refuse what is no set of attacked images. NaN fails each comparison, and so is refused too."""
+    """Check attacked images. The conditions are written so that NaN fails them."""
     if attacked.shape != images.shape or attacked.dtype != np.float32:
         raise CourseError(
             f"attack {name!r} returned {attacked.dtype} {attacked.shape}; float32 {images.shape} was expected"

@@ -1,39 +1,30 @@
-"""Auto-PGD (Croce & Hein 2020): PGD that needs no step size, with an untargeted and a targeted loss.
+"""Auto-PGD (Croce & Hein 2020): PGD that chooses its own step size, untargeted and targeted.
 
-It differs from the authors' code in three ways: it starts uniformly in the eps-ball (theirs: on its boundary); in l2 it
-clips to [0, 1] before it returns to the ball (theirs: after); and it takes the checkpoints and conditions as the paper
-has them (theirs rounds the checkpoints otherwise for step counts other than 100, and compares a little otherwise).
+It differs from the authors' code in three ways. It starts uniformly in the eps-ball, not on the boundary.
+In l2 it clips to [0, 1] before it projects onto the ball, not after. And it computes the checkpoints and
+the conditions as in the paper, which their code rounds and compares slightly differently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..backend import tf
 from ..settings import CourseError
-from .gradient import (
-    Model,
-    check_count,
-    check_seed,
-    checked,
-    in_batches,
-    input_gradient,
-    logits_in_batches,
-    logits_of,
-    losses,
-    project,
-    random_start_for,
-    steepest,
-)
+from . import losses
+from .batches import in_batches, logits_in_batches
+from .checks import check_count, check_seed, checked
+from .gradient import Model, input_gradient, logits_of, project, steepest
+from .random_points import random_start_for
 
 MOMENTUM = 0.75
-"""alpha in the paper's eq. 1: how much of a move is the new step; the rest is the move before it."""
+"""alpha in eq. 1: the weight of the new step in a move; the rest repeats the move before it."""
 
 RHO = 0.75
-"""The share of steps between two checkpoints that must raise the loss for the step size to stay (condition 1)."""
+"""The fraction of the steps since a checkpoint that must raise the loss (condition 1)."""
 
 
 def apgd(
@@ -49,37 +40,39 @@ def apgd(
     norm: str = "linf",
     batch_size: int = 128,
 ) -> np.ndarray:
-    """Auto-PGD (Croce & Hein 2020, algorithm 1): gradient ascent with momentum, in steps of at first 2 eps.
+    """Attack images with Auto-PGD (Croce & Hein 2020, algorithm 1): gradient ascent with momentum.
 
-    At checkpoints the step is halved for each image whose loss has stopped rising, which goes on from its best point.
+    The step size is 2 eps at first. At checkpoints it is halved for each image whose loss has stopped
+    rising, and the search goes on from the best point so far.
 
     Args:
-        model: a callable from float32 images [n, h, w, c] in [0, 1] to logits [n, classes]; a Keras model is called in
-            inference mode.
+        model: a callable from images to logits (see gradient.py).
         images: float32 [n, h, w, c] in [0, 1].
         labels: integers [n], the true classes.
-        eps: the largest change: of any value in [0, 1] (linf; the paper's is 8/255), or the Euclidean length of an
-            image's whole change (l2). l2 differs from linf in the step (along the gradient) and the projection alone.
-        loss: what is maximised: a name in losses.LOSSES.
-        steps: how many; at least 1.
-        restarts: how often to try, each time from another random point, the images that no try has broken.
-        seed: a start depends on it, the try and the image's position in ``images`` alone, not on the batch size.
+        eps: the radius of the ball, in the norm; the paper's is 8/255 in linf.
+        loss: the loss to maximise, a name in losses.LOSSES.
+        steps: the number of steps, at least 1.
+        restarts: the number of tries, each from another random point. Later tries attack only the images that
+            earlier ones did not break.
+        seed: of the random starts, which depend only on it, the try and the image's position in ``images``.
         norm: ``linf`` or ``l2``.
+        batch_size: the number of images attacked at once.
 
     Returns:
-        Attacked images, float32, within eps of the images and in [0, 1]: for each image the first point found that is
-        misclassified (an image that is so from the outset is returned as it is), else that of the highest loss.
+        Attacked images, float32, within eps of the images and in [0, 1]: the first misclassified point that
+        was found, or else the point of the highest loss. Images that are misclassified from the start are
+        unchanged.
 
     Raises:
-        CourseError: an argument is not of that form, the loss needs more classes than the model has, or no gradient
-            flows from the model's outputs to the images.
+        CourseError: an argument has another form, the loss needs more classes, or the model has no gradient.
     """
-    images, labels, clean = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
+    images, labels, logits = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
     check_count(restarts, "restarts", "an attack is tried at least once")
     losses.named(loss)
     if loss == "dlr":
-        _check_classes(clean, 3)
-    return _attack(model, images, labels, eps, clean, [None] * restarts, loss, steps, seed, norm, batch_size)
+        _check_classes(logits, 3)
+    ascent = _Ascent(model, eps, steps, norm, loss)
+    return _try_all(ascent, images, labels, logits, [None] * restarts, seed, batch_size)
 
 
 def apgd_targeted(
@@ -94,153 +87,138 @@ def apgd_targeted(
     norm: str = "linf",
     batch_size: int = 128,
 ) -> np.ndarray:
-    """Auto-PGD on the targeted difference-of-logits ratio (Croce & Hein 2020, section 5): towards one wrong class after
-    another, the likeliest first, on the images that no try has broken.
+    """Attack images with Auto-PGD towards one wrong class after another (Croce & Hein 2020, section 5).
 
-    The goal is any wrong answer, not the target.
+    The loss is the targeted difference-of-logits ratio. The likeliest wrong class comes first. Any wrong
+    answer counts as a success, not only the target.
 
     Args:
-        model, images, labels, eps, steps, seed, norm: as for apgd. The model needs at least four classes.
-        classes: how many wrong classes to try; all of them, where the model knows no more.
+        model: as for ``apgd``, with at least four classes.
+        images: float32 [n, h, w, c] in [0, 1].
+        labels: integers [n], the true classes.
+        eps: the radius of the ball, in the norm.
+        steps: the number of steps towards each class, at least 1.
+        classes: the number of wrong classes to try, if the model has so many.
+        seed: of the random starts.
+        norm: ``linf`` or ``l2``.
+        batch_size: the number of images attacked at once.
 
     Returns:
-        As for apgd.
+        Attacked images, as for ``apgd``.
 
     Raises:
-        CourseError: as for apgd.
+        CourseError: as for ``apgd``.
     """
-    images, labels, clean = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
+    images, labels, logits = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
     check_count(classes, "classes", "at least 1 wrong class is tried")
-    _check_classes(clean, 4)
-    wrong = clean.copy()
+    _check_classes(logits, 4)
+    wrong = logits.copy()
     wrong[np.arange(len(labels)), labels] = -np.inf
-    targets = np.argsort(-wrong, axis=1, kind="stable")[:, : min(classes, clean.shape[1] - 1)].astype(
-        np.int32
-    )
-    return _attack(
-        model, images, labels, eps, clean, list(targets.T), "targeted", steps, seed, norm, batch_size
-    )
+    likeliest = np.argsort(-wrong, axis=1, kind="stable")[:, : min(classes, logits.shape[1] - 1)]
+    ascent = _Ascent(model, eps, steps, norm, "targeted")
+    return _try_all(ascent, images, labels, logits, list(likeliest.T.astype(np.int32)), seed, batch_size)
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The steps after which the step size may be halved (Croce & Hein 2020, section 3.3): ceil(p steps) for p = 0.22,
-    0.41, ..., 0.99, each gap 0.03 shorter than the one before, but at least 0.06. A small number of steps repeats some.
+    """Return the steps after which the step size may be halved (Croce & Hein 2020, section 3.3).
+
+    They are ceil(p steps) for p = 0.22, 0.41, ..., 0.99. Each gap is 0.03 shorter than the one before, but at
+    least 0.06. With few steps, some of them coincide.
     """
-    percents = [0, 22]  # whole numbers, because 0.7 * 100 is a little above 70 and would be rounded up
+    percents = [0, 22]  # integers, because 0.7 * 100 is a little above 70 and would be rounded up
     while (following := percents[-1] + max(percents[-1] - percents[-2] - 3, 6)) <= 100:
         percents.append(following)
     return [-(-percent * steps // 100) for percent in percents[1:]]
 
 
-def _attack(
-    model: Model,
+class _Ascent(NamedTuple):
+    """What all tries have in common."""
+
+    model: Model
+    eps: float
+    steps: int
+    norm: str
+    loss: str
+
+    def __call__(self, start, images, *classes):
+        """Run one try on a batch."""
+        # As tensors, because TensorFlow would trace a new graph for every new Python number.
+        eps, steps = tf.constant(self.eps, tf.float32), tf.constant(self.steps, tf.int32)
+        checks = tf.constant(checkpoints(self.steps), tf.int32)
+        return _ascend(self.model, start, images, classes, eps, steps, checks, norm=self.norm, loss=self.loss)
+
+
+def _try_all(
+    ascent: _Ascent,
     images: np.ndarray,
     labels: np.ndarray,
-    eps: float,
-    clean: np.ndarray,
+    logits: np.ndarray,
     tries: Sequence[np.ndarray | None],
-    loss: str,
-    steps: int,
     seed: int,
-    norm: str,
     batch_size: int,
 ) -> np.ndarray:
-    """One try after another; each is the classes [n] to move towards, or None. ``clean`` are the images' logits."""
-    # As tensors: another Python number would trace the graph anew.
-    numbers = (
-        tf.constant(eps, tf.float32),
-        tf.constant(steps, tf.int32),
-        tf.constant(checkpoints(steps), tf.int32),
-    )
+    """Run one try after another on the images not yet broken; a try is its target classes [n], or None."""
     attacked, highest = images.copy(), np.full(len(images), -np.inf, np.float32)
-    standing = np.flatnonzero(clean.argmax(1) == labels)
+    remaining = np.flatnonzero(logits.argmax(1) == labels)
     for attempt, targets in enumerate(tries):
-        if not len(standing):
+        if not len(remaining):
             break
-        truth = labels[standing]
-        given = (truth,) if targets is None else (truth, targets[standing])
-        start = random_start_for(images[standing], eps, norm, seed, standing, attempt)
-
-        def ascend(start, originals, *classes):
-            return _ascend(model, start, originals, classes, *numbers, norm=norm, loss=loss)
-
-        points = in_batches(ascend, (start, images[standing], *given), batch_size)
-        logits = logits_in_batches(model, points, batch_size)
-        values, broken = np.asarray(_value(loss, given, tf.constant(logits))), logits.argmax(1) != truth
-        better = broken | (values > highest[standing])
-        attacked[standing[better]], highest[standing[better]] = points[better], values[better]
-        standing = standing[~broken]
+        originals, truth = images[remaining], labels[remaining]
+        classes = (truth,) if targets is None else (truth, targets[remaining])
+        start = random_start_for(originals, ascent.eps, ascent.norm, seed, remaining, attempt)
+        points = in_batches(ascent, (start, originals, *classes), batch_size)
+        outputs = logits_in_batches(ascent.model, points, batch_size)
+        values = np.asarray(_value(ascent.loss, classes, tf.constant(outputs)))
+        broken = outputs.argmax(1) != truth
+        better = broken | (values > highest[remaining])
+        attacked[remaining[better]], highest[remaining[better]] = points[better], values[better]
+        remaining = remaining[~broken]
     return attacked
 
 
 class _Search(NamedTuple):
-    """Where each image of a batch is; all but k and last_check are by image."""
+    """The state of the search for each image of a batch; k and last_check are common to all."""
 
-    k: tf.Tensor
+    k: tf.Tensor  # the number of steps taken
     point: tf.Tensor
     previous: tf.Tensor
     value: tf.Tensor
     gradient: tf.Tensor
-    found: tf.Tensor  # the first point that was misclassified
+    found: tf.Tensor  # the first misclassified point
     broken: tf.Tensor
     best: tf.Tensor
     best_value: tf.Tensor
     best_gradient: tf.Tensor
     step_size: tf.Tensor
     last_check: tf.Tensor
-    rises: tf.Tensor  # since the last checkpoint
-    value_at_check: tf.Tensor  # best_value then
-    halved: tf.Tensor  # the step size, then
+    rises: tf.Tensor  # how often the loss rose since the last checkpoint
+    value_at_check: tf.Tensor  # best_value at the last checkpoint
+    halved: tf.Tensor  # whether the step size was halved there
 
 
 @tf.function(reduce_retracing=True, autograph=False)
 def _ascend(model, start, images, classes, eps, steps, checkpoints, norm, loss):
-    """Algorithm 1 on one batch, as one graph; stops early when every image is broken, which changes no result."""
+    """Run algorithm 1 on one batch in one graph, until every image is broken or all steps are taken."""
+
+    def evaluate(points):
+        return _evaluate(model, points, classes, loss)
 
     def step(*state):
-        at = _Search(*state)
-        k = at.k + 1
-        share = tf.where(at.k == 0, 1.0, MOMENTUM)
-        stepped = at.point + _per_image(at.step_size) * steepest(at.gradient, norm)
-        new, old = project(stepped, images, eps, norm) - at.point, at.point - at.previous
-        point = project(at.point + share * new + (1 - share) * old, images, eps, norm)
-        value, gradient, wrong = _evaluate(model, point, classes, loss)
-
-        better = value > at.best_value
-        best, best_gradient = _where(better, point, at.best), _where(better, gradient, at.best_gradient)
-        best_value = tf.where(better, value, at.best_value)
-        rises = at.rises + tf.cast(value > at.value, tf.float32)
-
-        too_few = rises < RHO * tf.cast(k - at.last_check, tf.float32)  # condition 1
-        no_gain = ~at.halved & (best_value == at.value_at_check)  # condition 2
-        is_check = tf.reduce_any(checkpoints == k)
-        halve = is_check & (too_few | no_gain)
-        return _Search(
-            k=k,
-            point=_where(halve, best, point),
-            previous=at.point,
-            value=tf.where(halve, best_value, value),
-            gradient=_where(halve, best_gradient, gradient),
-            found=_where(wrong & ~at.broken, point, at.found),
-            broken=at.broken | wrong,
-            best=best,
-            best_value=best_value,
-            best_gradient=best_gradient,
-            step_size=tf.where(halve, at.step_size / 2, at.step_size),
-            last_check=tf.where(is_check, k, at.last_check),
-            rises=tf.where(is_check, 0.0, rises),
-            value_at_check=tf.where(is_check, best_value, at.value_at_check),
-            halved=tf.where(is_check, halve, at.halved),
-        )
+        return _step(_Search(*state), evaluate, images, eps, checkpoints, norm)
 
     def goes_on(*state):
         at = _Search(*state)
         return (at.k < steps) & ~tf.reduce_all(at.broken)
 
-    value, gradient, broken = _evaluate(model, start, classes, loss)
-    nought = tf.zeros_like(value)
-    first = _Search(
-        k=0,
+    end = _Search(*tf.while_loop(goes_on, step, _begin(start, evaluate, eps)))
+    return _where(end.broken, end.found, end.best)
+
+
+def _begin(start: tf.Tensor, evaluate: Callable, eps: tf.Tensor) -> _Search:
+    value, gradient, broken = evaluate(start)
+    zeros, zero = tf.zeros_like(value), tf.constant(0)
+    return _Search(
+        k=zero,
         point=start,
         previous=start,
         value=value,
@@ -250,18 +228,53 @@ def _ascend(model, start, images, classes, eps, steps, checkpoints, norm, loss):
         best=start,
         best_value=value,
         best_gradient=gradient,
-        step_size=nought + 2 * eps,
-        last_check=0,
-        rises=nought,
+        step_size=zeros + 2 * eps,
+        last_check=zero,
+        rises=zeros,
         value_at_check=value,
         halved=tf.zeros_like(broken),
     )
-    end = _Search(*tf.while_loop(goes_on, step, first))
-    return _where(end.broken, end.found, end.best)
+
+
+def _step(at: _Search, evaluate: Callable, images, eps, checkpoints, norm) -> _Search:
+    """Take one step with momentum; at a checkpoint, halve the step size of images whose loss has stalled."""
+    k = at.k + 1
+    alpha = tf.where(at.k == 0, 1.0, MOMENTUM)
+    stepped = at.point + _per_image(at.step_size) * steepest(at.gradient, norm)
+    new_move, old_move = project(stepped, images, eps, norm) - at.point, at.point - at.previous
+    point = project(at.point + alpha * new_move + (1 - alpha) * old_move, images, eps, norm)
+    value, gradient, wrong = evaluate(point)
+
+    better = value > at.best_value
+    best, best_gradient = _where(better, point, at.best), _where(better, gradient, at.best_gradient)
+    best_value = tf.where(better, value, at.best_value)
+    rises = at.rises + tf.cast(value > at.value, tf.float32)
+
+    too_few_rises = rises < RHO * tf.cast(k - at.last_check, tf.float32)  # condition 1
+    no_gain = tf.logical_not(at.halved) & (best_value == at.value_at_check)  # condition 2
+    is_check = tf.reduce_any(checkpoints == k)
+    halve = is_check & (too_few_rises | no_gain)
+    return _Search(
+        k=k,
+        point=_where(halve, best, point),
+        previous=at.point,
+        value=tf.where(halve, best_value, value),
+        gradient=_where(halve, best_gradient, gradient),
+        found=_where(wrong & tf.logical_not(at.broken), point, at.found),
+        broken=at.broken | wrong,
+        best=best,
+        best_value=best_value,
+        best_gradient=best_gradient,
+        step_size=tf.where(halve, at.step_size / 2, at.step_size),
+        last_check=tf.where(is_check, k, at.last_check),
+        rises=tf.where(is_check, 0.0, rises),
+        value_at_check=tf.where(is_check, best_value, at.value_at_check),
+        halved=tf.where(is_check, halve, at.halved),
+    )
 
 
 def _evaluate(model, points, classes, loss):
-    """The loss [n], its gradient with respect to the points, and whether they are misclassified [n]."""
+    """Return the loss [n], its gradient with respect to the points, and which are misclassified [n]."""
     with tf.GradientTape() as tape:
         tape.watch(points)
         logits = logits_of(model, points)
@@ -269,30 +282,30 @@ def _evaluate(model, points, classes, loss):
     return value, tape.gradient(value, points), tf.argmax(logits, 1, tf.int32) != classes[0]
 
 
-def _value(loss, classes, logits):
-    """The loss [n]; ``classes`` are the labels, and, for the targeted loss, the targets."""
-    return (
-        losses.dlr_towards(*classes, logits) if loss == "targeted" else losses.named(loss)(*classes, logits)
-    )
+def _value(loss: str, classes: tuple, logits: tf.Tensor) -> tf.Tensor:
+    """Return the loss [n]; ``classes`` are the labels, and for the targeted loss also the targets."""
+    if loss == "targeted":
+        return losses.dlr_towards(classes[0], classes[1], logits)
+    return losses.named(loss)(classes[0], logits)
 
 
 def _where(chosen: tf.Tensor, images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
-    """For each image, by a boolean [n], one or the other."""
+    """Choose between two images, for each of n."""
     return tf.where(_per_image(chosen), images, others)
 
 
 def _per_image(values: tf.Tensor) -> tf.Tensor:
-    """From [n] to [n, 1, 1, 1]."""
+    """Reshape [n] to [n, 1, 1, 1]."""
     return values[:, None, None, None]
 
 
 def _prepared(model, images, labels, eps, norm, steps, seed, batch_size):
-    """Refuse bad input; the images as float32, the labels as int32, and the images' logits."""
+    """Check the arguments; return images as float32, labels as int32, and the logits of the images."""
     images, labels = checked(model, images, labels, eps, norm)
     check_count(steps, "steps", "an attack takes at least 1")
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
-    input_gradient(model, tf.constant(images[:1]), tf.constant(labels[:1]))  # raises where there is none
+    input_gradient(model, tf.constant(images[:1]), tf.constant(labels[:1]))  # raises if there is none
     return images, labels, logits_in_batches(model, images, batch_size)
 
 

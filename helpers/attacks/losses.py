@@ -1,6 +1,6 @@
-"""What an attack maximises, image by image: functions of labels [n] and logits [n, classes] that return [n].
+"""The losses that attacks maximise: functions of labels [n] and logits [n, classes] that return [n].
 
-All grow as the classifier comes to err. Every attack takes the name of one of LOSSES.
+Each grows as the classifier comes closer to an error. Attacks take the name of one of LOSSES.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """-log softmax(logits)[label]; what FGSM and PGD were published with."""
+    """Return -log softmax(logits)[label], the loss of the original FGSM and PGD."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
 
 def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The largest other logit less the label's (Carlini & Wagner 2017, f6): above 0, the classifier errs.
+    """Return the largest wrong logit minus the label's (Carlini & Wagner 2017, f6), positive for an error.
 
-    It has a gradient where the classifier is so sure that cross-entropy's has underflowed.
+    It still has a gradient when the classifier is so sure that the gradient of the cross-entropy underflows.
     """
     return _largest_other(labels, logits) - _at(labels, logits)
 
 
 def dlr(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The difference-of-logits ratio (Croce & Hein 2020, eq. 6): the margin over the distance from the largest to the
-    third largest logit. Scaling the logits, which can hide cross-entropy's gradient, leaves it as it is.
+    """Return the difference-of-logits ratio (Croce & Hein 2020, eq. 6), for at least three classes.
 
-    Needs at least three classes.
+    It is the margin divided by the distance from the largest to the third largest logit. So scaling the
+    logits, which can hide the gradient of the cross-entropy, does not change it.
     """
     top = tf.math.top_k(logits, 3).values
     return margin(labels, logits) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
 def dlr_towards(labels: tf.Tensor, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The targeted difference-of-logits ratio (Croce & Hein 2020, eq. 7): grows as ``targets`` overtake ``labels``.
+    """Return the targeted difference-of-logits ratio (Croce & Hein 2020, eq. 7), for at least four classes.
 
-    Needs at least four classes.
+    It grows as the logits of ``targets`` overtake those of ``labels``.
     """
     top = tf.math.top_k(logits, 4).values
     scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12
@@ -47,8 +47,10 @@ def dlr_towards(labels: tf.Tensor, targets: tf.Tensor, logits: tf.Tensor) -> tf.
 
 
 def of_softmax(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The cross-entropy as it should not be taken, on softmax outputs: Keras keeps them in [1e-7, 1 - 1e-7], and a
-    classifier surer than that has no gradient. The paper's released code attacks with it; the audit needs it."""
+    """Return the cross-entropy of softmax outputs, a mistake of the paper's released code.
+
+    Keras clips probabilities to [1e-7, 1 - 1e-7], so a classifier that is surer than that has no gradient.
+    """
     probability = tf.clip_by_value(_at(labels, tf.nn.softmax(logits)), 1e-7, 1 - 1e-7)
     return -tf.math.log(probability)
 
@@ -62,10 +64,10 @@ LOSSES: dict[str, Loss] = {
 
 
 def named(name: str) -> Loss:
-    """The loss of that name.
+    """Return the loss of this name.
 
     Raises:
-        CourseError: there is none.
+        CourseError: there is no such loss.
     """
     if name not in LOSSES:
         raise CourseError(f"unknown loss {name!r}; choose one of {', '.join(LOSSES)}")

@@ -1,6 +1,6 @@
-"""The Square attack (Andriushchenko et al. 2020): a random search that asks the model for its outputs alone.
+"""The Square attack (Andriushchenko et al. 2020): a random search that needs only the model's outputs.
 
-What defeats gradients without making a classifier robust does not defeat this.
+A defense that merely hides its gradient does not stop it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import numpy as np
 from ..backend import tf
 from ..settings import CourseError
 from . import losses
-from .gradient import Model, check_count, check_seed, checked, in_batches, logits_of
+from .batches import in_batches
+from .checks import check_count, check_seed, checked
+from .gradient import Model, logits_of
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Of 10,000 queries, those after which the squares' area is halved (the paper's section 5)."""
+"""The queries, out of 10,000, after which the area of the squares is halved (section 5)."""
 
 
 def square(
@@ -30,66 +32,65 @@ def square(
     seed: int = 0,
     batch_size: int = 250,
 ) -> np.ndarray:
-    """The Square attack in linf (Andriushchenko et al. 2020, algorithms 1 and 2), untargeted.
+    """Attack images with Square in linf, untargeted (Andriushchenko et al. 2020, algorithms 1 and 2).
 
-    It starts with vertical stripes of plus or minus eps. Then one square a query, at a random place, is set to plus or
-    minus eps in each channel, which is kept if the margin between the best wrong class and the true one grows.
+    The search starts with vertical stripes of plus or minus eps. Each later query sets one random square to
+    plus or minus eps in each channel, and keeps it if the margin between the best wrong class and the true
+    one grows.
 
     Args:
-        model: a callable from float32 images [n, h, w, c] in [0, 1] to logits [n, classes]; needs no gradient. A Keras
-            model is called in inference mode.
+        model: a callable from images to logits (see gradient.py); it needs no gradient.
         images: float32 [n, h, w, c] in [0, 1].
         labels: integers [n], the true classes.
         eps: the largest change of any value in [0, 1]; the paper's is 8/255.
-        queries: how many changed images the model is shown for each image, at most; the stripes are the first. An
-            image that is misclassified is not changed further.
-        p: the share of an image's pixels in the first squares. It is halved at the paper's points, scaled to
-            ``queries``.
-        seed: an image's random numbers depend on it and on the image's position in ``images`` alone.
+        queries: the largest number of tries for each image; an image's search ends with its first success.
+        p: the fraction of the pixels in the first squares. It is halved at HALVINGS, scaled to ``queries``.
+        seed: an image's random numbers depend only on it and the image's position in ``images``.
+        batch_size: the number of images in a batch.
 
     Returns:
-        Attacked images, float32, within eps of the images and in [0, 1]; those misclassified from the outset as they
-        are.
+        Attacked images, float32, within eps and in [0, 1]; those misclassified from the start are unchanged.
 
     Raises:
-        CourseError: an argument is not of that form.
+        CourseError: an argument has another form.
     """
     images, labels = checked(model, images, labels, eps)
     check_count(queries, "queries", "an attack takes at least 1")
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
     if not isinstance(p, Real) or not 0 < p <= 1:
-        raise CourseError(f"p is {p!r}; it is a share of the pixels, above 0 and at most 1")
+        raise CourseError(f"p is {p!r}; it is a fraction of the pixels, above 0 and at most 1")
     attacked = images.copy()
     margins = _margins(model, images, labels, batch_size)
     generators = [np.random.default_rng((seed, k)) for k in range(len(images))]
     for query in range(queries):
-        standing = np.flatnonzero(~(margins > 0))
-        if not len(standing):
+        remaining = np.flatnonzero(~(margins > 0))
+        if not len(remaining):
             break
-        originals, chosen = images[standing], [generators[k] for k in standing]
+        originals, chosen = images[remaining], [generators[k] for k in remaining]
         if query == 0:
             signs, inside = _stripes(images.shape[1:], chosen), True
         else:
             side = side_at(query, queries, p, *images.shape[1:3])
             signs, inside = _squares(images.shape[1:], chosen, side)
-        # Every value is at one end of what it may be: setting it is what the paper's adding of 2 eps and clipping does.
+        # Every value is at one end of its range. So setting it does the same as the paper's addition and
+        # clipping.
         moved = np.clip(originals + np.float32(eps) * signs, 0, 1)
-        candidates = np.where(inside, moved, attacked[standing])
-        found = _margins(model, candidates, labels[standing], batch_size)
-        better = (found > margins[standing]) | (query == 0)
-        attacked[standing[better]], margins[standing[better]] = candidates[better], found[better]
+        candidates = np.where(inside, moved, attacked[remaining])
+        found = _margins(model, candidates, labels[remaining], batch_size)
+        better = (found > margins[remaining]) | (query == 0)
+        attacked[remaining[better]], margins[remaining[better]] = candidates[better], found[better]
     return attacked
 
 
 def side_at(query: int, queries: int, p: float, height: int, width: int) -> int:
-    """The side, in pixels, of the square tried at this query (from 0) of so many (the paper's section 5)."""
+    """Return the side, in pixels, of the square at this query, counted from 0 (section 5)."""
     area = p / 2 ** bisect_left(HALVINGS, query * 10_000 // queries) * height * width
     return min(max(round(area**0.5), 1), height, width)
 
 
 def _stripes(shape: tuple[int, ...], generators: list[np.random.Generator]) -> np.ndarray:
-    """Signs [n, 1, w, c]: each column of each channel up or down as a whole."""
+    """Draw a sign for each column of each channel: [n, 1, w, c]."""
     _, width, channels = shape
     return _signs(np.stack([g.random((1, width, channels), np.float32) for g in generators]))
 
@@ -97,7 +98,7 @@ def _stripes(shape: tuple[int, ...], generators: list[np.random.Generator]) -> n
 def _squares(
     shape: tuple[int, ...], generators: list[np.random.Generator], side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Signs [n, 1, 1, c], and whether a pixel is inside the image's square [n, h, w, 1]."""
+    """Draw a square for each image: signs [n, 1, 1, c], and which pixels it covers [n, h, w, 1]."""
     height, width, channels = shape
     draws = np.stack([g.random(2 + channels, np.float32) for g in generators])
     top, left = (draws[:, i, None] * (size - side + 1) // 1 for i, size in enumerate((height, width)))
@@ -107,15 +108,15 @@ def _squares(
 
 
 def _signs(draws: np.ndarray) -> np.ndarray:
-    """-1 or 1, from draws from [0, 1)."""
+    """Turn draws from [0, 1) into -1 or 1."""
     return np.where(draws < 0.5, np.float32(-1), np.float32(1))
 
 
 def _margins(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: int) -> np.ndarray:
-    """The margins [n] by which the best wrong class leads.
+    """Return the margins [n] by which the best wrong class leads.
 
-    The batches' sizes are powers of two or batch_size, so that a GPU meets few shapes while images drop out, and few
-    left over are not padded to a whole batch.
+    A batch's size is a power of two or batch_size. So there are few shapes to trace as images drop out, and
+    a few remaining images are not padded to a whole batch.
     """
     n = len(images)
     size = min(batch_size, 1 << (n - 1).bit_length())

@@ -246,7 +246,7 @@ def test_targeted_apgd_breaks_all_that_can_be_broken_of_a_linear_model():
 
 def test_targeted_apgd_tries_the_likeliest_wrong_classes_first(cnn, images, labels, monkeypatch):
     tried = []
-    monkeypatch.setattr(auto_pgd, "_attack", lambda *given: tried.extend(given[5]))
+    monkeypatch.setattr(auto_pgd, "_try_all", lambda *given: tried.extend(given[4]))
     order = np.argsort(-np.asarray(cnn(images, training=False)), axis=1)
     others = np.array([[c for c in row if c != label] for row, label in zip(order, labels, strict=True)])
     for classes, expected in ((2, 2), (9, 9), (50, 9)):
@@ -417,15 +417,15 @@ def test_the_worst_case_is_never_above_any_attack_and_says_who_broke_what(cnn, m
     labels[:3] = (labels[:3] + 1) % 10
     result = worst_case(cnn, many, labels, EPS, effort="quick", seed=2)
     assert isinstance(result, Result) and result.images.dtype == np.float32
-    assert 0 < result.standing.mean() < 1
+    assert 0 < result.robust.mean() < 1
     for attack in ensemble("quick").values():
-        assert result.standing.mean() <= accuracy(cnn, attack(cnn, many, labels, EPS, 2), labels)
-    np.testing.assert_array_equal(answers(cnn, result.images) == labels, result.standing)
+        assert result.robust.mean() <= accuracy(cnn, attack(cnn, many, labels, EPS, 2), labels)
+    np.testing.assert_array_equal(answers(cnn, result.images) == labels, result.robust)
     np.testing.assert_array_equal(result.broken_by == "clean", np.arange(48) < 3)
-    untouched = result.standing | (result.broken_by == "clean")
+    untouched = result.robust | (result.broken_by == "clean")
     np.testing.assert_array_equal((result.images == many).all((1, 2, 3)), untouched)
     assert list(result.counts()) == ["clean", "apgd-ce", "apgd-t", "square"]
-    assert sum(result.counts().values()) == (~result.standing).sum() and result.counts()["clean"] == 3
+    assert sum(result.counts().values()) == (~result.robust).sum() and result.counts()["clean"] == 3
     first = apgd(cnn, many, labels, EPS, steps=EFFORTS["quick"].steps, seed=2)
     np.testing.assert_array_equal(
         result.broken_by == "apgd-ce", (answers(cnn, first) != labels) & (labels == truth)
@@ -459,7 +459,7 @@ def test_a_callers_attacks_run_in_turn_on_the_images_still_standing(cnn, images)
     )
     assert seen == [(5, 7), (4, 7)]
     assert result.broken_by.tolist() == ["", "", "up", "down", "", "clean"]
-    assert result.standing.tolist() == [True, True, False, False, True, False]
+    assert result.robust.tolist() == [True, True, False, False, True, False]
     assert result.counts() == {"clean": 1, "down": 1, "up": 1}
     np.testing.assert_allclose(result.images[:, 0, 0, 0], [0.2, 0.45, 0.51, 0.48, 0.55, 0.8], atol=1e-6)
 
@@ -527,8 +527,8 @@ def classes(n):
         (apgd_targeted, {"model": classes(3)}, "needs 4 classes, but the model knows 3"),
         (apgd_targeted, {"classes": 0}, "classes is 0; at least 1 wrong class is tried"),
         (square, {"queries": 0}, "queries is 0; an attack takes at least 1"),
-        (square, {"p": 0}, "p is 0; it is a share of the pixels"),
-        (square, {"p": 1.5}, "p is 1.5; it is a share of the pixels"),
+        (square, {"p": 0}, "p is 0; it is a fraction of the pixels"),
+        (square, {"p": 1.5}, "p is 1.5; it is a fraction of the pixels"),
         (worst_case, {"effort": "best"}, "unknown effort 'best'; choose one of standard, quick"),
         (worst_case, {"attacks": {"clean": apgd}}, "an attack is named '' or 'clean'"),
     ],

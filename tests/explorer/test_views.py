@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import attacks, explorer, pipeline
-from helpers.attacks import gradient
+from helpers.attacks import projected_gradient_descent
 from helpers.defenses import autoencoder as ae_module
 from helpers.explorer import Choice, views
 from helpers.settings import CourseError
@@ -101,7 +101,12 @@ def test_nothing_is_traced_anew_and_an_answer_comes_soon(networks):
     Python, would exceed it.
     """
     image, label = explorer.test_image(networks, 1)
-    graphs = [gradient._ascend, networks.autoencoder, *networks.answers.values(), *networks.targets.values()]
+    graphs = [
+        projected_gradient_descent._ascend,
+        networks.autoencoder,
+        *networks.answers.values(),
+        *networks.targets.values(),
+    ]
     before, seconds = [graph.experimental_get_tracing_count() for graph in graphs], []
     for eps in range(0, 33, 8):
         for threat in explorer.THREATS:
