@@ -71,7 +71,7 @@ def begin(network: keras.Model) -> None:
     fill(network, read_state(file))
 
 
-# ---------------------------------------------------------------------------------------------- PyTorch's file format
+# ----------------------------------------------------------------------------- PyTorch's file format
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
@@ -176,7 +176,7 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     return view.copy()
 
 
-# --------------------------------------------------------------------------------------------- Lite0 in the place of B0
+# -------------------------------------------------------------------------- Lite0 in the place of B0
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def both(model, images, labels, eps, **options):
     )
 
 
-# ------------------------------------------------------------------------------------------------------- invariants
+# ---------------------------------------------------------------------------------------- invariants
 
 
 @pytest.mark.parametrize("eps", [0.0, 0, np.float32(0), np.float64(0)])
@@ -60,6 +60,7 @@ def test_the_arguments_are_not_written_to(cnn, images, labels):
     np.testing.assert_array_equal(images, before)
 
 
+@pytest.mark.deep
 def test_weights_and_batchnorm_statistics_are_untouched(cnn, resnet20, images, labels):
     for model in (cnn, resnet20):
         before = model.get_weights()
@@ -92,7 +93,7 @@ def test_a_model_may_be_a_function(cnn, images, labels):
     )
 
 
-# ------------------------------------------------------------------------------------------------- norms and tries
+# ----------------------------------------------------------------------------------- norms and tries
 
 
 def lengths(change):
@@ -168,7 +169,7 @@ def test_every_loss_can_be_maximised(cnn, images, labels, name):
     )
 
 
-# ---------------------------------------------------------------------------------------------- what they maximise
+# -------------------------------------------------------------------------------- what they maximise
 
 
 def test_fgsm_is_the_sign_of_the_gradient_of_the_cross_entropy():
@@ -211,7 +212,7 @@ def test_batchnorm_is_in_inference_mode(cnn, images, labels):
     np.testing.assert_allclose(alone[0], among[0], atol=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------ batches and seeds
+# --------------------------------------------------------------------------------- batches and seeds
 
 
 @pytest.mark.parametrize("size", [1, 5, 12])
@@ -256,7 +257,7 @@ def test_noise_is_clipped_to_the_range():
         assert moved.min() >= 0 and moved.max() <= 1 and 0.4 < (moved == value).mean() < 0.6
 
 
-# -------------------------------------------------------------------------------------------------------- bad input
+# ----------------------------------------------------------------------------------------- bad input
 
 
 def corrupted(array, value):

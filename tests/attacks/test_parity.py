@@ -1,9 +1,9 @@
-"""Our attacks against those of ART and CleverHans, on the same model, without a random start.
+"""Our attacks give the images of ART and CleverHans, on the same model, without a random start.
 
-In a graph TensorFlow may round differently from one program to another; where a gradient is all but zero its sign then
-flips, and PGD goes another way from there. So what must agree to the last bit is compared in eager mode, where the
-same arithmetic gives the same result, and the graph that the course uses is held to that except for a stray image (or,
-in l2, to within a fraction of eps).
+TensorFlow may round differently in different graphs. The sign of a tiny gradient then flips, and PGD takes
+another path. So the attacks are compared exactly in eager mode, where equal arithmetic gives equal results.
+The graph that the course uses must give the same images except for a few (linf), or within a fraction of
+eps (l2).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from helpers.classifiers.registry import MODELS
 EPS, STEP = {"linf": 8 / 255, "l2": 0.5}, {"linf": 0.01, "l2": 0.1}
 ORDER = {"linf": np.inf, "l2": 2}
 STEPS, N = 10, 8
+NETWORKS = [*((name, False) for name in ("cnn", *MODELS)), ("cnn", True), ("resnet20", True)]
 
 
 def art_classifier(model):
@@ -99,10 +100,10 @@ def our_pgd(model, images, labels, targeted, norm):
 
 
 def assert_alike(ours, theirs, norm, strays):
-    """The same up to what rounding makes of ten steps.
+    """Allow for rounding that ten steps magnify.
 
-    In linf a flipped sign sends an image elsewhere: all but so many images are the same within 1e-6. In l2 a rounding
-    stays one, if a magnified one: no image is further from its twin than a fiftieth of eps, and most by far less.
+    In linf a flipped sign sends an image elsewhere, so all images but ``strays`` agree within 1e-6. In l2
+    an error grows slowly, so images differ by at most a fiftieth of eps, and most by far less.
     """
     if norm == "linf":
         assert (np.abs(ours - theirs).reshape(len(ours), -1).max(1) > 1e-6).sum() <= strays
@@ -111,19 +112,30 @@ def assert_alike(ours, theirs, norm, strays):
         assert apart.max() < 0.02 and np.median(apart) < 0.001
 
 
-@pytest.mark.parametrize("norm", attacks.NORMS)
-@pytest.mark.parametrize(
-    ("network", "targeted"),
-    [(network, False) for network in ("cnn", *MODELS)] + [("cnn", True), ("resnet20", True)],
-    ids=lambda value: value if isinstance(value, str) else "targeted" if value else "untargeted",
-)
+def cases():
+    """Every network in both norms, and two with targets; the cheaper half belongs to make test."""
+    for network, targeted in [
+        *((name, False) for name in ("cnn", *MODELS)),
+        ("cnn", True),
+        ("resnet20", True),
+    ]:
+        for norm in attacks.NORMS:
+            often = not targeted and (norm == "linf" or network in ("cnn", "resnet20"))
+            yield pytest.param(
+                network,
+                targeted,
+                norm,
+                id=f"{network}-{'targeted' if targeted else 'untargeted'}-{norm}",
+                marks=pytest.mark.deep if often else pytest.mark.slow,
+            )
+
+
+@pytest.mark.parametrize(("network", "targeted", "norm"), cases())
 def test_our_attacks_are_theirs(request, images, labels, network, norm, targeted):
-    """On every network of the course (conftest has a fixture for each); aimed at a class on two, since that has nothing
-    to do with the network."""
     model = request.getfixturevalue(network)
     labels = ((labels + targeted) % 10)[:N]
     case = model, images[:N], labels, targeted, norm
-    strays = 2 if network in ("cnn", "resnet20") else 4  # three times as deep and more, they round more often
+    strays = 2 if network in ("cnn", "resnet20") else 4  # deeper networks round more often
     with eagerly():
         fgsm, pgd = our_fgsm(*case), our_pgd(*case)
         np.testing.assert_array_equal(fgsm, cleverhans_fgsm(*case))
@@ -132,10 +144,10 @@ def test_our_attacks_are_theirs(request, images, labels, network, norm, targeted
     if norm == "linf":
         np.testing.assert_array_equal(fgsm, arts_fgsm)
         np.testing.assert_allclose(pgd, arts_pgd, rtol=0, atol=1e-6)
-    else:  # ART divides by lengths in other words, whose rounding ten steps may magnify
+    else:  # ART normalises the gradient in another order, and rounds differently
         np.testing.assert_allclose(fgsm, arts_fgsm, rtol=0, atol=1e-6)
         assert_alike(pgd, arts_pgd, norm, strays)
-    assert (pgd != fgsm).mean() > 0.1  # the comparison is not of an attack that does nothing
+    assert (pgd != fgsm).mean() > 0.1  # PGD did more than one step
     assert_alike(our_fgsm(*case), fgsm, norm, strays)
     assert_alike(our_pgd(*case), pgd, norm, strays)
-    assert_alike(our_pgd(*case), cleverhans_pgd(*case), norm, strays)  # theirs as a graph, too
+    assert_alike(our_pgd(*case), cleverhans_pgd(*case), norm, strays)  # their graph

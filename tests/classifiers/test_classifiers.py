@@ -72,7 +72,7 @@ def same(weights, others):
     return all(np.array_equal(a, b) for a, b in zip(weights, others, strict=True))
 
 
-# ----------------------------------------------------------------------------------------------------------- networks
+# ------------------------------------------------------------------------------------------ networks
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_mixed_precision_keeps_float32_weights_and_logits(images, model):
     assert tf.keras.mixed_precision.global_policy().name == "float32"
 
 
-# ----------------------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------------------- weights
 
 
 def test_the_checksum_is_of_the_weights(networks, original):
@@ -197,7 +197,7 @@ def test_another_hdf5_file(networks, tmp_path):
         classifiers.load_weights(networks["resnet20"], tmp_path / "climate.h5")
 
 
-# ------------------------------------------------------------------------------------------------ where they come from
+# ------------------------------------------------------------------------------ where they come from
 
 
 def test_the_courses_weights(shipped, data, original):
@@ -267,7 +267,7 @@ def test_tf2cv_has_no_weights_for_patches10(data, monkeypatch):
         classifiers.load("resnet20", data, "tf2cv")
 
 
-# ------------------------------------------------------------------------------------------------- the shipped weights
+# ------------------------------------------------------------------------------- the shipped weights
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def filled(network, lite0) -> keras.Model:
     return network
 
 
-# ------------------------------------------------------------------------------------------------------ the file
+# ------------------------------------------------------------------------------------------ the file
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_damaged_files_and_other_formats_are_refused(tmp_path, torch):
         imagenet.read_state(path)
 
 
-# ------------------------------------------------------------------------------------------------------ the mapping
+# --------------------------------------------------------------------------------------- the mapping
 
 
 def norm_by_hand(x, state, name, epsilon=1e-3):
@@ -315,7 +315,7 @@ def test_arrays_that_do_not_fit_are_named_and_nothing_is_filled(filled, lite0, n
     assert [w.tobytes() for w in filled.get_weights()] == before
 
 
-# ------------------------------------------------------------------------------------------------------ the package
+# --------------------------------------------------------------------------------------- the package
 
 
 def test_without_the_package_there_is_no_provenance(monkeypatch):

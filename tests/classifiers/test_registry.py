@@ -292,7 +292,7 @@ def test_the_command_line_names_every_network(capsys):
         assert ", ".join(MODELS) in " ".join(capsys.readouterr().out.split()), command
 
 
-# ------------------------------------------------------------------------------------------------------ EfficientNet
+# -------------------------------------------------------------------------------------- EfficientNet
 
 
 def test_efficientnet_is_tf2cvs_but_for_two_strides(images):

@@ -1,6 +1,7 @@
 """Reading CIFAR-10 from wherever it lies, refusing what is not CIFAR-10, and doing without it.
 
-Most tests read a small synthetic archive of CIFAR-10's layout; those with the fixture cifar10 read the real one.
+Most tests read a small synthetic archive of CIFAR-10's layout; those with the fixture cifar10 read the real
+one.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def pointed(home, monkeypatch):
     return home / "given"
 
 
-# ------------------------------------------------------------------------------------------------- places and forms
+# ---------------------------------------------------------------------------------- places and forms
 
 PLACES = {
     "CIFAR10_DIR, archive": lambda home: write_archive(home / "given" / datasets.CIFAR_ARCHIVE),
@@ -155,7 +156,7 @@ def test_a_batch_that_was_deleted_is_unpacked_again(pointed):
     assert not list(settings.ARTIFACTS.glob("datasets/.unpacking-*"))
 
 
-# --------------------------------------------------------------------------------------------- what comes out of it
+# ------------------------------------------------------------------------------ what comes out of it
 
 
 def test_channels_are_planes_in_storage_and_last_in_use(pointed):
@@ -211,7 +212,7 @@ def test_training_images_take_from_validation_only_what_training_lacks(pointed):
     np.testing.assert_array_equal(more.labels[90:], data.validation.labels[:5])
 
 
-# ---------------------------------------------------------------------------------------------------- what is refused
+# ----------------------------------------------------------------------------------- what is refused
 
 
 def refused(message: str) -> str:
@@ -330,7 +331,7 @@ def test_a_full_disk_is_not_a_damaged_archive(pointed, monkeypatch):
     refused("the disk is full.*Free some space")
 
 
-# ------------------------------------------------------------------------------------------------ when it is not there
+# ------------------------------------------------------------------------------ when it is not there
 
 
 def test_cifar10_dir_pointing_nowhere(pointed):
@@ -411,7 +412,7 @@ def test_a_failing_download_is_tried_again_and_leaves_nothing(server, home, repl
     assert not [file for file in (home / "course").rglob("*") if file.is_file()]
 
 
-# ---------------------------------------------------------------------------------------------------- the real CIFAR-10
+# --------------------------------------------------------------------------------- the real CIFAR-10
 
 
 def test_the_real_splits(cifar10):

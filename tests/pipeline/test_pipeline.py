@@ -15,7 +15,7 @@ from support import small_in_registry
 
 from helpers import artifacts, attacks, classifiers, defenses, evaluation, pipeline, settings, training
 from helpers.artifacts import store
-from helpers.attacks import gradient
+from helpers.attacks import projected_gradient_descent
 from helpers.classifiers import fused
 from helpers.cli.app import main
 from helpers.datasets import storage
@@ -153,7 +153,7 @@ def test_a_preprocessor_without_weights_makes_another_model(tiny, small_weights)
 
 @pytest.mark.parametrize(
     "module, name, value",
-    [(run_module, "STEPS", 20), (gradient, "STEP_SIZE", 0.02)],
+    [(run_module, "STEPS", 20), (projected_gradient_descent, "STEP_SIZE", 0.02)],
     ids=["steps", "step_size"],
 )
 def test_another_pgd_is_another_artifact_of_every_kind(run, monkeypatch, module, name, value):
