@@ -156,7 +156,7 @@ def test_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]]) -
 
 
 def _accuracies(scores: dict[str, dict]) -> dict[str, str]:
-    titles = {"regular": "clean", "fgsm": "FGSM", "pgd": "PGD", "adaptive": "PGD through both"}
+    titles = {"regular": "clean", "fgsm": "FGSM", "pgd": "PGD", "adaptive": "end-to-end PGD"}
     return {titles[kind]: percent(score) for kind, score in scores.items()}
 
 

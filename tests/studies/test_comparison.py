@@ -175,7 +175,7 @@ def test_tables_are_in_the_order_that_they_say():
     assert table["place before"].tolist() == ["2", "1", "3"]  # on validation images the second was first
     assert table["mean of three"].tolist() == ["63.3", "60.0", "20.0"]
     assert (
-        table.loc["middle", "PGD through both"].startswith("3.0 [")
+        table.loc["middle", "end-to-end PGD"].startswith("3.0 [")
         and table.loc["wide", "clean"][:4] == "90.0"
     )
 
