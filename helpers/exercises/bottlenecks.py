@@ -20,7 +20,7 @@ from .verdict import Wrong, ask, check
 
 
 def _channels(depth: int, channels: int) -> list[int]:
-    """From layer to layer, as architectures.convolutional has them."""
+    """Return the channels from layer to layer, as architectures.convolutional has them."""
     return [3, *[16] * (depth - 1), channels, channels, *[16] * (depth - 1), 3]
 
 
@@ -236,12 +236,12 @@ def _counted() -> dict[str, np.ndarray]:
 
 
 def usage() -> dict[str, np.ndarray]:
-    """How often each of 64 codes was chosen, for five VQ-VAEs: integers [64] by name."""
+    """Return how often each of 64 codes was chosen, for five VQ-VAEs: integers [64] by name."""
     return {name: counts.copy() for name, counts in _counted().items()}
 
 
 def usage_figure() -> Figure:
-    """The five lists of usage(), a panel each: the share of each code, from the most used to the least."""
+    """Draw the five codebooks of usage(), a panel each: the share of each code, the most used first."""
     figure, axes = plt.subplots(1, 5, figsize=(9, 2.4), sharex=True, layout="constrained")
     for axis, (name, counts) in zip(axes, usage().items(), strict=True):
         axis.bar(np.arange(1, 65), 100 * np.sort(counts)[::-1] / counts.sum(), width=1)

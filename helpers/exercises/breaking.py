@@ -130,7 +130,8 @@ def _list(values: np.ndarray) -> str:
 
 
 def _least(model: keras.Model, images: np.ndarray, labels: np.ndarray, eps: float) -> float:
-    """The least accuracy that any attack within eps and [0, 1] can leave of a linear model, exactly."""
+    """Return the least accuracy that any attack within eps and [0, 1] can leave of a linear model,
+    exactly."""
     kernel = model.layers[-1].get_weights()[0].astype(np.float64)
     logits = np.asarray(model(tf.constant(images))).astype(np.float64)
     flat = images.reshape(len(images), -1).astype(np.float64)
@@ -150,7 +151,7 @@ LEVELS = 32
 
 
 def rounded(images: tf.Tensor) -> tf.Tensor:
-    """The images with every value rounded to the nearest of 32 levels from 0 to 1."""
+    """Round every value to the nearest of 32 levels from 0 to 1."""
     return tf.round(tf.convert_to_tensor(images, tf.float32) * (LEVELS - 1)) / (LEVELS - 1)
 
 

@@ -77,7 +77,7 @@ def histories() -> dict[str, list[dict]]:
 
 
 def histories_figure() -> Figure:
-    """The six histories, a panel each."""
+    """Draw the six histories, a panel each."""
     figure, axes = plt.subplots(2, 3, figsize=(9, 4.8), sharex=True, sharey=True, layout="constrained")
     labels = {
         "clean": "validation images",
@@ -327,7 +327,7 @@ def claims() -> dict[str, tuple[str, pd.DataFrame]]:
 
 
 def candidates() -> pd.DataFrame:
-    """Nine rows that somebody wants to put beside RobustBench's, numbered from 1; numbers made up."""
+    """Return nine invented rows to compare with RobustBench's, numbered from 1."""
     columns = ["system", "data", "attack", "images made for", "budget", "n", "accuracy (%)"]
     return pd.DataFrame([row[:-1] for row in ROWS], columns=columns, index=range(1, len(ROWS) + 1))
 

@@ -16,14 +16,14 @@ from .verdict import Wrong
 
 
 def as_array(answer: object, what: str, shape: Sequence[int] | None = None) -> np.ndarray:
-    """An answer as float64 numbers; NumPy, TensorFlow or a list.
+    """Return an answer (NumPy, TensorFlow or a list) as float64 numbers.
 
     Args:
-        what: it is, as the subject of a sentence: ``your images``.
-        shape: that it must have; any if None.
+        what: its name, as the subject of a sentence: ``your images``.
+        shape: the shape that it must have. None allows any shape.
 
     Raises:
-        Wrong: it is not that.
+        Wrong: it is no array of finite numbers of this shape.
     """
     try:
         array = np.asarray(answer)
@@ -48,7 +48,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def as_number(answer: object, what: str) -> float:
-    """An answer as one number. Raises Wrong if it is not one."""
+    """Return an answer as one number. Raise Wrong if it is anything else."""
     if isinstance(answer, (bool, np.bool_, str)):
         kind = "text" if isinstance(answer, str) else "truth value"
         raise Wrong(f"{what} should be one number, but is the {kind} {answer!r}")
@@ -63,12 +63,12 @@ def as_number(answer: object, what: str) -> float:
 def hint_for(
     found: float, hints: Iterable[tuple[float | None, str]], otherwise: str, tolerance: float = 1e-3
 ) -> str:
-    """What a wrong number means: the hint whose number is nearest, if it is near.
+    """Return the hint for a wrong number: the one whose number is nearest, if it is near enough.
 
     Args:
-        hints: pairs of a number that a mistake would give, and what that mistake is.
+        hints: pairs of a number that a mistake gives, and a sentence about that mistake.
         otherwise: the hint if no number is near.
-        tolerance: how near, as a share of the number.
+        tolerance: the largest relative distance that counts as near.
     """
     off = {hint: abs(found - value) / max(abs(value), 1e-9) for value, hint in hints if value is not None}
     nearest = min(off, key=off.get)
@@ -76,10 +76,10 @@ def hint_for(
 
 
 def as_attacked(answer: object, images: np.ndarray, eps: float, tolerance: float = 1e-5) -> np.ndarray:
-    """An attack's answer as images: of the right shape, within eps of the originals and in [0, 1].
+    """Return an attack's images, checked for their shape, the eps-ball and [0, 1].
 
     Raises:
-        Wrong: they are not.
+        Wrong: they violate one of these.
     """
     moved = as_array(answer, "your images", images.shape)
     distance = float(np.abs(moved - images).max())
@@ -105,7 +105,7 @@ def as_attacked(answer: object, images: np.ndarray, eps: float, tolerance: float
 
 
 def as_tensors(images: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """Images as float32 and labels as int32: what a student's attack is called with."""
+    """Return images as float32 and labels as int32, as a student's attack receives them."""
     return tf.constant(images, tf.float32), tf.constant(labels, tf.int32)
 
 

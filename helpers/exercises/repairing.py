@@ -47,7 +47,7 @@ def check_min_max(nfgsm: Callable, train_step: Callable) -> str:
 
 
 def _trainable() -> keras.Model:
-    """A copy of toys.network that may be trained."""
+    """Return a copy of toys.network that may be trained."""
     model = keras.models.clone_model(toys.network())
     model.set_weights(toys.network().get_weights())
     return model
@@ -76,7 +76,7 @@ def _by_value(function: Callable) -> Callable:
 
 @_by_value
 def _direction(images: np.ndarray, labels: np.ndarray, training: bool) -> np.ndarray:
-    """The loss's gradient with respect to the images, on a fresh copy of the toy."""
+    """Return the loss's gradient with respect to the images, on a fresh copy of the toy."""
     x, model = tf.constant(images, tf.float32), _trainable()
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -118,7 +118,7 @@ def _compare_nfgsm(found: np.ndarray, images: np.ndarray, labels: np.ndarray, no
 def _wrong_images(
     images: np.ndarray, labels: np.ndarray, noise: np.ndarray
 ) -> Iterator[tuple[Callable[[bool], np.ndarray], str]]:
-    """What wrong versions of N-FGSM make of the images, by BatchNorm's mode, and what is wrong with each."""
+    """Yield the images of wrong versions of N-FGSM, by BatchNorm's mode, and what is wrong with each."""
     noisy, own = images + noise, toys.answers(toys.network(), images)
 
     def step(at: np.ndarray, mode: bool) -> np.ndarray:
@@ -215,7 +215,7 @@ def _compare_step(
 def _wrong_steps(
     images: np.ndarray, labels: np.ndarray, noise: np.ndarray, attacked: dict[bool, np.ndarray]
 ) -> Iterator[tuple[np.ndarray, str]]:
-    """What wrong steps make of the toy's weights, and what is wrong with each."""
+    """Yield the changes of the toy's weights by wrong steps, and what is wrong with each."""
     plain, direction = attacked[True], np.sign(_direction(images + noise, labels, True))
     right, on_clean = _sgd(plain, labels), _sgd(images, labels)
     yield on_clean, "that is a step on the images as they are; train on the attacked ones"
@@ -241,7 +241,7 @@ def _wrong_steps(
 def _sgd(
     images: np.ndarray, labels: np.ndarray, training: bool = True, passed: np.ndarray | None = None
 ) -> np.ndarray:
-    """The change of the toy's trainable weights in one step of SGD on these images.
+    """Return the change of the toy's trainable weights in one step of SGD on these images.
 
     Args:
         passed: images that it saw in training mode before, which moves the statistics that inference mode

@@ -27,7 +27,7 @@ def _patterns() -> tuple[np.ndarray, np.ndarray]:
 
 
 def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of two classes, float32 [n, 8, 8, 3] in [0, 1], and their labels.
+    """Draw pictures of two classes, float32 [n, 8, 8, 3] in [0, 1], and their labels.
 
     In the middle a square is lighter (class 1) or darker (class 0) by 0.2, in 92 of 100 pictures; in the
     others it is the other class's. Around it each value leans by 0.015 one way or the other, in every
@@ -43,7 +43,7 @@ def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def small_network(seed: int = 0) -> keras.Model:
-    """An untrained classifier of these pictures: logits [n, 2]."""
+    """Return an untrained classifier of these pictures, with logits [n, 2]."""
     layers, start = keras.layers, keras.initializers.GlorotUniform
     return keras.Sequential(
         [
@@ -60,7 +60,7 @@ def small_network(seed: int = 0) -> keras.Model:
 def fitted(
     model: keras.Model, images: np.ndarray, labels: np.ndarray, steps: int = 300, seed: int = 0
 ) -> keras.Model:
-    """The model, trained in place on these images as they are: SGD, 64 images a step."""
+    """Train the model in place on clean images, by SGD with 64 images a step, and return it."""
     optimizer, rng = keras.optimizers.SGD(0.05, 0.9), np.random.default_rng(seed)
 
     @tf.function
@@ -83,7 +83,7 @@ def initial_weights() -> list[np.ndarray]:
 
 
 def initial_network() -> keras.Model:
-    """The small network, trained on 2,000 pictures as they are."""
+    """Return the small network, trained on 2,000 clean pictures."""
     model = small_network()
     model.set_weights(initial_weights())
     return model
@@ -98,34 +98,35 @@ def assessed(model: attacks.Model) -> dict[str, float]:
 
 
 def judge_images(model: attacks.Model) -> dict[str, np.ndarray]:
-    """As assessed, image by image; ``gradient`` is the worst case of the attacks that need one."""
+    """Return which of the 500 pictures are right, by attack. ``gradient`` is the worst case of the attacks by
+    gradient."""
     images, labels = pictures(500, seed=1)
     side = (2.0 * labels - 1)[:, None, None, None]
     middle, fine = _patterns()
 
-    def stands(moved: np.ndarray) -> np.ndarray:
+    def is_right(moved: np.ndarray) -> np.ndarray:
         logits = np.asarray(attacks.logits_of(model, tf.constant(moved, tf.float32)))
         return np.isfinite(logits).all(1) & (logits.argmax(1) == labels)
 
-    clean, blind = stands(images), []
+    clean, blind = is_right(images), []
     for towards in (
         middle + fine,
         middle - fine,
     ):  # made from how the pictures are drawn, so that no gradient is asked
-        blind.append(stands((images - EPS * side * towards).clip(0, 1)))
+        blind.append(is_right((images - EPS * side * towards).clip(0, 1)))
     climbed = [clean]
     try:
         for loss in ("cross_entropy", "margin"):
             moved = attacks.pgd(
                 model, images, labels, EPS, step_size=EPS / 8, steps=20, loss=loss, batch_size=500
             )
-            climbed.append(stands(moved))
+            climbed.append(is_right(moved))
     except Exception:  # whatever a student's model has in it: what has no gradient meets the other attacks
         pass
     gradient = np.all(climbed, axis=0)
     return {
         "clean": clean,
-        "static": stands(_static()),
+        "static": is_right(_static()),
         "gradient": gradient,
         "worst": gradient & np.all(blind, axis=0),
     }

@@ -14,14 +14,14 @@ layers = keras.layers
 
 @cache
 def images(n: int = 24) -> np.ndarray:
-    """Images of grey levels k/255 with the extremes among them: float32 [n, 32, 32, 3] in [0, 1]."""
+    """Draw images of grey levels k/255, with 0 and 1 among them: float32 [n, 32, 32, 3] in [0, 1]."""
     values = np.random.default_rng(0).integers(-20, 276, (n, 32, 32, 3)).clip(0, 255)
     return values.astype(np.float32) / np.float32(255)
 
 
 @cache
 def network(sureness: float = 1.0) -> keras.Model:
-    """A convolutional classifier with a BatchNorm whose statistics matter: [n, 32, 32, 3] to logits [n, 10].
+    """Build a convolutional classifier whose BatchNorm statistics matter: [n, 32, 32, 3] to logits [n, 10].
 
     Args:
         sureness: multiplies the logits. With 1 the largest probability is about 0.9; with 40 the
@@ -67,7 +67,7 @@ def linear(sureness: float = 1.0) -> keras.Model:
 
 
 def answers(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """The class that the model gives each image: int32 [n]."""
+    """Return the class that the model gives each image: int32 [n]."""
     return np.asarray(model(tf.constant(x, tf.float32), training=False)).argmax(1).astype(np.int32)
 
 
@@ -80,7 +80,7 @@ def labels() -> np.ndarray:
 
 
 def losses(model: keras.Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The cross-entropy of each image, float64 [n]."""
+    """Return the cross-entropy of each image, float64 [n]."""
     logits = np.asarray(model(tf.constant(x, tf.float32), training=False), np.float64)
     logits -= logits.max(1, keepdims=True)
     return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y]

@@ -28,11 +28,11 @@ HELPERS = Path(__file__).resolve().parent.parent
 
 
 class Wrong(Exception):
-    """The answer is wrong; the message says how, to the student."""
+    """The answer is wrong. The message tells the student how."""
 
 
 class NotDone(Exception):
-    """The answer is still the stub; the message may add what the student should know."""
+    """The answer is still the stub. The message may add what the student should know."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Check:
 
 
 def check(exercise: str, todo: str) -> Callable[[Callable[..., str]], Check]:
-    """Make a judge of answers a Check.
+    """Turn a function that judges answers into a Check.
 
     Args:
         exercise: its number, such as ``01.2``: notebook and place.
@@ -107,7 +107,7 @@ def check(exercise: str, todo: str) -> Callable[[Callable[..., str]], Check]:
 
 
 def _is_stub(answer: object) -> bool:
-    """Check whether an answer is ``...`` or None, or a collection with such a thing in it."""
+    """Return whether an answer is ``...`` or None, or a collection that holds one of them."""
     if isinstance(answer, dict):
         return any(_is_stub(value) for value in answer.values())
     if isinstance(answer, (list, tuple)):
@@ -119,7 +119,7 @@ def _is_stub(answer: object) -> bool:
 
 
 def ask(function: Callable, *arguments: object, call: str) -> object:
-    """What the student's function returns for these arguments.
+    """Call the student's function, and return its answer.
 
     Args:
         call: how the task says that it is called, such as ``fgsm(model, images, labels, eps)``.
@@ -177,7 +177,7 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
 
 
 def _copied(argument: object) -> object:
-    """A copy of an array, or of a collection of arrays; anything else as it is."""
+    """Copy an array or a collection of arrays. Return anything else unchanged."""
     if isinstance(argument, np.ndarray):
         return argument.copy()
     if isinstance(argument, dict):
@@ -186,7 +186,7 @@ def _copied(argument: object) -> object:
 
 
 def _same(before: object, after: object) -> bool:
-    """Check whether the arrays in what _copied returned are what they were."""
+    """Return whether the arrays of a copy are still equal to the originals."""
     if isinstance(before, np.ndarray):
         return np.array_equal(before, after)
     if isinstance(before, dict):
@@ -212,7 +212,8 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _where(error: Exception) -> str:
-    """The last line of the student's own code in an error's traceback: of no library, nor of this package."""
+    """Return the last line of the student's own code in an error's traceback, outside libraries and
+    helpers."""
     others = ("site-packages", "/lib/python", "__autograph_generated", "<frozen", "<string", str(HELPERS))
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not any(part in frame.filename for part in others)]
@@ -224,7 +225,7 @@ def _where(error: Exception) -> str:
 
 @contextmanager
 def untouched(model: keras.Model) -> Iterator[None]:
-    """Refuse what changes the model's weights or statistics, and put them back.
+    """Refuse code that changes the model's weights or statistics, and restore them.
 
     Raises:
         Wrong: they were changed.
