@@ -20,19 +20,23 @@ class Codebook(keras.layers.Layer):
     follow the encoder: each is a moving average of the vectors that chose it (appendix A.1). A dead code,
     which fewer than one vector in ten batches chose, is moved to a vector of the current batch. All codes
     start dead.
-
-    Args:
-        codes: number of codes.
-        decay: share of the moving averages that a step keeps.
-        commitment: weight of the commitment loss, which is among the model's ``losses`` in training mode.
-        **kwargs: arguments of keras.layers.Layer.
     """
 
     def __init__(self, codes: int, decay: float = 0.99, commitment: float = 0.25, **kwargs):
+        """Set up the layer.
+
+        Args:
+            codes: number of codes.
+            decay: share of the moving averages that a step keeps.
+            commitment: weight of the commitment loss, which is among the model's ``losses`` in training mode.
+            **kwargs: arguments of keras.layers.Layer.
+        """
         super().__init__(**kwargs)
         self.codes, self.decay, self.commitment = codes, decay, commitment
 
     def build(self, shape):
+        """Create the codes and their moving averages, all zero."""
+
         def zeros(name: str, *size: int) -> tf.Variable:
             return self.add_weight(name=name, shape=size, initializer="zeros", trainable=False)
 
@@ -42,6 +46,7 @@ class Codebook(keras.layers.Layer):
         super().build(shape)
 
     def call(self, inputs, training=None):
+        """Replace vectors [..., d] by codes. In training mode, also update the codes and add the loss."""
         if training:
             self._follow(tf.stop_gradient(tf.reshape(inputs, (-1, inputs.shape[-1]))))
         quantised = tf.stop_gradient(tf.gather(self.vectors, self.indices(inputs)))

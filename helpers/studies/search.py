@@ -25,6 +25,7 @@ from ..backend import devices, keras
 from ..datasets.storage import to_float
 from ..defenses import architectures, autoencoder, codebook
 from ..defenses.architectures import ARCHITECTURES, Architecture, architecture_of
+from ..evaluation import accuracy
 from ..pipeline import SOURCES, Answers, Run
 from ..settings import CourseError
 from .search_recipe import LIVE, RECIPE, SearchRecipe, on_recipe
@@ -290,7 +291,7 @@ def assessed(
             {**config, "input": kind, "n": len(labels)},
             lambda images=images: [int(right) for right in evaluation.is_correct(defended, images, labels)],
         )
-        found[kind] = Answers(_fields(run, name, kind, "static"), np.array(correct, bool))
+        found[kind] = Answers(run.fields("initial", f"ae:{name}", kind, "static"), np.array(correct, bool))
     few = run.data.test.head(run.profile.n_sweep)
     for kind in attacks_through:
         correct = artifacts.make_json(
@@ -299,14 +300,15 @@ def assessed(
             partial(_attacked, run, model, few, kind),
         )
         key = "adaptive" if kind == "pgd" else kind
-        found[key] = Answers(_fields(run, name, kind, "adaptive"), np.array(correct, bool))
+        fields = run.fields("initial", f"ae:{name}", kind, "adaptive", steps=STEPS)
+        found[key] = Answers(fields, np.array(correct, bool))
     return found
 
 
 def _config(run: Run, name: str, model: keras.Model) -> dict:
     # The name as well as the weights, because a blur has no weights.
     return {
-        **run.config(autoencoder, architectures, codebook, adaptive, evaluation),
+        **run.config(autoencoder, architectures, codebook, adaptive, accuracy),
         "architecture": name,
         "assessed": classifiers.weights_sha256(model),
     }
@@ -336,18 +338,3 @@ def end_to_end(model: keras.Model, classifier: keras.Model, kind: str = "pgd") -
     if kind == "bpda":
         return adaptive.straight_through(lambda images: model(images, training=False), then=classifier)
     return autoencoder.defended(model, classifier)
-
-
-def _fields(run: Run, name: str, kind: str, threat: str) -> dict:
-    return {
-        "dataset": run.data.name,
-        "profile": run.profile.name,
-        "model": run.model,
-        "stage": "initial",
-        "defense": f"ae:{name}",
-        "input": kind,
-        "threat": threat,
-        "eps": 0.0 if kind == "regular" else run.eps,
-        "steps": {"regular": 0, "fgsm": 1}.get(kind, STEPS),
-        "seed": run.seed,
-    }
