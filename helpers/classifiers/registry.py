@@ -1,6 +1,6 @@
-"""The networks that the course knows, by name. Needs no TensorFlow, so that the command line answers at once.
+"""The course's networks, by name. Needs no TensorFlow, so that the command line answers at once.
 
-To add a network is to add an entry to MODELS; what it is called, how it is made and trained all stands there.
+To add a network, add an entry to MODELS: its title, how it is built and how it is trained.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What training can begin from in place of random weights, where it is installed; and how it then trains.
+    """Weights that training can begin from instead of random ones, if they are installed.
 
     Attributes:
-        provenance: what it is, with a checksum, for the card; None where it is not installed.
-        fill: puts it into an untrained network of the builder.
-        install: the command that installs it.
+        provenance: describes them, with a checksum, for the card; returns None if they are not installed.
+        fill: loads them into an untrained network.
+        install: the command that installs them.
         epochs, peak_rate: as for Network, on either data set.
-        averaging: what is other than in training.AVERAGING_RECIPE.
+        averaging: the differences from training.AVERAGING_RECIPE.
     """
 
     provenance: Callable[[], str | None]
@@ -39,12 +39,12 @@ class Beginning:
 
 @dataclass(frozen=True)
 class Round:
-    """A cycle of training and the averaging after it.
+    """A second cycle of training, followed by averaging.
 
     Attributes:
         epochs: of the cycle (training.SECOND_RECIPE).
         averaging_epochs: of the averaging (training.AVERAGING_RECIPE).
-        why: why there is another round, and what was known when it was decided; for the card.
+        why: the reason for the round and what was known when it was decided, for the card.
     """
 
     epochs: int
@@ -57,21 +57,20 @@ class Network:
     """A classifier of the course.
 
     Attributes:
-        title: as text and tables name it.
-        builder: tf2cv's name for it, or a function that makes it untrained: images [n, 32, 32, 3], normalised, to
-            logits [n, 10]. The function imports TensorFlow only when it is called.
-        epochs: by data set, how long ``make weights`` trains, fixed before the test images are looked at. A card tells
-            how long its own weights were trained.
-        averaging_epochs: how long it then trains on, to average the weights (training.AVERAGING_RECIPE).
-        peak_rate: the highest learning rate of that training (training.BASE_RECIPE).
-        second_round: by data set, how ``make weights`` goes on from the averaged weights; none where none is named.
-        second_phase: fine-tuned first on all six sources, then on clean images and the autoencoder's outputs only, as
-            the paper does SEPreResNet-56; else on all six.
-        most_tune_epochs: of those without a second phase: fine-tuned for no more passes over the six sources than this,
-            whatever the profile says (in a quick run, too, so that it shows what the full run does); for a network so
-            large that the profile's would take too long.
-        table: the number of the paper's table that reports it; None if there is none.
-        begins_with: what ``make weights`` begins with where it is installed; None if there is nothing but random
+        title: its name in text and tables.
+        builder: its name in tf2cv, or a function that builds it untrained: normalised images [n, 32, 32, 3]
+            to logits [n, 10]. The function imports TensorFlow only when it is called.
+        epochs: for each data set, the epochs of ``make weights``, fixed before the test images were looked
+        at.
+        averaging_epochs: the epochs of averaging that follow (training.AVERAGING_RECIPE).
+        peak_rate: the highest learning rate (training.BASE_RECIPE).
+        second_round: for each data set, how ``make weights`` continues after the averaging, if at all.
+        second_phase: whether fine-tuning has a second phase on clean images and the autoencoder's outputs
+            only, as for the paper's SEPreResNet-56. All six sources are used otherwise.
+        most_tune_epochs: the largest number of fine-tuning epochs in any profile, for a network without a
+            second phase that is too large for the profile's number.
+        table: the number of the paper's table that reports it, if any.
+        begins_with: the weights that ``make weights`` begins with if they are installed; None for random
             weights.
     """
 
@@ -88,24 +87,25 @@ class Network:
 
     @property
     def tf2cv(self) -> str | None:
-        """tf2cv's name for it, under which it has weights; None if tf2cv has no such network."""
+        """Its name in tf2cv, or None if tf2cv does not have it."""
         return self.builder if isinstance(self.builder, str) else None
 
     @property
     def source(self) -> str:
-        """Where the network comes from, as its card says."""
-        return f"tf2cv {self.tf2cv}" if self.tf2cv else f"helpers.networks.{self.builder.__name__}"
+        """Where the network comes from, as the card says."""
+        if isinstance(self.builder, str):
+            return f"tf2cv {self.builder}"
+        return f"helpers.networks.{self.builder.__name__}"
 
     def phases(self, profile: Profile) -> list[tuple[bool, int]]:
-        """The schedule of fine-tuning: for each phase, whether it sees all six sources (else clean images and the
-        autoencoder's outputs), and for how many epochs."""
+        """Return the phases of fine-tuning: whether one uses all six sources, and its number of epochs."""
         if self.second_phase:
             return [(True, profile.tune_epochs_first), (False, profile.tune_epochs_final)]
         return [(True, min(profile.tune_epochs, self.most_tune_epochs or profile.tune_epochs))]
 
     @property
     def place(self) -> str:
-        """Where the paper reports it, in words."""
+        """The paper's table that reports it, in words."""
         return (
             f"Table {self.table} of the paper"
             if self.table
@@ -118,14 +118,15 @@ MODELS = {
     "sepreresnet56": Network(
         "SEPreResNet-56",
         "sepreresnet56_cifar10",
-        {"cifar10": 40, "patches10": 12},  # an epoch takes several times as long as ResNet-20's
+        {"cifar10": 40, "patches10": 12},  # an epoch takes several times longer than ResNet-20's
         averaging_epochs=15,
         second_round={
             "cifar10": Round(
                 40,
                 10,
-                why="after the first round 92.88% of 5,000 validation images and 92.59% of the 10,000 test images were "
-                "right, less than the 93.5% aimed at; its length was fixed before it began, by the time there was",
+                why="after the first round 92.88% of 5,000 validation images and 92.59% of the 10,000 "
+                "test images were right, less than the 93.5% aimed at; its length was fixed before it "
+                "began, by the time there was",
             )
         },
         second_phase=True,
@@ -143,8 +144,8 @@ MODELS = {
             imagenet.INSTALL,
             epochs=6,
             peak_rate=0.05,
-            # So few epochs at the recipe's rate would end below where they began, and it averages from the fourth on.
-            # Here the mean is of the base training's end (epoch 0) and of both.
+            # So few epochs at the recipe's rate would lose accuracy, and the recipe averages only from the
+            # fourth. Here the average includes the end of the base training (epoch 0) and both epochs.
             averaging={"epochs": 2, "rate": 0.005, "first_averaged": 0},
         ),
     ),
@@ -152,6 +153,6 @@ MODELS = {
 
 
 def check_model(model: str) -> None:
-    """Refuse a name that is not a key of MODELS."""
+    """Check that a name is a key of MODELS."""
     if model not in MODELS:
         raise CourseError(f"unknown model {model!r}; choose one of {', '.join(MODELS)}")

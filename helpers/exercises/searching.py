@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binom
 
+from .. import classifiers
 from ..backend import keras, tf
 from ..defenses import codebook
 from ..defenses.architectures import ARCHITECTURES, Architecture
@@ -225,7 +226,7 @@ def check_architecture(mine: Architecture) -> str:
         )
     _check_latent(model, mine.latent)
     _check_learning(model)
-    count = int(sum(np.prod(weight.shape) for weight in model.trainable_weights))
+    count = classifiers.parameter_count(model)
     return (
         f"{mine.title}: {mine.latent:,} numbers, {count:,} parameters, and a gradient reaches them all. "
         "Passing is only the entry; the rubric is the exercise"

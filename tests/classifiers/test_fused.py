@@ -56,7 +56,7 @@ def test_bfloat16_is_close(classifier, images):
     assert np.corrcoef(rounded.ravel(), exact.ravel())[0, 1] > 0.99
 
 
-def test_a_defense_is_folded_too(classifier, images):
+def test_a_defense_is_fused_too(classifier, images):
     pipeline = autoencoder.defended(autoencoder.build_autoencoder(), classifier)
     copy = fused.fuse(pipeline)
     assert not [m for m in copy.submodules if isinstance(m, keras.layers.BatchNormalization)]
@@ -65,5 +65,5 @@ def test_a_defense_is_folded_too(classifier, images):
 
 
 def test_another_model_is_refused(cnn):
-    with pytest.raises(CourseError, match="cannot be folded"):
+    with pytest.raises(CourseError, match="cannot be fused"):
         fused.fuse(cnn)

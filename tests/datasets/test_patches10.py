@@ -76,7 +76,7 @@ def test_every_pixel_of_a_picture_belongs_to_one_split(file):
 
 @pytest.mark.parametrize("split", patches10.COUNTS)
 def test_crops_read_nothing_outside_their_own_tiles(split):
-    """In a picture that is noise of 0..99 inside the split's tiles and white elsewhere, no crop shows any white."""
+    """Paint noise of 0..99 inside the split's tiles and white elsewhere: no crop shows any white."""
     rng = np.random.default_rng(0)
     picture = np.full((303, 384, 3), 255, np.uint8)
     boxes = patches10.tiles(303, 384)[split]
