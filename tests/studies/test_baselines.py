@@ -56,9 +56,9 @@ def test_the_systems_are_what_their_titles_say(run, monkeypatch):
         if system.defense == "none":
             assert model is classifier
         else:
-            front = pair if name == "joint" else own
+            preprocessor = pair if name == "joint" else own
             images = run.data.test.take(2)[0]
-            np.testing.assert_allclose(model(images), classifier(front(images)), atol=1e-5)
+            np.testing.assert_allclose(model(images), classifier(preprocessor(images)), atol=1e-5)
     with pytest.raises(CourseError, match="unknown system 'vit'; choose one of initial"):
         baselines.built(run, "vit")
 

@@ -132,7 +132,7 @@ def test_the_best_on_test_images_is_kept(run, monkeypatch):
     assert any((a != b).any() for a, b in zip(seen[1], seen[2], strict=True))
 
 
-def test_the_autoencoder_sees_clean_images_only_if_told(run, monkeypatch):
+def test_the_autoencoder_sees_clean_images_only_if_asked_to(run, monkeypatch):
     seen = []
     monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "clean")
     monkeypatch.setattr(
@@ -143,7 +143,7 @@ def test_the_autoencoder_sees_clean_images_only_if_told(run, monkeypatch):
     assert seen == [2, 3]
 
 
-def test_the_rate_drops_where_the_loss_stands():
+def test_the_rate_drops_on_a_plateau():
     falling = [1 / (k + 1) for k in range(8)]
     assert training.rate_on_plateau(falling, 1e-3, 1e-4) == 1e-3
     flat = [*falling, *[0.5] * 5]
@@ -253,17 +253,21 @@ def audited(course, *others, n=1000):
 def test_what_explains_the_papers_number(monkeypatch):
     monkeypatch.setitem(published.PAPER, "resnet20", {("pgd", "initial", "none"): 30.0})
 
-    def told(*rows):
+    def explained(*rows):
         return tables.nearest_to_paper(audited(*rows), ("pgd", "initial", "none"))
 
-    assert "one" not in told(29.5, ("one", "departure", 30.0))  # the course's own number agrees
-    near = told(10.0, ("one", "departure", 20.0), ("two", "departure", 31.0), ("three", "seed", 30.0))
+    assert "one" not in explained(29.5, ("one", "departure", 30.0))  # the course's own number agrees
+    near = explained(10.0, ("one", "departure", 20.0), ("two", "departure", 31.0), ("three", "seed", 30.0))
     assert "two 31.0 [" in near
     assert "three" not in near and "points away" not in near
-    assert "still 10.0 points away" in told(10.0, ("one", "departure", 20.0))
-    past = told(10.0, ("one", "departure", 20.0), ("two", "departure", 41.0), ("three", "departure", 5.0))
+    assert "still 10.0 points away" in explained(10.0, ("one", "departure", 20.0))
+    past = explained(
+        10.0, ("one", "departure", 20.0), ("two", "departure", 41.0), ("three", "departure", 5.0)
+    )
     assert "two 41.0 [" in past.split("points away")[1] and "three" not in past
-    below = told(50.0, ("one", "departure", 40.0), ("two", "departure", 15.0), ("three", "departure", 60.0))
+    below = explained(
+        50.0, ("one", "departure", 40.0), ("two", "departure", 15.0), ("three", "departure", 60.0)
+    )
     assert "two 15.0 [" in below and "three" not in below
 
 
