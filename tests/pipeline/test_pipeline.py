@@ -207,7 +207,7 @@ def test_sepreresnet56_goes_through_both_of_its_phases(tiny):
     assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_paper_s_network_goes_through_all_steps(tiny):
     run = pipeline.start("patches10", "resnet20", "smoke")
     static, aware = pipeline.static_table(run), pipeline.aware_table(run)
