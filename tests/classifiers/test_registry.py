@@ -58,6 +58,7 @@ def added(monkeypatch):
     return entry
 
 
+@pytest.mark.deep
 def test_an_added_network_goes_through_the_papers_steps(added):
     run = pipeline.start("patches10", "small", "smoke", weights="none")
     assert run.classifier.name == "small" and pipeline.for_attack(run.classifier).name == "small"
@@ -79,6 +80,7 @@ def few(tmp_path, monkeypatch):
     return data
 
 
+@pytest.mark.slow
 def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, few, tmp_path, monkeypatch):
     rates, cycle = [], training.OneCycle
     monkeypatch.setattr(base, "OneCycle", lambda peak, *rest: rates.append(peak) or cycle(peak, *rest))
@@ -95,6 +97,7 @@ def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, few, t
     ]
 
 
+@pytest.mark.slow
 def test_a_second_round_goes_on_from_the_averaged_weights(added, few, monkeypatch):
     entry = replace(
         added, second_round={"patches10": Round(3, 2, "it was not enough"), "cifar10": Round(9, 9, "")}
@@ -135,6 +138,7 @@ def test_a_second_round_goes_on_from_the_averaged_weights(added, few, monkeypatc
     assert card["history"][:3] == first["history"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("installed", [True, False])
 def test_an_added_network_begins_elsewhere_where_that_is_installed(
     added, few, monkeypatch, capsys, installed
@@ -295,6 +299,7 @@ def test_the_command_line_names_every_network(capsys):
 # -------------------------------------------------------------------------------------- EfficientNet
 
 
+@pytest.mark.deep
 def test_efficientnet_is_tf2cvs_but_for_two_strides(images):
     from tf2cv.models.efficientnet import efficientnet_b0
 
@@ -309,6 +314,7 @@ def test_efficientnet_is_tf2cvs_but_for_two_strides(images):
     assert shapes == [(1, 4, 4, 320)]
 
 
+@pytest.mark.slow
 def test_efficientnet_trains_the_same_each_time(images, labels):
     """No layer draws at random: what was stopped could not go on as it was otherwise."""
     model = classifiers.build("efficientnet_b0", datasets.CIFAR_MEAN, datasets.CIFAR_STD)
@@ -316,6 +322,7 @@ def test_efficientnet_trains_the_same_each_time(images, labels):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_efficientnets_convolutions_pad_by_themselves(images):
     statistics = datasets.CIFAR_MEAN, datasets.CIFAR_STD
     keras.utils.set_random_seed(0)
@@ -323,7 +330,8 @@ def test_efficientnets_convolutions_pad_by_themselves(images):
         classifiers.build("efficientnet_b0", *statistics, padding_inside=p) for p in (True, False)
     )
     before.set_weights(inside.get_weights())
-    # In training mode: in inference the logits of an untrained EfficientNet are all but 0, whatever the padding.
+    # In training mode: in inference the logits of an untrained EfficientNet are all but 0, whatever the
+    # padding.
     expected = before(images, training=True).numpy()
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(inside(images, training=True), expected, atol=1e-2 * np.ptp(expected))
@@ -336,6 +344,7 @@ def test_efficientnet_has_no_weights_at_tf2cv():
         classifiers.load("efficientnet_b0", replace(datasets.load("patches10"), name="cifar10"), "tf2cv")
 
 
+@pytest.mark.slow
 def test_efficientnet_goes_through_the_papers_steps(monkeypatch):
     # As many images to test as to train on, and none to validate: its graph of an attack is traced once.
     monkeypatch.setitem(settings.PROFILES, "smoke", replace(TINY, n_train=16, n_validation=0, n_test=16))

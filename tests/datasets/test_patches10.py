@@ -36,6 +36,7 @@ def caches(folder):
     return list((folder / "datasets").iterdir())
 
 
+@pytest.mark.deep
 def test_a_second_build_gives_the_same_bytes(built):
     for first, second in zip(built, patches10.build(), strict=True):
         np.testing.assert_array_equal(first, second)
