@@ -1,4 +1,4 @@
-"""ImageNet weights: PyTorch's file is read without PyTorch and runs nothing, and every array comes to its place."""
+"""ImageNet weights: PyTorch's file is read without running anything, and every array finds its layer."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def test_the_stem_computes_what_lite0s_computes(filled, lite0):
 
 
 def test_every_array_is_in_its_place(filled, lite0):
-    """All are named, in the network's order; and what the network has of its own is the head and the gates."""
+    """All convolutions are named, in order; only the head and the gates have no counterpart."""
     pairs = list(imagenet.pairs(filled))
     assert [f"{p.conv}.weight" for p in pairs] == [name for name in lite0 if lite0[name].ndim == 4]
     for pair in pairs:

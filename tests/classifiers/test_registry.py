@@ -1,4 +1,4 @@
-"""One entry adds a network: it is built, attacked, tuned, trained, shipped and tabulated like those of the paper."""
+"""One entry adds a network: it is built, attacked, trained, shipped and tabulated like the paper's."""
 
 from __future__ import annotations
 
@@ -178,8 +178,9 @@ def test_an_added_network_begins_elsewhere_where_that_is_installed(
     assert ("1 epochs would do after: pip install numbers" in told) is not installed
 
 
+@pytest.mark.deep
 def test_the_papers_networks_are_trained_under_the_same_key_each_time(tmp_path, monkeypatch):
-    """Else what was trained would be trained anew: their configuration, to the byte, and the code's version."""
+    """Compare the whole configuration, to the byte, because another one would train the networks again."""
 
     class Found(Exception):
         pass
@@ -203,7 +204,10 @@ def test_the_papers_networks_are_trained_under_the_same_key_each_time(tmp_path, 
 
 
 def test_the_registry_needs_no_tensorflow():
-    code = "import sys, helpers.classifiers.registry; assert not {'tensorflow', 'tf_keras', 'torch'} & set(sys.modules)"
+    code = (
+        "import sys, helpers.classifiers.registry; "
+        "assert not {'tensorflow', 'tf_keras', 'torch'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=settings.ROOT)
 
 
@@ -339,6 +343,7 @@ def test_efficientnets_convolutions_pad_by_themselves(images):
     assert all(getattr(m, classifiers.convolution_in(m)).strides == (2, 2) for m in left) and len(left) == 3
 
 
+@pytest.mark.deep
 def test_efficientnet_has_no_weights_at_tf2cv():
     with pytest.raises(CourseError, match="tf2cv has no weights of EfficientNet-B0 for these images"):
         classifiers.load("efficientnet_b0", replace(datasets.load("patches10"), name="cifar10"), "tf2cv")

@@ -29,7 +29,7 @@ def zipped(name: str, content: bytes) -> bytes:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers GET by ``answers`` in turn, the last one for ever: (bytes, how many of them are sent), or a status."""
+    """Answer GET with ``answers`` in turn, repeating the last: (bytes, number of them sent), or a status."""
 
     def __init__(self, path: str):
         self.path, self.answers, self.asked = path, [], 0
