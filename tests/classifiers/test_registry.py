@@ -196,9 +196,11 @@ def test_the_papers_networks_are_trained_under_the_same_key_each_time(tmp_path, 
             train_base.make("patches10", name, seed=3)
         assert found.value.args == (
             "base",
-            f'{{"data": "{data.sha256}", "model": "{name}", "seed": 3, "epochs": 12, "recipe": {{"optimizer": "SGD, '
-            'Nesterov 0.9", "batch_size": 128, "peak_rate": 0.1, "warm_up": 0.1, "weight_decay": 0.0005, '
-            '"label_smoothing": 0.0, "augmentation": "crop after padding by 4, mirror"}, "precision": "float32", '
+            f'{{"data": "{data.sha256}", "model": "{name}", "seed": 3, "epochs": 12, '
+            '"recipe": {"optimizer": "SGD, Nesterov 0.9", '
+            '"batch_size": 128, "peak_rate": 0.1, "warm_up": 0.1, "weight_decay": 0.0005, '
+            '"label_smoothing": 0.0, "augmentation": "crop after padding by 4, mirror"}, '
+            '"precision": "float32", '
             f'"code": "{artifacts.code_version(training, classifiers, efficientnet)}"}}',
         )
 
