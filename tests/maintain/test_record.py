@@ -1,4 +1,7 @@
-"""What make record keeps and make verify checks: with a run of the smallest size, recorded into a folder of its own."""
+"""What make record keeps and make verify checks, with a run of the smallest size in a folder of its own.
+
+test_verify.py has the findings of verify without networks.
+"""
 
 import io
 import json
@@ -74,6 +77,7 @@ def copy(tree, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.deep
 def test_a_run_is_recorded_whole(tree):
     assert (tree / "figures" / "resnet20" / "one.png").read_bytes() == b"a picture"
     results = pipeline.recorded_results()
@@ -84,6 +88,7 @@ def test_a_run_is_recorded_whole(tree):
         assert card["profile"] == "smoke" and card["history"]
 
 
+@pytest.mark.deep
 def test_what_is_recorded_holds(tree, capsys):
     findings = verify.verify("resnet20", images=24)
     others = len(pipeline.recorded_results()["records"]) - (12 + 12)
@@ -93,6 +98,7 @@ def test_what_is_recorded_holds(tree, capsys):
     assert "all recorded results hold" in capsys.readouterr().out
 
 
+@pytest.mark.deep
 def test_the_shipped_networks_are_those_that_were_trained(tree):
     trained, shipped = pipeline.start(**PARAMETERS), pipeline.start(**PARAMETERS, networks="shipped")
     for part in (pipeline.autoencoder, pipeline.fine_tuned):
@@ -102,6 +108,7 @@ def test_the_shipped_networks_are_those_that_were_trained(tree):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_number_that_is_off_by_a_point_is_found(copy, capsys):
     results = pipeline.recorded_results()
     cell = next(
@@ -119,6 +126,7 @@ def test_a_number_that_is_off_by_a_point_is_found(copy, capsys):
     assert "1 of the recorded results do not hold" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet20", "resnet20_ae", "resnet20_fine_tuned"])
 def test_a_weight_file_with_a_wrong_byte_is_found(copy, capsys, name):
     file = copy / "weights" / "patches10" / f"{name}.h5"
@@ -129,6 +137,7 @@ def test_a_weight_file_with_a_wrong_byte_is_found(copy, capsys, name):
     assert f"{name}.h5 is not the one its card describes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_answers_that_the_networks_do_not_give_are_found(copy):
     file = copy / "figures" / "resnet20" / "answers.npz"
     with np.load(file) as stored:
@@ -140,6 +149,7 @@ def test_answers_that_the_networks_do_not_give_are_found(copy):
     assert failed == {spoiled}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("asked, found", [("", "trained"), ("shipped", "shipped")])
 def test_a_full_report_of_some_notebooks_takes_what_is_shipped(copy, monkeypatch, asked, found):
     """A whole one makes it; notebooks that always train elsewhere (05) take it then, too."""
@@ -155,6 +165,7 @@ def test_a_full_report_of_some_notebooks_takes_what_is_shipped(copy, monkeypatch
         pipeline.start(**PARAMETERS, networks="auto")
 
 
+@pytest.mark.slow
 def test_a_whole_run_from_shipped_networks_is_recorded_and_trains_nothing(copy, tmp_path, monkeypatch):
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
     monkeypatch.setattr(settings, "ROOT", tmp_path)
@@ -177,11 +188,13 @@ def test_a_whole_run_from_shipped_networks_is_recorded_and_trains_nothing(copy, 
     assert all(f.holds for f in verify.verify("resnet20", images=8))
 
 
+@pytest.mark.deep
 def test_networks_of_another_initial_classifier_are_refused(tree):
     with pytest.raises(CourseError, match="belongs to another initial classifier"):
         pipeline.autoencoder(pipeline.start(**{**PARAMETERS, "weights": "none"}, networks="shipped"))
 
 
+@pytest.mark.deep
 def test_a_report_that_is_not_of_this_tree_is_not_recorded(tree, tmp_path):
     shutil.copytree(tree / "report", tmp_path / "report")
     results = json.loads((tmp_path / "report" / "results.json").read_text())
@@ -195,8 +208,9 @@ def files_in(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.deep
 def test_a_report_that_is_refused_leaves_the_tree_as_it_was(tree, copy, monkeypatch):
-    """Networks, answers and results are one whole: a new one in the place of one of them would make the rest false."""
+    """Networks, answers and results belong together: replacing one of them makes the others false."""
     shutil.copytree(tree / "report", copy / "report")
     (copy / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
     monkeypatch.setattr(settings, "ROOT", copy)
@@ -220,6 +234,7 @@ def test_a_report_that_is_refused_leaves_the_tree_as_it_was(tree, copy, monkeypa
     assert files_in(copy) == before
 
 
+@pytest.mark.deep
 def test_a_report_of_other_weights_is_not_recorded(tree, tmp_path):
     shutil.copytree(tree / "report", tmp_path / "report")
     file = tmp_path / "report" / "results.json"
@@ -230,6 +245,7 @@ def test_a_report_of_other_weights_is_not_recorded(tree, tmp_path):
         record.record(tmp_path / "report")
 
 
+@pytest.mark.slow
 def test_another_copy_of_the_same_images_is_verified_all_the_same(copy, capsys):
     """An archive and the batches unpacked from it have different checksums."""
     file = copy / "figures" / "results.json"
@@ -243,6 +259,7 @@ def test_another_copy_of_the_same_images_is_verified_all_the_same(copy, capsys):
         verify.verify("resnet20")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{"stage": "madry"}, {"defense": "ae:d2_c16"}])
 def test_a_network_that_is_recorded_and_missing_is_found(copy, fields):
     file = copy / "figures" / "results.json"
@@ -257,6 +274,7 @@ def test_a_network_that_is_recorded_and_missing_is_found(copy, fields):
     assert failed == [f"{name}: weights"]
 
 
+@pytest.mark.deep
 def test_other_data_than_the_reports_are_not_recorded(tree, tmp_path):
     shutil.copytree(tree / "report", tmp_path / "report")
     file = tmp_path / "report" / "results.json"
@@ -280,6 +298,7 @@ def test_what_was_recorded_of_other_networks_stays():
     assert found == [("resnet20", 3), ("sepreresnet56", 1), ("efficientnet_b0", 0)]
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_recorded_is_named(tree, capsys):
     assert main(["verify", "--model", "sepreresnet56"]) == 2
     assert "no run of sepreresnet56 is recorded; recorded are: resnet20" in capsys.readouterr().err
@@ -316,6 +335,7 @@ def part(copy, monkeypatch):
     return folder, recorded, again, own
 
 
+@pytest.mark.deep
 def test_a_report_of_some_notebooks_is_added(part, copy):
     folder, recorded, again, own = part
     weights = {file.name: file.read_bytes() for file in (copy / "weights" / "patches10").iterdir()}
@@ -340,6 +360,7 @@ def test_a_report_of_some_notebooks_is_added(part, copy):
     assert len(json.loads((copy / "figures" / "resnet20" / "run.json").read_text())["parts"]) == 1
 
 
+@pytest.mark.deep
 def test_a_report_of_some_notebooks_needs_a_run_of_its_kind(part):
     folder, *_ = part
     found = json.loads((folder / "results.json").read_text())
@@ -350,6 +371,7 @@ def test_a_report_of_some_notebooks_needs_a_run_of_its_kind(part):
         record.record(folder)
 
 
+@pytest.mark.slow
 def test_a_network_is_recorded_notebook_by_notebook_beginning_with_the_table(part, tree, copy):
     later, _, _, own = part
     figures, first = copy / "figures", copy / "first"
@@ -376,6 +398,7 @@ def test_a_network_is_recorded_notebook_by_notebook_beginning_with_the_table(par
         assert all(np.array_equal(now[name], before[name]) for name in now.files)
 
 
+@pytest.mark.slow
 def test_a_number_without_recorded_answers_is_held_to_its_count(copy):
     results = pipeline.recorded_results()
     results["records"].append({**results["records"][0], "stage": "of_no_network", "input": "worst_case"})
@@ -387,6 +410,7 @@ def test_a_number_without_recorded_answers_is_held_to_its_count(copy):
     assert len(failed) == 1 and "/of_no_network/none/worst_case, " in failed[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["madry", "d2_c2"])
 def test_a_network_of_another_notebook_with_a_wrong_byte_is_found(copy, capsys, name):
     initial = copy / "weights" / "patches10" / "resnet20.h5"

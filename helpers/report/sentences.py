@@ -1,0 +1,234 @@
+"""The sentences of the report's first page.
+
+Each sentence is chosen by what was measured, so it stays true whatever the result. If no notebook published a
+number, the page says that it is missing and claims nothing about it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from statistics import median
+
+from .. import pipeline, settings
+from ..classifiers.registry import MODELS
+from ..evaluation import difference
+from ..evaluation.titles import INPUT_TITLES, percent, title_of
+from ..pipeline import ROBUSTBENCH
+from ..plots import tables
+from ..studies import baselines
+
+Cell = tuple[str, str, str]
+"""Input, stage and defense."""
+
+BARE: Cell = ("pgd", "initial", "none")
+"""The cell that shows what PGD does to the initial classifier."""
+
+DEFENDED: Cell = ("pgd", "fine_tuned", "ae")
+"""The cell that the paper's claim rests on."""
+
+INPUTS = ("regular", "fgsm", "pgd")
+
+DIFFERENCES: tuple[tuple[Cell, Cell], ...] = (
+    *((("regular", "initial", "none"), (kind, "initial", "none")) for kind in ("fgsm", "pgd")),
+    *(((kind, stage, "none"), (kind, stage, "ae")) for stage in ("initial", "fine_tuned") for kind in INPUTS),
+    *(((kind, "initial", "ae"), (kind, "fine_tuned", "ae")) for kind in INPUTS),
+)
+"""Pairs of cells whose difference the paper discusses: the effect of the attacks, of the autoencoder, and of
+fine-tuning behind it."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that a reader may believe, this run's verdict on it, and the numbers behind the verdict."""
+
+    text: str
+    verdict: str
+    evidence: str
+
+
+def _said(record: dict) -> str:
+    """Return a record for use in a sentence: accuracy and its 95% interval."""
+    return percent(record).replace(" [", "% [", 1)
+
+
+def under_the_protocol(transfer: dict, paper: dict) -> str:
+    """Say whether the defense helps under the paper's protocol."""
+    if BARE not in transfer or DEFENDED not in transfer:
+        return "Whether the defense helps under the paper's protocol was not measured by any notebook."
+    _, low, high = difference(transfer[BARE], transfer[DEFENDED])
+    helps = "helps" if low > 0 else "does harm" if high < 0 else "makes no difference that this run can see"
+    theirs = f" (the paper: {paper[BARE]:.2f}% and {paper[DEFENDED]:.2f}%)" if paper else ""
+    return (
+        f"Under the paper's protocol, with attacks on the initial classifier, the defense {helps}: "
+        f"under PGD the initial classifier is right on {_said(transfer[BARE])}, the fine-tuned one behind its "
+        f"autoencoder on {_said(transfer[DEFENDED])}{theirs}."
+    )
+
+
+def under_adaptive_attack(transfer: dict, adaptive: dict) -> str:
+    """Say what is left of the defense when its attacker knows it."""
+    if DEFENDED not in transfer or DEFENDED not in adaptive:
+        return "What an attacker who knows the defense achieves was not measured by any notebook."
+    before, left = transfer[DEFENDED], adaptive[DEFENDED]
+    _, low, high = difference(before, left)
+    if low > 0:
+        verdict = "does better, so doubt that attack"
+    elif high >= 0:
+        verdict = "does no worse that this run can see"
+    else:
+        verdict = "falls" if left["accuracy"] < before["accuracy"] / 2 else "loses a part of that"
+    return (
+        "Against an attacker who differentiates through autoencoder and classifier together, the same "
+        f"defense {verdict}: the same ten steps within the same budget leave {_said(left)}."
+    )
+
+
+def robust_networks(records: list[dict]) -> list[str]:
+    """Say what the adversarially trained networks of notebook 07 keep. All are named, not only the best."""
+    found = {
+        system.title: (system, r)
+        for system in baselines.SYSTEMS.values()
+        for r in records
+        if system.network
+        and (r["stage"], r["defense"], r["input"]) == (system.stage, system.defense, "worst_case")
+    }
+    if not found:
+        return []
+    clean = {(r["stage"], r["defense"]): r for r in records if r["input"] == "regular"}
+
+    def named(title: str, system: baselines.System, worst: dict) -> str:
+        unattacked = clean.get((system.stage, system.defense))
+        aside = f" ({100 * unattacked['accuracy']:.1f}% clean)" if unattacked else ""
+        return f"{title} {_said(worst)}{aside}"
+
+    said = "; ".join(named(title, *pair) for title, pair in found.items())
+    n = min(r["n"] for _, r in found.values())
+    return [
+        "Networks of about that size that were trained against an attacker who knows them keep, in the worst "
+        f"case of several attacks: {said} (n = {n:,})."
+    ]
+
+
+def comparison(transfer: dict, paper: dict) -> str:
+    """Compare the paper's differences and numbers with this run's."""
+    both = {cell: value for cell, value in paper.items() if cell in transfer}
+    if not both:
+        return ""
+    distance = {cell: 100 * transfer[cell]["accuracy"] - value for cell, value in both.items()}
+    far = max(distance, key=lambda cell: abs(distance[cell]))
+    signs = _signs(transfer, both)
+    inside = sum(
+        100 * transfer[cell]["ci_low"] <= value <= 100 * transfer[cell]["ci_high"]
+        for cell, value in both.items()
+    )
+    return (
+        f"The paper discusses {sum(signs.values())} differences (the effect of the attacks, of the "
+        f"autoencoder, and of fine-tuning behind it): {signs['same']} with the paper's sign here, "
+        f"{signs['other']} with the other, {signs['undecided']} undecided (the 95% interval contains 0). "
+        f"Sizes differ: in half of {len(both)} cells by more than "
+        f"{median(map(abs, distance.values())):.1f} points, at most by {abs(distance[far]):.1f} "
+        f"({INPUT_TITLES[far[0]]}, {title_of(far[1:])}: paper {both[far]:.2f}%, this run "
+        f"{_said(transfer[far])}). The paper's number lies within this run's interval in {inside} of "
+        f"{len(both)}."
+    )
+
+
+def _signs(transfer: dict, paper: dict) -> dict[str, int]:
+    """Count the paper's differences that have the same sign here, the other one, or neither for certain."""
+    signs = {"same": 0, "other": 0, "undecided": 0}
+    for a, b in DIFFERENCES:
+        if a in paper and b in paper:
+            _, low, high = difference(transfer[a], transfer[b])
+            rises = paper[b] > paper[a]
+            signs["undecided" if low <= 0 <= high else "same" if rises == (low > 0) else "other"] += 1
+    return signs
+
+
+def adaptive(transfer: dict, aware: dict, records: list[dict]) -> str:
+    """Say how much lower accuracy is when the attacker knows the defense."""
+    behind = [cell for cell in aware["adaptive"] if cell[2] == "ae" and cell in transfer]
+    if not behind:
+        return "No notebook of this run measured an attacker who knows of the defense."
+    lower = sum(difference(transfer[cell], aware["adaptive"][cell])[2] < 0 for cell in behind)
+    said = [
+        f"Behind the autoencoder, an attacker who knows it lowers accuracy further in {lower} of "
+        f"{len(behind)} comparisons (the 95% interval of the difference is below 0)."
+    ]
+    if (half := aware["grey_box"].get(DEFENDED)) and DEFENDED in behind:
+        said.append(
+            f"PGD images made for the fine-tuned classifier without its autoencoder leave {_said(half)}; "
+            f"made for both, {_said(aware['adaptive'][DEFENDED])}."
+        )
+    system = (*DEFENDED[1:], "worst_case")
+    if worst := [r for r in records if (r["stage"], r["defense"], r["input"]) == system]:
+        said.append(f"All attacks of this run together leave {_said(worst[-1])} (n = {worst[-1]['n']:,}).")
+    return " ".join(said)
+
+
+def claims(transfer: dict, adaptive: dict) -> list[Claim]:
+    """Return what a reader may believe, each with this run's verdict."""
+    behind, clean = transfer.get(("pgd", "initial", "ae")), transfer.get(("regular", "initial", "none"))
+    bare, defended, known = transfer.get(BARE), transfer.get(DEFENDED), adaptive.get(DEFENDED)
+    return [
+        _claim("The autoencoder helps against PGD images made for the initial classifier.", bare, behind),
+        _claim("Fine-tuning helps further against the same images.", behind, defended),
+        _claim(
+            "The defense costs accuracy on clean images.", transfer.get(("regular", *DEFENDED[1:])), clean
+        ),
+        _claim("The defense is as good against an attacker who knows it.", defended, known),
+        _claim("Against that attacker it is better than no defense.", bare, known),
+    ]
+
+
+def _claim(text: str, a: dict | None, b: dict | None) -> Claim:
+    """Return a claim that is true if accuracy rises from record a to record b."""
+    if not a or not b:
+        return Claim(text, "not measured", "no notebook of this run published the numbers")
+    points, low, high = (100 * x for x in difference(a, b))
+    verdict = "no" if high < 0 else "yes" if low > 0 else "undecided"
+    evidence = f"{percent(a)} to {percent(b)}: {points:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    return Claim(text, verdict, evidence)
+
+
+def doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[str]:
+    """Return what a reader should doubt."""
+    model, profile, weights = (parameters[key] for key in ("model", "profile", "weights"))
+    said = []
+    if failed:
+        said.append("A notebook failed: what it measures is missing, and what is missing is no finding.")
+    if profile != "full":
+        said.append(f"A {profile} run trains on a subset and assesses few images.")
+    said += [
+        f"One seed ({parameters['seed']}), one training of each network: the intervals cover only the choice "
+        "of test images.",
+        "The adaptive numbers are upper bounds: a stronger attack can only lower them.",
+        "These two tables have no attacker who can only query the model, or who trains a substitute.",
+    ]
+    if paper and weights != "tf2cv":
+        said.append("The paper starts from tf2cv's trained networks, this run from others; sizes may differ.")
+    said += _about_training(parameters, dataset)
+    if weights == "none":
+        said.append("The initial classifier was not trained at all: these numbers only test the machinery.")
+    if paper and (audit := pipeline.recorded_audit(model)):
+        said.append(f"The paper's released code departs from its text. {tables.beside_seeds(audit)}")
+    if paper:
+        name, (clean, attacked) = next(iter(ROBUSTBENCH.items()))
+        said.append(
+            f"For scale: RobustBench lists {name}, which was adversarially trained, with {clean}% on clean "
+            f"images and {attacked}% under AutoAttack at this budget."
+        )
+    return said
+
+
+def _about_training(parameters: dict, dataset: str) -> list[str]:
+    """Say how a network's training differs from the others': what it began with, how long it is fine-tuned."""
+    network, said = MODELS[parameters["model"]], []
+    card = settings.WEIGHTS / dataset / f"{parameters['model']}.json"
+    if network.begins_with and parameters["weights"] == "course" and card.is_file():
+        begins = json.loads(card.read_text())["begins_with"].partition(" (")[0]
+        said.append(f"The initial classifier's own training began with {begins}.")
+    if network.most_tune_epochs:
+        times = "one pass" if network.most_tune_epochs == 1 else f"at most {network.most_tune_epochs} passes"
+        said.append(f"Because of the time it takes, it is fine-tuned for {times} over the six sources.")
+    return said
