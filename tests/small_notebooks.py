@@ -71,7 +71,9 @@ def execute_here(source, output, parameters, **_):
             ]
             if error := result.error_in_exec:
                 name, message = type(error).__name__, str(error)
-                cell.outputs.append(new_output("error", ename=name, evalue=message, traceback=[message]))
+                cell.outputs.append(
+                    new_output("error", ename=name, evalue=message, traceback=[cell.source, message])
+                )
                 nbformat.write(notebook, output)
                 raise PapermillExecutionError(count - 1, count, cell.source, name, message, [message])
     nbformat.write(notebook, output)

@@ -20,15 +20,17 @@ from .command import MODEL, PATH, Checked, Command, count, model, run_options
 def bench(dataset: str, model: str, rounds: int, largest: int, out: Path | None) -> None:
     """Measure speeds; write figures/benchmarks.json."""
     from .. import datasets
-    from ..maintain import bench
+    from ..maintain import bench, speed_tables
     from ..plots import tables
 
     recorded = settings.FIGURES / "benchmarks.json"
     results = bench.bench(datasets.load(dataset), model, rounds, largest)
     bench.write(results, out or recorded)
     if out in (None, recorded):
-        tables.write_between(settings.ROOT / "README.md", bench.README_MARKERS, bench.markdown(results))
-    click.echo(bench.table(results))
+        tables.write_between(
+            settings.ROOT / "README.md", speed_tables.README_MARKERS, speed_tables.markdown(results)
+        )
+    click.echo(speed_tables.table(results))
 
 
 @click.command(cls=Command)

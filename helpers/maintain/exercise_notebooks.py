@@ -1,13 +1,15 @@
-"""The student notebooks, generated from the solutions: notebooks/solutions -> notebooks/exercises.
+"""Generate the student notebooks, notebooks/exercises, from notebooks/solutions.
 
-A solution notebook is an ordinary notebook. In its code cells, what stands between
+A solution notebook is an ordinary notebook. In its code cells, the code between
 
     # BEGIN SOLUTION: predicted = ...
     # END SOLUTION
 
-is replaced by the text behind the colon, or by ``...`` where there is none, at the marker's indentation. Cells with the
-tag ``solution`` are left out, and so are all outputs. An exercise begins with a heading ``## Exercise 1 · ...`` and has
-a cell with such markers, hints in <details>, and a cell that calls a check of helpers.exercises.
+is replaced by the text after the colon, or by ``...`` if there is none, at the marker's indentation. Cells with
+the tag ``solution`` are left out, and so are all outputs.
+
+An exercise begins with a heading ``## Exercise 1 · ...``. It has a cell with such markers, hints in <details>, and
+a cell that calls a check of helpers.exercises.
 """
 
 from __future__ import annotations
@@ -32,15 +34,16 @@ LEFT_OUT = "solution"
 
 
 def solutions() -> list[Path]:
-    """The solution notebooks, in the course's order."""
+    """Return the solution notebooks, in the course's order."""
     return sorted(SOLUTIONS.glob("[0-9][0-9]_*.ipynb"))
 
 
 def generate() -> dict[str, bytes]:
-    """The student notebooks, by file name; the same bytes every time.
+    """Return the student notebooks by file name; the same bytes every time.
 
     Raises:
-        CourseError: there are no solutions, or one of them is not of the form that the module's docstring describes.
+        CourseError: there are no solutions, or one of them is not of the form that the module's docstring
+            describes.
     """
     if not (found := solutions()):
         raise CourseError(
@@ -50,7 +53,7 @@ def generate() -> dict[str, bytes]:
 
 
 def write() -> list[str]:
-    """Write the student notebooks and remove those of no solution. Returns the names of the files that changed."""
+    """Write the student notebooks, remove those without a solution, and return which files changed."""
     wanted, changed = generate(), outdated()
     for name in changed:
         if name in wanted:
@@ -61,7 +64,7 @@ def write() -> list[str]:
 
 
 def outdated() -> list[str]:
-    """The names of student notebooks that are not what the solutions give: missing, changed, or of no solution."""
+    """Return the names of student notebooks that are missing, changed, or without a solution."""
     wanted = generate()
     there = {path.name: path.read_bytes() for path in EXERCISES.glob("*.ipynb")}
     return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
@@ -75,9 +78,10 @@ def _read(path: Path) -> nbformat.NotebookNode:
 
 
 def student_version(notebook: nbformat.NotebookNode, name: str) -> bytes:
-    """The student notebook of a solution notebook, as it is written to a file.
+    """Return the student notebook of a solution notebook, as the bytes of its file.
 
     Args:
+        notebook: the solution notebook.
         name: the solution's file name, for errors.
 
     Raises:
@@ -105,7 +109,11 @@ def student_version(notebook: nbformat.NotebookNode, name: str) -> bytes:
 
 
 def stub_of(source: str, where: str) -> str:
-    """A code cell's source with what is between markers replaced by its stub.
+    """Return a code cell's source with each solution between markers replaced by its stub.
+
+    Args:
+        source: the cell's source.
+        where: the cell's place, for errors.
 
     Raises:
         CourseError: a marker without its counterpart.
@@ -116,7 +124,7 @@ def stub_of(source: str, where: str) -> str:
         if "BEGIN SOLUTION" in line or "END SOLUTION" in line:
             if not begin and not end:
                 raise CourseError(
-                    f"{where}, line {number}: {line.strip()!r} is no marker; see helpers.exercise_notebooks"
+                    f"{where}, line {number}: {line.strip()!r} is no marker; see helpers.maintain.exercise_notebooks"
                 )
             if begin and opened:
                 raise CourseError(
@@ -135,7 +143,7 @@ def stub_of(source: str, where: str) -> str:
 
 
 def exercises_in(notebook: nbformat.NotebookNode) -> dict[int, list[nbformat.NotebookNode]]:
-    """The cells of each exercise, by its number: from its heading to the next heading of that level."""
+    """Return the cells of each exercise by its number, from its heading to the next of that level."""
     found, number = {}, None
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and re.search(r"^##? ", cell.source, re.MULTILINE):
@@ -147,13 +155,13 @@ def exercises_in(notebook: nbformat.NotebookNode) -> dict[int, list[nbformat.Not
 
 
 def checks_of(cells: list[nbformat.NotebookNode]) -> list[str]:
-    """The names of the checks that an exercise's cells call."""
+    """Return the names of the checks that an exercise's cells call."""
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
     return [match["name"] for source in sources for match in CHECK.finditer(source)]
 
 
 def check_exercises(notebook: nbformat.NotebookNode, name: str) -> None:
-    """Refuse a solution notebook in which an exercise lacks a part, or in which exercises are not numbered 1, 2, ..."""
+    """Refuse a solution notebook whose exercises lack a part or are not numbered 1, 2, ..."""
     found = exercises_in(notebook)
     if list(found) != list(range(1, len(found) + 1)) or not found:
         raise CourseError(

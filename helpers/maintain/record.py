@@ -100,9 +100,9 @@ def _adds_to_recorded(info: dict, found: dict, before: dict, folder: str) -> boo
         return False
     if not _same_run(before["runs"].get(model), found):
         raise CourseError(
-            f"the report in {folder}/ is of {', '.join(only)} alone, and no run of {model} with its parameters "
-            "is recorded; record a whole one first (make report or make full, make record), or, if nothing of "
-            f"{model} is recorded, begin with {BEGINS_WITH} (--only {BEGINS_WITH[:2]})"
+            f"the report in {folder}/ is of {', '.join(only)} alone, and no run of {model} with its "
+            "parameters is recorded; record a whole one first (make report or make full, make record), or, "
+            f"if nothing of {model} is recorded, begin with {BEGINS_WITH} (--only {BEGINS_WITH[:2]})"
         )
     return True
 

@@ -60,8 +60,8 @@ def under_the_protocol(transfer: dict, paper: dict) -> str:
     helps = "helps" if low > 0 else "does harm" if high < 0 else "makes no difference that this run can see"
     theirs = f" (the paper: {paper[BARE]:.2f}% and {paper[DEFENDED]:.2f}%)" if paper else ""
     return (
-        f"Under the paper's protocol, with attacks on the initial classifier, the defense {helps}: "
-        f"under PGD the initial classifier is right on {_said(transfer[BARE])}, the fine-tuned one behind its "
+        f"Under the paper's protocol, with attacks on the initial classifier, the defense "
+        f"{helps}: under PGD the initial classifier is right on {_said(transfer[BARE])}, the fine-tuned one behind its "
         f"autoencoder on {_said(transfer[DEFENDED])}{theirs}."
     )
 
@@ -206,7 +206,7 @@ def doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[str
         "These two tables have no attacker who can only query the model, or who trains a substitute.",
     ]
     if paper and weights != "tf2cv":
-        said.append("The paper starts from tf2cv's trained networks, this run from others; sizes may differ.")
+        said.append("The paper starts from tf2cv's networks, this run from others, so sizes may differ.")
     said += _about_training(parameters, dataset)
     if weights == "none":
         said.append("The initial classifier was not trained at all: these numbers only test the machinery.")
@@ -222,7 +222,7 @@ def doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[str
 
 
 def _about_training(parameters: dict, dataset: str) -> list[str]:
-    """Say how a network's training differs from the others': what it began with, how long it is fine-tuned."""
+    """Say how a network's training differs: what it began with, and how long it is fine-tuned."""
     network, said = MODELS[parameters["model"]], []
     card = settings.WEIGHTS / dataset / f"{parameters['model']}.json"
     if network.begins_with and parameters["weights"] == "course" and card.is_file():

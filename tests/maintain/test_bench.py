@@ -9,7 +9,7 @@ import pytest
 from helpers import attacks, settings, training
 from helpers.cli.app import main
 from helpers.datasets import patches10
-from helpers.maintain import bench
+from helpers.maintain import bench, contenders, speed_tables
 from helpers.settings import CourseError
 
 
@@ -26,20 +26,23 @@ def run_bench():
     return bench.bench(patches10.load(), rounds=1, largest=16, batch=4, steps=1)
 
 
+@pytest.mark.deep
 def test_all_contenders_have_a_speed(results):
-    assert set(results["attacks"]) == set(bench.CONTENDERS) == set(results["peak_mib"])
+    assert set(results["attacks"]) == set(contenders.CONTENDERS) == set(results["peak_mib"])
     for part in ("gradients", "attacks"):
         assert all(0 < s["lowest"] <= s["median_per_second"] <= s["highest"] for s in results[part].values())
     assert all(100 < peak < 6000 for peak in results["peak_mib"].values())
     assert [p["steps"] for p in results["scaling"]["steps"]] == [1, 2, 5, 10, 20]
     assert {"fine-tuning", "autoencoder"} == set(results["training"])
     assert results["bfloat16"]["float32"]["n"] == 16
+    assert speed_tables.table(results) and speed_tables.markdown(results)
 
 
-def test_the_table_and_the_file_hold_them(results, tmp_path):
+def test_the_table_and_the_file_hold_them(tmp_path):
+    results = json.loads((settings.FIGURES / "benchmarks.json").read_text())
     bench.write(results, tmp_path / "benchmarks.json")
-    stored = json.loads((tmp_path / "benchmarks.json").read_text())
-    text = bench.table(stored)
+    assert json.loads((tmp_path / "benchmarks.json").read_text()) == results
+    text = speed_tables.table(results)
     for word in (
         "tf2cv's graph",
         "CleverHans",
@@ -52,11 +55,14 @@ def test_the_table_and_the_file_hold_them(results, tmp_path):
         assert word in text
 
 
+@pytest.mark.deep
 def test_the_contenders_attack_alike(resnet20, images, labels):
     """Each library's result is the course's, but for stray images (tests/test_parity.py says why)."""
     images, labels = images[:8], labels[:8].astype(np.int32)
-    ours = attacks.pgd(resnet20, images, labels, bench.EPS, step_size=bench.STEP_SIZE, random_start=False)
-    for name, make in bench.LIBRARIES.items():
+    ours = attacks.pgd(
+        resnet20, images, labels, contenders.EPS, step_size=contenders.STEP_SIZE, random_start=False
+    )
+    for name, make in contenders.LIBRARIES.items():
         theirs = np.asarray(make(resnet20, images, labels)())
         agree = (np.abs(ours - theirs).reshape(8, -1).max(1) < 1e-6).mean()
         assert agree >= 0.75, name
@@ -69,6 +75,7 @@ def test_the_speed_is_the_median_of_the_rounds_without_the_warm_up():
     assert bench._summary(speeds["one"])["median_per_second"] == pytest.approx(1 / 0.02, rel=0.5)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_a_process_of_its_own():
     assert 300 < bench._peak_mib_of("the course", "patches10", "resnet20", 4) < 3000
 
@@ -90,7 +97,7 @@ def test_contenders_take_turns():
 def test_a_missing_library_is_named():
     with (
         pytest.raises(CourseError, match="foolbox is not installed; 'make bench' installs"),
-        bench._needed("foolbox"),
+        contenders.needed("foolbox"),
     ):
         raise ImportError("no foolbox")
 
@@ -102,7 +109,7 @@ def test_bad_counts_are_named(capsys):
 
 def test_the_readme_shows_the_recorded_benchmarks():
     text = (settings.ROOT / "README.md").read_text()
-    shown = text.split(bench.README_MARKERS[0])[1].split(bench.README_MARKERS[1])[0]
+    shown = text.split(speed_tables.README_MARKERS[0])[1].split(speed_tables.README_MARKERS[1])[0]
     recorded = json.loads((settings.FIGURES / "benchmarks.json").read_text())
-    assert shown.strip() == bench.markdown(recorded)
+    assert shown.strip() == speed_tables.markdown(recorded)
     assert recorded["rounds"] >= 5

@@ -116,7 +116,7 @@ def test_networks_trained_on_attacks_are_all_named():
         *(record_of(("worst_case", *system), worst, "adaptive") for system, (_, worst) in systems.items()),
     )
     last = found.answer[-1]
-    assert "single-step adversarial training 37.0% [" in last and "(78.0% unchanged)" in last
+    assert "single-step adversarial training 37.0% [" in last and "(78.0% clean)" in last
     assert "trained together 30.0% [" in last and "initial" not in last
 
 

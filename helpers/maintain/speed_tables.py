@@ -1,0 +1,81 @@
+"""The benchmark's results as text: for the README, and for the terminal."""
+
+from __future__ import annotations
+
+from ..classifiers.registry import MODELS
+
+README_MARKERS = ("<!-- speed -->", "<!-- /speed -->")
+
+TITLES = {
+    "BatchNorm folded": "fused BatchNorm",
+    "BatchNorm folded, bfloat16": "fused BatchNorm, bfloat16",
+}
+"""The reader's words for keys of benchmarks.json."""
+
+
+def markdown(results: dict) -> str:
+    """Return the README's section on speed."""
+    speeds = {**results["gradients"], **results["attacks"]}
+    limit = speeds["tf2cv's graph"]["median_per_second"]
+    ours = speeds["the course"]["median_per_second"]
+    machine = results["environment"]["machine"]
+    lines = [
+        f"{MODELS[results['model']].title}, {results['dataset']}, batch {results['batch']}, float32 unless "
+        f"said otherwise, medians of {results['rounds']} alternating rounds on {machine}. Only the ratios "
+        "carry over to another machine.",
+        "",
+        "| PGD-10 | images/s | the course against it | peak MiB |",
+        "|---|---|---|---|",
+    ]
+    for name, speed in results["attacks"].items():
+        ratio = ours / speed["median_per_second"]
+        lines.append(
+            f"| {name} | {speed['median_per_second']:.1f} | {ratio:.2f}x | {results['peak_mib'][name]:,} |"
+        )
+    lines += ["", "| input gradients | images/s | against the tf2cv graph |", "|---|---|---|"]
+    for name, speed in results["gradients"].items():
+        median = speed["median_per_second"]
+        lines.append(f"| {TITLES.get(name, name)} | {median:.0f} | {median / limit:.2f}x |")
+    exact, rounded = (100 * results["bfloat16"][p]["accuracy"] for p in ("float32", "mixed_bfloat16"))
+    tuning = results["training"]["fine-tuning"]
+    lines += [
+        "",
+        f"PGD-10 made in float32 leaves {exact:.1f}%, made in bfloat16 {rounded:.1f}% (both assessed in "
+        f"float32, n = {results['bfloat16']['float32']['n']:,}). Fine-tuning runs at "
+        f"{100 * tuning['loop_against_step']:.0f}% of the speed of its bare training step.",
+    ]
+    return "\n".join(lines)
+
+
+def table(results: dict) -> str:
+    """Return the results as a table for the terminal."""
+    limit = results["gradients"]["tf2cv's graph"]["median_per_second"]
+    ours = results["attacks"]["the course"]["median_per_second"]
+    lines = [f"{'input gradients':34} {'images/s':>9}  {'against the tf2cv graph':>23}"]
+    for name, speed in results["gradients"].items():
+        median = speed["median_per_second"]
+        lines.append(f"{TITLES.get(name, name):34} {median:9.0f}  {median / limit:22.2f}x")
+    lines.append(f"\n{'PGD-10':34} {'images/s':>9}  {'the course against it':>23}  {'MiB':>6}")
+    for name, speed in results["attacks"].items():
+        ratio = ours / speed["median_per_second"]
+        lines.append(
+            f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {results['peak_mib'][name]:6,}"
+        )
+    share = results["attacks"]["the course"]["gradients_against_tf2cv"]
+    lines.append(f"\nPGD-10's gradients against the tf2cv graph's raw gradients: {share:.2f}x")
+    for name, scores in results["bfloat16"].items():
+        low, high = 100 * scores["ci_low"], 100 * scores["ci_high"]
+        lines.append(
+            f"accuracy under PGD-10 made in {name}: {100 * scores['accuracy']:.1f}% [{low:.1f}, {high:.1f}], "
+            f"n = {scores['n']:,}"
+        )
+    for name, speed in results["training"].items():
+        lines.append(
+            f"{name}: {speed['loop']['median_per_second']:.1f} steps/s in the loop, "
+            f"{speed['bare step']['median_per_second']:.1f} of the bare step "
+            f"({100 * speed['loop_against_step']:.0f}%)"
+        )
+    for kind in ("n", "steps"):
+        points = ", ".join(f"{p[kind]:,}: {p['seconds']:.1f} s" for p in results["scaling"][kind])
+        lines.append(f"PGD against {kind}: {points}")
+    return "\n".join(lines)
