@@ -5,10 +5,12 @@ A solution notebook is an ordinary notebook. In its code cells, the code between
     # BEGIN SOLUTION: predicted = ...
     # END SOLUTION
 
-is replaced by the text after the colon, or by ``...`` if there is none, at the marker's indentation. Cells with
+is replaced by the text after the colon, or by ``...`` if there is none, at the marker's indentation. Cells
+with
 the tag ``solution`` are left out, and so are all outputs.
 
-An exercise begins with a heading ``## Exercise 1 · ...``. It has a cell with such markers, hints in <details>, and
+An exercise begins with a heading ``## Exercise 1 · ...``. It has a cell with such markers, hints in
+<details>, and
 a cell that calls a check of helpers.exercises.
 """
 
@@ -124,7 +126,8 @@ def stub_of(source: str, where: str) -> str:
         if "BEGIN SOLUTION" in line or "END SOLUTION" in line:
             if not begin and not end:
                 raise CourseError(
-                    f"{where}, line {number}: {line.strip()!r} is no marker; see helpers.maintain.exercise_notebooks"
+                    f"{where}, line {number}: {line.strip()!r} is no marker; "
+                    "see helpers.maintain.exercise_notebooks"
                 )
             if begin and opened:
                 raise CourseError(

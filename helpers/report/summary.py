@@ -17,7 +17,7 @@ class Summary:
     Attributes:
         answer: the short answer, as sentences.
         comparison: the paper against this run, as text; empty if they cannot be compared.
-        adaptive: transfer against adaptive attacks, as text.
+        adaptive: transfer against end-to-end attacks, as text.
         claims: what to believe.
         doubts: what to doubt, as sentences.
         transfer: records under transfer attacks, by cell (input, stage, defense).

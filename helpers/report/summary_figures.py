@@ -18,7 +18,7 @@ def draw(
         dataset: the name of its data.
         records: the records of the paper's systems and inputs.
         transfer: those under transfer attacks, by cell.
-        adaptive: those under adaptive attacks, by cell.
+        adaptive: those under end-to-end attacks, by cell.
 
     Returns:
         By figure: its name, alternative text and PNG bytes.
@@ -36,12 +36,12 @@ def draw(
         figure = plots.paper_figure(list(transfer.values()), model, title, comparable)
         found["paper"] = {"name": "summary_paper", "alt": alt, "png": plots.png(figure, label)}
     if adaptive:
-        title = "Transfer against adaptive attacks"
+        title = "Transfer against end-to-end attacks"
         if DEFENDED in transfer and DEFENDED in adaptive:
             unknown, known = (100 * r[DEFENDED]["accuracy"] for r in (transfer, adaptive))
             title = f"The same defense under PGD: {unknown:.0f}% unknown, {known:.0f}% known to its attacker"
         alt = (
-            "Arrows from the accuracy under transfer attacks to that under adaptive ones, by classifier. "
+            "Arrows from the accuracy under transfer attacks to that under end-to-end ones, by classifier. "
             f"Adaptive: {_in_words(adaptive)}"
         )
         figure = plots.threats_figure(records, title)

@@ -51,6 +51,9 @@ def test_a_rooms_face_names_what_is_there(stub):
     defined, exported = {}, set()
     for node in ast.parse(stub.read_text()).body:
         assert isinstance(node, ast.ImportFrom) and node.level == 1
+        if node.module is None:  # a module of the room, shown as it is
+            assert all((stub.parent / f"{alias.name}.py").is_file() for alias in node.names)
+            continue
         if node.module not in defined:
             tree = ast.parse((stub.parent / f"{node.module}.py").read_text())
             defined[node.module] = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {

@@ -125,7 +125,9 @@ def test_the_mean_of_three_has_the_interval_of_paired_images():
 def test_a_lead_on_validation_images_has_the_interval_of_different_images():
     before, after = card("a", 8, (80, 60, 10, 90)), card("b", 8, (80, 66, 16, 0))
     middle, low, high = comparison.validation_difference(before, after)
-    assert middle == pytest.approx(comparison.transfer_score(after) - comparison.transfer_score(before)) == 0.04
+    assert (
+        middle == pytest.approx(comparison.transfer_score(after) - comparison.transfer_score(before)) == 0.04
+    )
     alone = [comparison.validation_difference(before, after, kind) for kind in ("regular", "fgsm", "pgd")]
     assert alone[1] == evaluation.difference(before["validation"]["fgsm"], after["validation"]["fgsm"])
     np.testing.assert_allclose((low, high), np.mean(alone, axis=0)[1:])
@@ -175,8 +177,7 @@ def test_tables_are_in_the_order_that_they_say():
     assert table["place before"].tolist() == ["2", "1", "3"]  # on validation images the second was first
     assert table["mean of three"].tolist() == ["63.3", "60.0", "20.0"]
     assert (
-        table.loc["middle", "end-to-end PGD"].startswith("3.0 [")
-        and table.loc["wide", "clean"][:4] == "90.0"
+        table.loc["middle", "end-to-end PGD"].startswith("3.0 [") and table.loc["wide", "clean"][:4] == "90.0"
     )
 
 

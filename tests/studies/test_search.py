@@ -61,9 +61,7 @@ def test_what_is_made_is_loaded(run, name):
     untrained = ARCHITECTURES[name].build()
     assert not np.array_equal(again.get_layer("image").kernel, untrained.get_layer("image").kernel)
     if name == "vq_vae":
-        assert (
-            np.abs(codebook.codebook_of(again).vectors).max() > 0
-        )  # no optimiser trains it, and it is kept
+        assert np.abs(codebook.codebook_of(again).vectors).max() > 0  # no optimiser trains it, and it is kept
     assert (
         card["latent"] == ARCHITECTURES[name].latent and card["recipe"]["epochs"] == len(card["history"]) == 1
     )
