@@ -13,6 +13,8 @@ import pytest
 from helpers import classifiers, datasets, settings
 from helpers.settings import CourseError
 
+pytest_plugins = ["durations"]
+
 os.environ["COURSE_OFFLINE"] = "1"
 
 

@@ -26,7 +26,7 @@ class Beginning:
         fill: loads them into an untrained network.
         install: the command that installs them.
         epochs, peak_rate: as for Network, on either data set.
-        averaging: the differences from training.AVERAGING_RECIPE.
+        averaging: the differences from base_recipes.AVERAGING_RECIPE.
     """
 
     provenance: Callable[[], str | None]
@@ -42,8 +42,8 @@ class Round:
     """A second cycle of training, followed by averaging.
 
     Attributes:
-        epochs: of the cycle (training.SECOND_RECIPE).
-        averaging_epochs: of the averaging (training.AVERAGING_RECIPE).
+        epochs: of the cycle (base_recipes.SECOND_RECIPE).
+        averaging_epochs: of the averaging (base_recipes.AVERAGING_RECIPE).
         why: the reason for the round and what was known when it was decided, for the card.
     """
 
@@ -62,8 +62,8 @@ class Network:
             to logits [n, 10]. The function imports TensorFlow only when it is called.
         epochs: for each data set, the epochs of ``make weights``, fixed before the test images were looked
         at.
-        averaging_epochs: the epochs of averaging that follow (training.AVERAGING_RECIPE).
-        peak_rate: the highest learning rate (training.BASE_RECIPE).
+        averaging_epochs: the epochs of averaging that follow (base_recipes.AVERAGING_RECIPE).
+        peak_rate: the highest learning rate (base_recipes.BASE_RECIPE).
         second_round: for each data set, how ``make weights`` continues after the averaging, if at all.
         second_phase: whether fine-tuning has a second phase on clean images and the autoencoder's outputs
             only, as for the paper's SEPreResNet-56. All six sources are used otherwise.

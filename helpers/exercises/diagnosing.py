@@ -9,9 +9,8 @@ from functools import cache, partial
 import numpy as np
 import pandas as pd
 
-from .. import attacks
+from .. import attacks, checklist
 from ..backend import tf
-from ..evaluation import checklist
 from ..studies import threat_ladder
 from . import toys
 from .breaking import rounded

@@ -1,4 +1,4 @@
-"""The evaluation checklist (evaluation.checklist) of a run, kept in the artifact store."""
+"""The evaluation checklist (checklist) of a run, kept in the artifact store."""
 
 from __future__ import annotations
 

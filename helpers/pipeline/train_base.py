@@ -9,8 +9,9 @@ from pathlib import Path
 from .. import artifacts, classifiers, datasets, evaluation, settings, training
 from ..artifacts import bundles, cards
 from ..backend import keras, tf
-from ..classifiers import efficientnet, registry
+from ..classifiers import registry
 from ..datasets import Data
+from . import base_recipes
 
 RANDOM = "random weights"
 
@@ -57,7 +58,7 @@ def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> 
     if not epochs and (again := entry.second_round.get(data.name)):
         cycle = {
             "epochs": again.epochs,
-            "recipe": {**training.SECOND_RECIPE, "peak_rate": config["recipe"]["peak_rate"]},
+            "recipe": {**base_recipes.SECOND_RECIPE, "peak_rate": config["recipe"]["peak_rate"]},
         }
         average = {**averaging, "epochs": again.averaging_epochs}
         begins_with = {"begins_with": classifiers.weights_sha256(classifier)}
@@ -83,11 +84,11 @@ def _plan(
         "model": model,
         "seed": seed,
         "epochs": epochs or length,
-        "recipe": {**training.BASE_RECIPE, "peak_rate": peak_rate},
+        "recipe": {**base_recipes.BASE_RECIPE, "peak_rate": peak_rate},
         "precision": settings.training_precision(),
-        "code": artifacts.code_version(training, classifiers, efficientnet),
+        "code": artifacts.code_version(training, base_recipes, classifiers),
     }
-    return config, {**training.AVERAGING_RECIPE, **changes}
+    return config, {**base_recipes.AVERAGING_RECIPE, **changes}
 
 
 def _announce(entry: registry.Network, begins: str, epochs: int) -> None:
@@ -168,14 +169,14 @@ class _Trainer:
 
     def _cycle(self, copy: keras.Model, samples: training.Samples, config: dict, **where):
         recipe, on_epoch_end = config["recipe"], self._validation(copy)
-        return copy, training.train_classifier(
+        return copy, base_recipes.train_classifier(
             copy, samples, epochs=config["epochs"], recipe=recipe, on_epoch_end=on_epoch_end, **where
         )
 
     def _average(self, copy: keras.Model, samples: training.Samples, config: dict, **where):
         average = classifiers.clone(copy)
         recipe, on_epoch_end = config["averaging"], self._validation(average)
-        return average, training.average_weights(
+        return average, base_recipes.average_weights(
             copy, average, samples, recipe=recipe, on_epoch_end=on_epoch_end, **where
         )
 

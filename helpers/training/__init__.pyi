@@ -5,11 +5,6 @@ from .augmentation import AUGMENTATIONS as AUGMENTATIONS
 from .augmentation import Augmentation as Augmentation
 from .augmentation import crop_and_flip as crop_and_flip
 from .augmentation import cut_out as cut_out
-from .base import AVERAGING_RECIPE as AVERAGING_RECIPE
-from .base import BASE_RECIPE as BASE_RECIPE
-from .base import SECOND_RECIPE as SECOND_RECIPE
-from .base import average_weights as average_weights
-from .base import train_classifier as train_classifier
 from .denoising import train_autoencoder as train_autoencoder
 from .fine_tuning import FINE_TUNE_BATCH as FINE_TUNE_BATCH
 from .fine_tuning import FINE_TUNE_RATES as FINE_TUNE_RATES

@@ -17,12 +17,12 @@ from helpers.classifiers import efficientnet, registry
 from helpers.classifiers.registry import MODELS, Beginning, Network, Round
 from helpers.cli.app import main
 from helpers.evaluation import titles
-from helpers.pipeline import published, train_base
+from helpers.pipeline import base_recipes, published, train_base
 from helpers.plots import tables
 from helpers.settings import CourseError
 from helpers.sweeps import cost
 from helpers.sweeps.jobs import Training
-from helpers.training import augmentation, base
+from helpers.training import augmentation
 
 TINY = replace(
     settings.PROFILES["smoke"],
@@ -83,7 +83,9 @@ def few(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_an_added_network_is_trained_as_its_entry_says_and_shipped(added, few, tmp_path, monkeypatch):
     rates, cycle = [], training.OneCycle
-    monkeypatch.setattr(base, "OneCycle", lambda peak, *rest: rates.append(peak) or cycle(peak, *rest))
+    monkeypatch.setattr(
+        base_recipes, "OneCycle", lambda peak, *rest: rates.append(peak) or cycle(peak, *rest)
+    )
     card = train_base.make("patches10", "small")
     assert (card["epochs"], card["averaging"]["epochs"], len(card["history"])) == (2, 1, 3)
     assert rates == [0.02] == [card["recipe"]["peak_rate"]]
@@ -114,7 +116,7 @@ def test_a_second_round_goes_on_from_the_averaged_weights(added, few, monkeypatc
         return part
 
     for name in ("train_classifier", "average_weights"):
-        monkeypatch.setattr(training, name, watched(getattr(training, name)))
+        monkeypatch.setattr(base_recipes, name, watched(getattr(base_recipes, name)))
     first = train_base.make("patches10", "small", seed=7, epochs=2)
     assert "second_round" not in first and len(parts) == 2
     card = train_base.make("patches10", "small", seed=7)
@@ -160,9 +162,9 @@ def test_an_added_network_begins_elsewhere_where_that_is_installed(
     monkeypatch.setattr(
         artifacts, "make", lambda kind, config, *rest: configs.append(config) or make(kind, config, *rest)
     )
-    begun, train = [], training.train_classifier
+    begun, train = [], base_recipes.train_classifier
     monkeypatch.setattr(
-        training,
+        base_recipes,
         "train_classifier",
         lambda network, *rest, **more: begun.append(network.get_weights()) or train(network, *rest, **more),
     )
@@ -201,7 +203,7 @@ def test_the_papers_networks_are_trained_under_the_same_key_each_time(tmp_path, 
             '"batch_size": 128, "peak_rate": 0.1, "warm_up": 0.1, "weight_decay": 0.0005, '
             '"label_smoothing": 0.0, "augmentation": "crop after padding by 4, mirror"}, '
             '"precision": "float32", '
-            f'"code": "{artifacts.code_version(training, classifiers, efficientnet)}"}}',
+            f'"code": "{artifacts.code_version(training, base_recipes, classifiers)}"}}',
         )
 
 
@@ -214,7 +216,7 @@ def test_the_registry_needs_no_tensorflow():
 
 
 def test_networks_of_the_paper_keep_their_recipe():
-    assert {MODELS[name].peak_rate for name in published.PAPER} == {training.BASE_RECIPE["peak_rate"]}
+    assert {MODELS[name].peak_rate for name in published.PAPER} == {base_recipes.BASE_RECIPE["peak_rate"]}
     assert {name: MODELS[name].averaging_epochs for name in published.PAPER} == {
         "resnet20": 25,
         "sepreresnet56": 15,

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from exercise_answers import RIGHT
 
-from helpers import attacks, evaluation, exercises
-from helpers.evaluation import checklist
+from helpers import attacks, checklist, evaluation, exercises
 from helpers.exercises import bottlenecks, breaking, diagnosing, judging, searching, toy_pictures, toys
 
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from helpers import pipeline, settings
-from helpers.evaluation import checklist
+from helpers import checklist, pipeline, settings
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from support import Stopped, grey_levels, numbers, tiny_network, without_times
 
 from helpers import training
 from helpers.backend import tf
-from helpers.training import base
+from helpers.pipeline import base_recipes
 
 
 def test_the_base_recipe_trains(tmp_path, monkeypatch):
-    monkeypatch.setitem(training.BASE_RECIPE, "peak_rate", 0.05)
+    monkeypatch.setitem(base_recipes.BASE_RECIPE, "peak_rate", 0.05)
     labels = np.arange(64) % 2
     images = (labels[:, None, None, None] * 128 + grey_levels(64) // 2).astype(np.uint8)
-    history = training.train_classifier(
+    history = base_recipes.train_classifier(
         tiny_network(), training.Samples([images], labels), epochs=20, seed=0, folder=tmp_path
     )
     assert history[-1]["loss"] < history[0]["loss"]
@@ -23,8 +23,8 @@ def test_the_base_recipe_trains(tmp_path, monkeypatch):
 
 def averaged(samples, folder, monkeypatch, stop_at=None):
     """Four epochs of averaging; returns what the network's weights were after each, and the average."""
-    monkeypatch.setitem(training.AVERAGING_RECIPE, "epochs", 4)
-    monkeypatch.setitem(training.AVERAGING_RECIPE, "first_averaged", 2)
+    monkeypatch.setitem(base_recipes.AVERAGING_RECIPE, "epochs", 4)
+    monkeypatch.setitem(base_recipes.AVERAGING_RECIPE, "first_averaged", 2)
     network, average, seen = tiny_network(), tiny_network(1), []
 
     def on_epoch_end():
@@ -33,7 +33,7 @@ def averaged(samples, folder, monkeypatch, stop_at=None):
             raise Stopped
         return {"norm": float(tf.norm(average.weights[0]))}
 
-    history = training.average_weights(
+    history = base_recipes.average_weights(
         network, average, samples, seed=3, folder=folder, on_epoch_end=on_epoch_end
     )
     return seen, average, history
@@ -49,9 +49,9 @@ def test_what_is_shipped_is_the_mean_over_the_epochs(samples, tmp_path, monkeypa
 
 def test_its_batchnorm_statistics_are_of_its_own_activations(samples, tmp_path, monkeypatch):
     """They approach the statistics of the averaged weights' convolution."""
-    monkeypatch.setattr(base, "STATISTICS_SIZE", len(samples))
+    monkeypatch.setattr(base_recipes, "STATISTICS_SIZE", len(samples))
     monkeypatch.setitem(
-        training.AUGMENTATIONS, training.AVERAGING_RECIPE["augmentation"], lambda images, rng: images
+        training.AUGMENTATIONS, base_recipes.AVERAGING_RECIPE["augmentation"], lambda images, rng: images
     )
     build = tiny_network(1)
     assert build.layers[1].momentum == 0.99

@@ -9,13 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from ... import attacks
-from ...attacks import STEPS, Model, losses, step_size_for
-from ...attacks.square_attack import square
-from ...backend import tf
-from ...datasets.storage import to_float
-from ...settings import CourseError
-from ..accuracy import predict
+from .. import attacks
+from ..attacks import STEPS, Model, losses, step_size_for
+from ..attacks.square_attack import square
+from ..backend import tf
+from ..datasets.storage import to_float
+from ..evaluation.accuracy import predict
+from ..settings import CourseError
 
 Attack = Callable[..., np.ndarray]
 

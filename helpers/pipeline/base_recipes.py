@@ -6,11 +6,11 @@ import itertools
 from typing import Unpack
 
 from ..backend import devices, keras, tf
-from .augmentation import AUGMENTATIONS
-from .loop import Options, run
-from .samples import Samples
-from .schedules import OneCycle
-from .steps import classifier_step
+from ..training.augmentation import AUGMENTATIONS
+from ..training.loop import Options, run
+from ..training.samples import Samples
+from ..training.schedules import OneCycle
+from ..training.steps import classifier_step
 
 BASE_RECIPE = {
     "optimizer": "SGD, Nesterov 0.9",

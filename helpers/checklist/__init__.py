@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ...attacks import Model
+from ..attacks import Model
 from .checks import CHECKS, NOT_RUN
 from .display import failed_checks, markdown, results, show, summary
 from .evidence import SMALL, Attack, gather, paper_pgd

@@ -8,11 +8,10 @@ import IPython.display
 import numpy as np
 import pytest
 
-from helpers import attacks, classifiers
+from helpers import attacks, checklist, classifiers
 from helpers.attacks.adaptive import straight_through
 from helpers.backend import keras, tf
 from helpers.datasets import storage
-from helpers.evaluation import checklist
 from helpers.settings import CourseError
 
 EPS = 8 / 255

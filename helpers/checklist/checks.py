@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
-from ...attacks import losses
-from ...backend import tf
-from ..intervals import proportion
+from ..attacks import losses
+from ..backend import tf
+from ..evaluation.intervals import proportion
 from .evidence import DIFFERENCES, Evidence, small
 
 NOT_RUN = "not run"
