@@ -79,6 +79,7 @@ def test_numpy_defenses_are_attacked_in_a_graph(learned):
     assert accuracy(lambda x: classify(defense(x)), moved, labels) < 0.1
 
 
+@pytest.mark.deep
 def test_the_autoencoder_needs_no_straight_through(images, labels, cnn):
     """The control: its own gradient raises the loss more than the identity in its place does."""
     keras.utils.set_random_seed(1)

@@ -182,6 +182,7 @@ def algorithm_1(model, images, labels, eps, start, steps, norm, loss):
     return np.stack([best[i][1] if found[i] is None else found[i] for i in range(n)]), halvings
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("norm", attacks.NORMS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "dlr"])
 def test_apgd_is_algorithm_1(cnn, many, truth, norm, loss):
@@ -201,6 +202,7 @@ def test_apgd_is_algorithm_1(cnn, many, truth, norm, loss):
     ).mean() >= 0.75  # rounding may turn a stray image elsewhere
 
 
+@pytest.mark.deep
 def test_apgd_is_algorithm_1_where_the_loss_has_many_hills():
     """Here and there a step is halved by condition 2 alone, which the network above never needs."""
     weights = tf.constant(np.random.default_rng(0).normal(0, 1, (48, 10)), tf.float32)
@@ -229,6 +231,7 @@ def linear(n, seed=0):
     return model, weights, rng.uniform(0.3, 0.7, (n, 4, 4, 3)).astype(np.float32)
 
 
+@pytest.mark.deep
 def test_targeted_apgd_breaks_all_that_can_be_broken_of_a_linear_model():
     """There the largest gain of class t over class y is eps times the L1 distance of their weights."""
     model, weights, images = linear(200)
@@ -292,6 +295,7 @@ def test_of_several_tries_the_highest_loss_is_kept(cnn, many, truth):
     assert (three >= one - 1e-5).all() and (three > one + 1e-5).any()
 
 
+@pytest.mark.deep
 def test_logits_so_large_that_cross_entropys_gradient_vanishes_hide_nothing_from_dlr(cnn, many, truth):
     def masked(x):
         return 1e4 * cnn(x, training=False)
@@ -564,6 +568,7 @@ def network(request, many):
     return model, *request.getfixturevalue("cifar10").test.take(24)
 
 
+@pytest.mark.deep
 def test_our_apgd_breaks_as_much_as_arts(network):
     options = {"eps_step": 2 * EPS, "max_iter": 8, "nb_random_init": 1, "loss_type": "cross_entropy"}
     theirs = art_accuracy(AutoProjectedGradientDescent, *network, EPS, **options)
@@ -572,6 +577,7 @@ def test_our_apgd_breaks_as_much_as_arts(network):
     assert 0 < ours <= theirs + 2 / 24 and theirs < 0.8
 
 
+@pytest.mark.deep
 def test_our_square_breaks_as_much_as_arts(network):
     """Compare means over seeds: with so few images they scatter, since ART tries the same squares on all."""
     model, images, labels = network

@@ -95,12 +95,14 @@ def loads(data, weights):
     return all(np.array_equal(a, b) for a, b in zip(loaded, weights[1], strict=True))
 
 
+@pytest.mark.deep
 def test_the_file_is_downloaded_once(server, data, weights):
     server.answers = [(server.archive, None)]
     assert loads(data, weights) and loads(data, weights)
     assert server.asked == 1
 
 
+@pytest.mark.deep
 def test_a_file_with_another_checksum_is_refused_and_fetched_anew(server, data, weights):
     server.answers = [(server.wrong, None)]
     with pytest.raises(
@@ -111,6 +113,7 @@ def test_a_file_with_another_checksum_is_refused_and_fetched_anew(server, data, 
     assert loads(data, weights), "the wrong file is not kept"
 
 
+@pytest.mark.deep
 def test_an_interrupted_download_is_tried_again(server, data, weights):
     half = len(server.archive) // 2
     server.answers = [(server.archive, half), 503, (server.archive, None)]
@@ -118,6 +121,7 @@ def test_an_interrupted_download_is_tried_again(server, data, weights):
     assert server.asked == 3
 
 
+@pytest.mark.deep
 def test_a_download_that_never_ends_well_is_an_error_and_leaves_nothing_half(server, data, weights):
     server.answers = [(server.archive, len(server.archive) // 2)]
     with pytest.raises(CourseError, match="could not be downloaded .*; connect to the network, or choose"):
@@ -126,6 +130,7 @@ def test_a_download_that_never_ends_well_is_an_error_and_leaves_nothing_half(ser
     assert loads(data, weights)
 
 
+@pytest.mark.deep
 def test_a_release_that_is_gone_is_an_error(server, data):
     server.answers = [404]
     with pytest.raises(CourseError, match="could not be downloaded .RuntimeError.*WEIGHTS=course"):

@@ -81,6 +81,7 @@ def test_static_images_attack_the_initial_classifier(run):
         assert np.abs(storage.to_float(stored) - images).max() <= run.eps + 1e-6
 
 
+@pytest.mark.deep
 def test_the_tables(run, no_work_after):
     static, aware = pipeline.static_table(run), pipeline.aware_table(run)
     cells = {(r["stage"], r["defense"], r["input"]) for r in static}
@@ -97,6 +98,7 @@ def test_the_tables(run, no_work_after):
     assert pipeline.static_table(run) == static and pipeline.aware_table(run) == aware
 
 
+@pytest.mark.deep
 def test_every_point_of_a_curve_is_its_own_measurement(tiny, small_weights):
     """At eps 0 nothing is attacked, at 8/255 PGD breaks a trained network; more steps are another attack."""
     run = pipeline.start("patches10", "small", "smoke", weights=str(small_weights))
@@ -108,6 +110,7 @@ def test_every_point_of_a_curve_is_its_own_measurement(tiny, small_weights):
     assert ten <= one and ten < clean
 
 
+@pytest.mark.deep
 def test_answers_on_what_the_autoencoder_makes(run):
     labels = run.split("test").labels
     found = pipeline.correct(run, run.classifier, "test", "ae(pgd)")
@@ -185,6 +188,7 @@ def test_the_attack_through_the_autoencoder_sees_it(run):
     assert np.abs(through).max() > 0 and not np.allclose(alone, through)
 
 
+@pytest.mark.deep
 def test_a_network_with_a_second_phase_goes_through_both(run):
     phases = pipeline.phases_of(run)
     assert phases == [
@@ -259,6 +263,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(tmp_pa
     assert len(manifests) == 4
 
 
+@pytest.mark.deep
 def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train(tiny, tmp_path, monkeypatch):
     run = pipeline.start("patches10", "small", "smoke", weights="none", networks="auto")
     assert run.networks == "trained"  # the course ships no such networks
@@ -287,6 +292,7 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
     assert begin.networks_of(replace(run, seed=run.seed + 1), Networks.AUTO) is Networks.TRAINED
 
 
+@pytest.mark.deep
 def test_a_full_run_goes_on_on_another_machine(tiny, tmp_path, monkeypatch):
     """It takes the shipped parts from weights/, trains the others, and ends with the same networks."""
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
@@ -351,6 +357,7 @@ def test_networks_are_shipped_once_and_replaced_only_on_demand(tmp_path, monkeyp
     assert json.loads(file.read_text())["profile"] == "full"
 
 
+@pytest.mark.deep
 def test_a_classifier_tuned_behind_another_autoencoder_is_not_taken(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)

@@ -76,6 +76,7 @@ def python(code: str, **env: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.deep
 def test_tensorflow_before_helpers_is_explained():
     done = python("import tensorflow, helpers")
     assert done.returncode != 0
@@ -84,6 +85,7 @@ def test_tensorflow_before_helpers_is_explained():
     assert "import helpers first" in last and "TF_USE_LEGACY_KERAS=1" in last
 
 
+@pytest.mark.deep
 def test_tensorflow_before_helpers_with_the_flag():
     done = python(
         "import tensorflow, helpers; print(tensorflow.keras.Model.__module__)", TF_USE_LEGACY_KERAS="1"
@@ -91,6 +93,7 @@ def test_tensorflow_before_helpers_with_the_flag():
     assert done.returncode == 0 and done.stdout.startswith("tf_keras.")
 
 
+@pytest.mark.deep
 def test_helpers_before_tensorflow():
     done = python("import helpers, tensorflow; print(tensorflow.keras.Model.__module__)")
     assert done.returncode == 0 and done.stdout.startswith("tf_keras.")
