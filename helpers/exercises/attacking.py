@@ -390,11 +390,12 @@ def check_attack_the_sure(attack_the_sure: Callable) -> str:
     model, images, labels = sure_classifier()
     call = "attack_the_sure(model, images, labels, eps)"
     moved = _attacked_by(attack_the_sure, model, images, labels, EPS, call)
-    standing = int(np.sum(toys.answers(model, moved) == labels))
-    if standing > len(images) // 10:
+    robust = int(np.sum(toys.answers(model, moved) == labels))
+    if robust > len(images) // 10:
         still = int(np.sum(np.abs(moved - images).max((1, 2, 3)) == 0))
         unmoved = f"; {still} did not move at all" if still else ""
         raise Wrong(
-            f"{standing} of {len(images)} images still stand, and at most {len(images) // 10} should{unmoved}"
+            f"{robust} of {len(images)} images are still right, "
+            f"and at most {len(images) // 10} should be{unmoved}"
         )
-    return f"{len(images) - standing} of {len(images)} images are broken; the classifier was sure, not robust"
+    return f"{len(images) - robust} of {len(images)} images are broken; the classifier was sure, not robust"

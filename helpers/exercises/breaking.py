@@ -183,8 +183,8 @@ def check_rounded(through_rounding: Callable, attack_rounded: Callable) -> str:
         raise Wrong(
             f"no value moved by more than {distance:.2g}, but eps is {EPS:.3f}; was the gradient zero?"
         )
-    standing = int(np.sum(answers(moved) == labels))
-    if standing > 2:
+    robust = int(np.sum(answers(moved) == labels))
+    if robust > 2:
         before, after = (np.asarray(autoencoder(rounded(x))) for x in (images, moved))
         coming_through = np.abs(after - before).mean() / np.abs(moved - images).mean()
         defended = keras.Sequential([autoencoder, classifier])
@@ -197,9 +197,11 @@ def check_rounded(through_rounding: Callable, attack_rounded: Callable) -> str:
             )
         elif toys.losses(defended, moved, labels).mean() < toys.losses(defended, images, labels).mean():
             hint = "the loss of the true classes fell: go up"
-        raise Wrong(f"behind rounding and autoencoder {standing} of {len(images)} images still stand; {hint}")
+        raise Wrong(
+            f"behind rounding and autoencoder {robust} of {len(images)} images are still right; {hint}"
+        )
     return (
-        f"the value is the rounding's, the gradient passes, and {len(images) - standing} of {len(images)} "
+        f"the value is the rounding's, the gradient passes, and {len(images) - robust} of {len(images)} "
         "images are broken: a stand-in where there is no gradient, the gradient where there is one"
     )
 

@@ -87,7 +87,7 @@ CAUSES = {
     "sound": "the worst case is what it should be",
     "strongest": "only the strongest attack's answers were taken",
     "left_out": "one attack was left out",
-    "any": "an image was counted as standing if any attack left it standing",
+    "any": "an image was counted as robust if any attack failed on it",
     "order": "the images were in another order than for the attacks",
 }
 REPORTED = {"P": "order", "Q": "sound", "R": "strongest", "S": "left_out"}

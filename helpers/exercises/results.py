@@ -81,7 +81,7 @@ def check_worst_case(worst_case: Callable) -> str:
             f"{len(chances)} attacks that leave {_list(each)} give {truth:.3f}, and you say {found:.3f}; "
             f"{hint}"
         )
-    return "an image counts only if every attack leaves it standing"
+    return "an image counts only if every attack fails on it"
 
 
 def _list(values: np.ndarray) -> str:
@@ -146,8 +146,8 @@ def check_attack_through(attack_through: Callable) -> str:
     if distance < 0.1 * EPS:
         hint = "; is it divided by 255 a second time?" if distance else ""
         raise Wrong(f"no value moved by more than {distance:.2g}, but eps is {EPS:.3f}{hint}")
-    standing = int(np.sum(_behind(autoencoder, classifier, moved) == labels))
-    if standing > 2:
+    robust = int(np.sum(_behind(autoencoder, classifier, moved) == labels))
+    if robust > 2:
         alone = np.asarray(classifier(tf.constant(moved, tf.float32))).argmax(1)
         before = np.asarray(autoencoder(tf.constant(images)))
         fine = np.abs(through - before).mean() / np.abs(moved - images).mean()
@@ -161,8 +161,8 @@ def check_attack_through(attack_through: Callable) -> str:
             )
         elif _loss(autoencoder, classifier, moved, labels) < _loss(autoencoder, classifier, images, labels):
             hint = "the loss of the true classes fell: go up"
-        raise Wrong(f"behind the autoencoder {standing} of {len(images)} images still stand; {hint}")
-    broken = len(images) - standing
+        raise Wrong(f"behind the autoencoder {robust} of {len(images)} images are still right; {hint}")
+    broken = len(images) - robust
     return f"{broken} of {len(images)} images are broken through the autoencoder, within eps and [0, 1]"
 
 
@@ -253,17 +253,17 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
             out = tf.constant(as_array(out, "the defended images", x.shape), tf.float32)
         return classifier(tf.cast(out, tf.float32), training=False)
 
-    def standing(x: np.ndarray) -> int:
+    def robust(x: np.ndarray) -> int:
         return int(np.sum(np.asarray(defended(tf.constant(x, tf.float32))).argmax(1) == labels))
 
-    clean, n = standing(images), len(images)
+    clean, n = robust(images), len(images)
     if clean < 0.7 * n:
         raise Wrong(
             f"behind your defense {clean} of {n} unattacked images keep their class; keep at least "
             f"{0.7 * n:.0f}"
         )
     try:
-        stopped = standing(_plain_pgd(defended, images, labels))
+        stopped = robust(_plain_pgd(defended, images, labels))
     except (CourseError, LookupError):  # it has no gradient at all
         stopped = clean
     if stopped < 0.7 * clean:
@@ -275,7 +275,7 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
         answer = ask(
             attack, defended, *as_tensors(images, labels), EPS, call="attack(model, images, labels, eps)"
         )
-    left = standing(as_attacked(answer, images, EPS))
+    left = robust(as_attacked(answer, images, EPS))
     if left > 0.3 * clean:
         raise Wrong(
             f"your attack leaves {left} of {clean} images, and PGD leaves {stopped}; leave at most "

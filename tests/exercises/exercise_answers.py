@@ -533,11 +533,14 @@ RIGHT["check_attack_the_sure"] = one(
     by_hand=fgsm(lambda labels, logits: -tf.gather(logits, labels, batch_dims=1)),
 )
 WRONG["check_attack_the_sure"] = {
-    "PGD": ((pgd_on_the_true_class,), "images still stand, and at most 2 should"),
-    "more steps": ((lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=30, restarts=2),), "still stand"),
+    "PGD": ((pgd_on_the_true_class,), "images are still right, and at most 2 should"),
+    "more steps": (
+        (lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=30, restarts=2),),
+        "are still right",
+    ),
     "FGSM": ((fgsm(),), "24 did not move"),
-    "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
-    "few queries": ((lambda m, x, y, eps: square(m, x, y, eps / 8, queries=2),), "still stand"),
+    "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "are still right"),
+    "few queries": ((lambda m, x, y, eps: square(m, x, y, eps / 8, queries=2),), "are still right"),
     "twice the budget": (
         (lambda m, x, y, eps: attacks.pgd(m, x, y, 2 * eps, loss="margin"),),
         "eps is 0.031",
@@ -1487,7 +1490,7 @@ WRONG["check_attack_through"] = {
     ),
     "downhill": ((through(sign=-1.0),), "go up"),
     "no projection": ((through(project=False),), "go back into the ball"),
-    "noise": ((lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still stand"),
+    "noise": ((lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "are still right"),
     "nothing": ((lambda ae, f, x, y, eps: x,), "no value moved"),
     "twice the budget": (
         (lambda ae, f, x, y, eps: through()(ae, f, x, y, 2 * eps),),
@@ -1865,7 +1868,7 @@ WRONG["check_rounded"] = {
     ),
     "noise": (
         (through_rounding, lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0)),
-        "still stand",
+        "are still right",
     ),
 }
 
