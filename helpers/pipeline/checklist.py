@@ -1,13 +1,13 @@
-"""The evaluation checklist (checklist) of a run, kept in the artifact store."""
+"""The evaluation checklist of a run, kept in the artifact store."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from .. import artifacts
+from .. import artifacts, checklist
 from ..backend import keras
 from ..defenses import autoencoder
-from ..evaluation import accuracy, checklist
+from ..evaluation import accuracy
 from .attacked import checksum, inputs
 from .run import Run
 

@@ -232,12 +232,12 @@ def test_the_command_predicts_and_runs_nothing(tmp_path, monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """A training, its measurement, the same again, and the measurement without an autoencoder."""
-    from helpers.pipeline import steps
+    from helpers.pipeline import shipped
     from helpers.sweeps import execution
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "ARTIFACTS", tmp_path_factory.mktemp("store"))
-        patch.setattr(steps, "_LOADED", {})
+        patch.setattr(shipped, "_LOADED", {})
         (training,) = jobs.trainings(SMALL)
         (job,) = jobs.measurements(SMALL)
         trained = execution.train(training)
