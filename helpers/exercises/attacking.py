@@ -395,7 +395,6 @@ def check_attack_the_sure(attack_the_sure: Callable) -> str:
         still = int(np.sum(np.abs(moved - images).max((1, 2, 3)) == 0))
         unmoved = f"; {still} did not move at all" if still else ""
         raise Wrong(
-            f"{robust} of {len(images)} images are still right, "
-            f"and at most {len(images) // 10} should be{unmoved}"
+            f"{robust} of {len(images)} are still right, and at most {len(images) // 10} should be{unmoved}"
         )
     return f"{len(images) - robust} of {len(images)} images are broken; the classifier was sure, not robust"

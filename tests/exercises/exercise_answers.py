@@ -533,7 +533,7 @@ RIGHT["check_attack_the_sure"] = one(
     by_hand=fgsm(lambda labels, logits: -tf.gather(logits, labels, batch_dims=1)),
 )
 WRONG["check_attack_the_sure"] = {
-    "PGD": ((pgd_on_the_true_class,), "images are still right, and at most 2 should"),
+    "PGD": ((pgd_on_the_true_class,), "are still right, and at most 2 should"),
     "more steps": (
         (lambda m, x, y, eps: attacks.pgd(m, x, y, eps, steps=30, restarts=2),),
         "are still right",
