@@ -416,6 +416,7 @@ def test_square_beats_random_signs_and_needs_no_gradient(cnn, many, truth):
 # ---------------------------------------------------------------------------------------- worst case
 
 
+@pytest.mark.deep
 def test_the_worst_case_is_never_above_any_attack_and_says_who_broke_what(cnn, many, truth):
     labels = truth.copy()
     labels[:3] = (labels[:3] + 1) % 10

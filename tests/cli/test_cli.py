@@ -225,6 +225,7 @@ def test_the_same_again_takes_the_place_of_itself(monkeypatch):
     assert main(["weights"]) == 0 and asked == [("cifar10", "resnet20", 0, None)]
 
 
+@pytest.mark.deep
 def test_an_audit_that_may_not_stand_beside_the_paper_is_not_recorded(monkeypatch, capsys, tmp_path):
     from helpers.studies import deviations
 

@@ -93,6 +93,7 @@ def test_no_image_is_in_two_splits(data):
     assert len(set.union(*splits)) == 13_000
 
 
+@pytest.mark.deep
 def test_mean_colour_does_not_give_the_class_away(data):
     """Chance is 10%. Nearest neighbours in mean RGB, and in mean and standard deviation of each channel."""
 

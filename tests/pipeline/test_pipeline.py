@@ -126,6 +126,7 @@ def test_another_seed_or_eps_is_another_artifact(run):
     assert len(keys) == 4
 
 
+@pytest.mark.deep
 def test_a_preprocessor_without_weights_makes_another_model(tiny, small_weights):
     """A blur before the classifier has the classifier's weights, and no others."""
     from helpers.backend import keras, tf
@@ -177,6 +178,7 @@ def test_pgd_crosses_the_ball_at_every_budget(run):
         assert whole.config().get("step_size_of_pgd") == (None if eps < 10 / 255 else eps / 4)
 
 
+@pytest.mark.deep
 def test_the_attack_through_the_autoencoder_sees_it(run):
     """The adaptive attack's gradient is that of both networks, not of the classifier alone."""
     from helpers.backend import tf

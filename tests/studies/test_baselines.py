@@ -27,6 +27,7 @@ def run(small_weights):
         yield replace(run, profile=replace(run.profile, n_ladder=N, n_certified=3, n_samples=30))
 
 
+@pytest.mark.deep
 def test_every_attack_meets_the_same_images(run):
     found = baselines.under_attack(run, "initial")
     assert list(found) == ["regular", "square", "pgd", "apgd", "worst_case"]  # PGD-100 is for full runs
