@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ class Part:
     asked: dict = field(default_factory=dict)
 
 
-def ship(parts: Iterable[Part], replace: bool, begin: Callable[[], Run | None]) -> None:
+def ship(parts: Sequence[Part], replace: bool, begin: Callable[[], Run | None]) -> None:
     """Train networks and ship each in weights/ when it is done.
 
     Args:

@@ -45,7 +45,7 @@ THREAT_TITLES = {
 }
 """What the attacker knows. An oblivious attacker made the images once, against the initial classifier, and
 does not know what is assessed (the paper's "static" protocol). A grey-box attacker knows the assessed
-classifier but not its autoencoder. An adaptive attacker knows both, and differentiates through both. A
+classifier but not its autoencoder. An adaptive attacker knows both, and attacks them end-to-end. A
 black-box attacker sees the logits alone. A certificate holds for any attacker."""
 
 PAPER_THREATS = ("static", "grey_box", "adaptive")

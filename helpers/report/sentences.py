@@ -60,8 +60,8 @@ def under_the_protocol(transfer: dict, paper: dict) -> str:
     helps = "helps" if low > 0 else "does harm" if high < 0 else "makes no difference that this run can see"
     theirs = f" (the paper: {paper[BARE]:.2f}% and {paper[DEFENDED]:.2f}%)" if paper else ""
     return (
-        f"Under the paper's protocol, with attacks on the initial classifier, the defense "
-        f"{helps}: under PGD the initial classifier is right on {_said(transfer[BARE])}, the fine-tuned one behind its "
+        f"Under the paper's protocol, with attacks on the initial classifier, the defense {helps}: under PGD "
+        f"the initial classifier is right on {_said(transfer[BARE])}, the fine-tuned one behind its "
         f"autoencoder on {_said(transfer[DEFENDED])}{theirs}."
     )
 

@@ -42,7 +42,7 @@ def draw(
             title = f"The same defense under PGD: {unknown:.0f}% unknown, {known:.0f}% known to its attacker"
         alt = (
             "Arrows from the accuracy under transfer attacks to that under end-to-end ones, by classifier. "
-            f"Adaptive: {_in_words(adaptive)}"
+            f"End-to-end: {_in_words(adaptive)}"
         )
         figure = plots.threats_figure(records, title)
         found["threats"] = {"name": "summary_threats", "alt": alt, "png": plots.png(figure, label)}

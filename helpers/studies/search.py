@@ -332,7 +332,7 @@ def end_to_end(model: keras.Model, classifier: keras.Model, kind: str = "pgd") -
     Args:
         model: The autoencoder.
         classifier: The classifier behind it.
-        kind: ``pgd`` differentiates through both; a codebook passes the gradient straight through. ``bpda``
+        kind: ``pgd`` attacks end-to-end; a codebook passes the gradient straight through. ``bpda``
             replaces the autoencoder's gradient by the identity's (Athalye et al. 2018).
     """
     if kind == "bpda":
