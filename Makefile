@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python -m helpers
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS)
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
-# A misspelt variable would be ignored in silence otherwise, and the report be one of other parameters than asked for.
+# Otherwise make would silently ignore a misspelt variable, and run with other parameters than the ones asked for.
 KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS NETWORKS EPS GRID CORES WORKERS
 UNKNOWN := $(filter-out $(KNOWN),$(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word))))))
 ifneq ($(UNKNOWN),)
@@ -36,7 +36,7 @@ help: ## list these commands
 report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf
 	$(RUN) report $(PARAMETERS) --networks "$(NETWORKS)"
 
-full: $(VENV)/installed ## the same at the paper's scale; goes on where it was stopped
+full: $(VENV)/installed ## the same at the paper's scale; resumes where it was stopped
 	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)"
 
 check: static ## the fast checks: style, types, imports, and every test that trains nothing and runs no notebook
@@ -45,7 +45,7 @@ check: static ## the fast checks: style, types, imports, and every test that tra
 test: static $(VENV_SWEEP)/installed ## check, and each kind of deep test once: notebooks, networks, a sweep, the browser
 	$(PYTEST) -m "not slow"
 
-test-all: static $(VENV_SWEEP)/installed ## every test there is
+test-all: static $(VENV_SWEEP)/installed ## every test
 	$(PYTEST)
 
 static: $(VENV)/installed-test
@@ -72,10 +72,10 @@ search: $(VENV)/installed ## train the autoencoders of notebook 03 (MODEL, DATAS
 bench: $(VENV)/installed-test ## measure speeds beside other libraries, write figures/benchmarks.json
 	$(RUN) bench --dataset "$(DATASET)" --model "$(MODEL)"
 
-audit: $(VENV)/installed ## switch the released code's departures on one at a time, write figures/audit.json
+audit: $(VENV)/installed ## measure each way in which the released code departs from the paper, write figures/audit.json
 	$(RUN) audit $(PARAMETERS)
 
-sweep: $(VENV)/installed $(VENV_SWEEP)/installed ## run a grid of jobs (GRID); goes on where it was stopped
+sweep: $(VENV)/installed $(VENV_SWEEP)/installed ## run a grid of jobs (GRID); resumes where it was stopped
 	$(RUN) sweep "$(GRID)" $(if $(CORES),--cores "$(CORES)")
 
 cost: $(VENV)/installed $(VENV_SWEEP)/installed ## measure what a sweep's steps cost, write figures/cost.json
@@ -87,13 +87,13 @@ exercises: $(VENV)/installed ## write the student notebooks (notebooks/exercises
 record: $(VENV)/installed ## copy the finished report's notebooks, figures and results into the tree
 	$(RUN) record
 
-verify: $(VENV)/installed ## check that the shipped weights still do what is recorded of them, of MODEL or of all
+verify: $(VENV)/installed ## check that the shipped weights still give the recorded numbers, for MODEL or for all
 	$(RUN) verify $(if $(filter file,$(origin MODEL)),,--model "$(MODEL)")
 
 clean: ## remove artifacts/ and report/ (not .venv, not weights/)
 	rm -rf artifacts report
 
-# Installed once for each state of the lock files; a half-made environment has no stamp and is completed.
+# Installed once for each state of the lock files. An unfinished environment has no stamp, so it is completed.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
 	  { echo "error: Python 3.11 or 3.12 is needed; name one with PYTHON=python3.11"; exit 2; }

@@ -38,14 +38,14 @@ _IN_WORDS = {"initial_sha256": "initial classifier", "autoencoder_weights_sha256
 
 
 class State(enum.Enum):
-    """What there is of the weights that somebody wants."""
+    """Whether the wanted weights are there."""
 
     SHIPPED = "shipped"
     """They are there."""
     WANTED = "wanted"
-    """There is no card, so they are still to be made."""
+    """There is no card: they have not been made yet."""
     STALE = "stale"
-    """There are weights of that name, but they were made in another way."""
+    """There are weights of that name, but they were made differently."""
 
 
 class Status(NamedTuple):
@@ -64,7 +64,7 @@ class Status(NamedTuple):
 
 
 def card_file(weights_file: Path) -> Path:
-    """Return where the card of a weight file lies."""
+    """Return the path of a weight file's card."""
     return weights_file.with_suffix(".json")
 
 
@@ -72,10 +72,10 @@ def write(weights_file: Path, model_parameters: int | None, **fields: Any) -> di
     """Write the card of a weight file.
 
     Args:
-        weights_file: the file, already written. If it does not exist, the card only tells of the training.
+        weights_file: the file, already written. If it does not exist, the card describes only the training.
         model_parameters: the number of trainable parameters.
-        fields: the other FIELDS, and whatever else this card should hold, of JSON's types. The checksum of
-            the file and the commit are added here.
+        fields: the other FIELDS, and any further ones, of JSON's types. The file's checksum and the commit
+            are added here.
 
     Returns:
         The card.
@@ -101,7 +101,7 @@ def read(
     Args:
         weights_file: the file.
         wanted: fields that the card must agree with, such as initial_sha256.
-        remedy: what the user can do if the weights are not there or are others; ends the error message.
+        remedy: what the user can do if the weights are missing or differ; ends the error message.
         check_file: whether the weight file itself must be there and undamaged. A training that ships no
             weights has only a card.
 
@@ -145,7 +145,7 @@ def status(weights_file: Path, wanted: dict) -> Status:
 
 
 def _differing(card: dict, wanted: dict) -> tuple[str, ...]:
-    # As JSON has them: a tuple is a list there.
+    # In JSON's form, where a tuple is a list.
     given = json.loads(json.dumps(wanted))
     return tuple(name for name, value in given.items() if name in card and not _are_equal(card[name], value))
 

@@ -19,7 +19,7 @@ _AS_LOADED = {file: file.read_text("utf-8") for file in (settings.ROOT / "helper
 def code_version(*modules: ModuleType) -> str:
     """Return a checksum of modules' syntax trees, in which comments and docstrings do not count.
 
-    It belongs in every configuration: whoever edits an attack gets new images, not yesterday's.
+    It belongs in every configuration. After an attack is edited, its images are made again.
 
     Args:
         modules: modules, or packages with all their modules.

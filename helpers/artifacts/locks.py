@@ -35,8 +35,8 @@ def locked(lock: Path, what: str = "", meanwhile: Callable[[], None] | None = No
 
     Args:
         lock: the file.
-        what: what the lock protects, for the message to the person whose process has to wait.
-        meanwhile: is called before this process waits for another one.
+        what: what the lock protects, for the message to a person whose process has to wait.
+        meanwhile: called before this process waits for another one.
     """
     held = _lock(lock)
     if not _acquire(held, wait=False):
@@ -61,7 +61,7 @@ def claimed(lock: Path, wait: bool) -> Iterator[bool]:
 
     Args:
         lock: the file.
-        wait: whether to wait for whoever holds it.
+        wait: whether to wait for the process that holds it.
 
     Yields:
         Whether this process holds it.

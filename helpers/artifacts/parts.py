@@ -14,7 +14,7 @@ from .. import settings
 from . import locks, store
 
 Produce = Callable[[int, int], np.ndarray]
-"""Makes the rows from the first index up to, and without, the second, as they are stored."""
+"""Makes the rows from the first index up to the second, which is left out, in storage form."""
 
 
 def make_array_in_parts(
@@ -63,7 +63,7 @@ def fill_in_parts(
         out: the array.
         size: the number of rows in a part.
         produce: makes a part.
-        done: is called with the number of rows of each finished part.
+        done: called with the number of rows of each finished part.
     """
     folder = store.checkpoints(kind, config)
     if not settings.workers()[0]:

@@ -58,7 +58,7 @@ def environment() -> dict:
 
 @contextmanager
 def files_used() -> Iterator[list[dict]]:
-    """Collect the weight files and artifacts that this process and its children check or make meanwhile.
+    """Collect the weight files and artifacts that this process and its children check or make in a block.
 
     Every file of weights/ and artifacts/ is compared with its checksum before it is used (sha256_of), and is
     noted at that moment.
@@ -78,7 +78,7 @@ def files_used() -> Iterator[list[dict]]:
 
 @contextmanager
 def artifacts_made() -> Iterator[list[str]]:
-    """Collect the artifacts that this process and its children make meanwhile.
+    """Collect the artifacts that this process and its children make in a block.
 
     Yields:
         A list that is filled when the block ends, with the place of each artifact in the tree.

@@ -61,7 +61,7 @@ def make(
         config: everything that the result depends on, in JSON's types.
         suffix: the file's suffix, with its dot.
         produce: writes the result to the path that it is given.
-        meanwhile: is called before this process waits for another one.
+        meanwhile: called before this process waits for another one.
 
     Raises:
         CourseError: there is no space for the file; finished artifacts are kept.

@@ -23,8 +23,8 @@ def expectation(model: Model, samples: int) -> Model:
     """Average a random model's predictions over draws: expectation over transformation (EOT).
 
     Args:
-        model: images to logits, with new random numbers for every image and in every call.
-        samples: the number of draws for an image, which multiplies the cost of an attack.
+        model: images to logits, with new random numbers for each image in each call.
+        samples: the number of draws for each image. The cost of an attack grows in proportion.
 
     Returns:
         A model from images [n, h, w, c] to the logarithm of the mean predicted probabilities [n, classes].
@@ -46,7 +46,7 @@ def straight_through(
 
     Args:
         defense: images to images. It need not be differentiable, and may call NumPy through
-        tf.numpy_function.
+            tf.numpy_function.
         then: the classifier that follows, if any.
         backward: the differentiable function whose gradient replaces the defense's. The identity is the usual
             choice for a defense that changes images little.
@@ -59,10 +59,8 @@ def straight_through(
     def defended(images: tf.Tensor) -> tf.Tensor:
         approximation = backward(images)
         exact = tf.reshape(tf.stop_gradient(defense(images)), tf.shape(approximation))
-        nothing = approximation - tf.stop_gradient(
-            approximation
-        )  # it is 0, with the approximation's gradient
-        through = exact + nothing
+        # The difference is 0 and has the approximation's gradient.
+        through = exact + (approximation - tf.stop_gradient(approximation))
         through.set_shape(approximation.shape)
         return through if then is None else logits_of(then, through)
 

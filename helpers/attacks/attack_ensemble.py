@@ -114,8 +114,8 @@ def worst_case(
 ) -> Result:
     """Attack each image with several linf attacks, and keep the first success (AutoAttack-style).
 
-    Each attack is given only the images that are still robust. An image counts as broken if the model, asked
-    again, misclassifies it.
+    Each attack gets only the images that are still robust. An image counts as broken if the model
+    misclassifies it when it is asked again.
 
     Args:
         model: a callable from images to logits (see gradient.py).
@@ -129,7 +129,7 @@ def worst_case(
         title: of the progress bar.
 
     Raises:
-        CourseError: an argument has another form, or an attack returned images outside the ball or [0, 1].
+        CourseError: an argument is invalid, or an attack returned images outside the ball or [0, 1].
     """
     images, labels = checked(model, images, labels, eps)
     check_count(batch_size, "batch_size", "a batch holds at least 1")

@@ -54,7 +54,7 @@ def apgd(
         steps: the number of steps, at least 1.
         restarts: the number of tries, each from another random point. Later tries attack only the images that
             earlier ones did not break.
-        seed: of the random starts, which depend only on it, the try and the image's position in ``images``.
+        seed: of the random starts. A start depends only on it, the try and the image's place in ``images``.
         norm: ``linf`` or ``l2``.
         batch_size: the number of images attacked at once.
 
@@ -64,7 +64,7 @@ def apgd(
         unchanged.
 
     Raises:
-        CourseError: an argument has another form, the loss needs more classes, or the model has no gradient.
+        CourseError: an argument is invalid, the loss needs more classes, or the model has no gradient.
     """
     images, labels, logits = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
     check_count(restarts, "restarts", "an attack is tried at least once")

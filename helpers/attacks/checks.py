@@ -17,7 +17,7 @@ def checked(
     """Check what every attack is given, and return images as float32 and labels as int32.
 
     Raises:
-        CourseError: images, labels, eps, the norm or the model's outputs have another form.
+        CourseError: images, labels, eps, the norm or the model's outputs are invalid.
     """
     if norm not in NORMS:
         raise CourseError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")

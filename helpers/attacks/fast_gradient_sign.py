@@ -38,7 +38,7 @@ def fgsm(
         Attacked images, float32, within eps of the images and in [0, 1].
 
     Raises:
-        CourseError: an argument or the model's outputs have another form; the message names it.
+        CourseError: an argument or the model's outputs are invalid; the message says which.
     """
     attacked = pgd(
         model,

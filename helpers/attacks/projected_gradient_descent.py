@@ -48,7 +48,7 @@ def pgd(
         steps: the number of steps, at least 1.
         restarts: the number of tries, each from another random point, on images that no try has broken.
         random_start: whether to begin at a uniformly random point of the eps-ball.
-        seed: of the random start, which depends only on it, the try and the image's position.
+        seed: of the random start. A start depends only on it, the try and the image's place in ``images``.
         norm: ``linf`` or ``l2``.
         loss: the loss to maximise, a name in losses.LOSSES.
         targeted: whether to move towards the labels instead of away from them.

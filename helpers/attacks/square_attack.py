@@ -52,7 +52,7 @@ def square(
         Attacked images, float32, within eps and in [0, 1]; those misclassified from the start are unchanged.
 
     Raises:
-        CourseError: an argument has another form.
+        CourseError: an argument is invalid.
     """
     images, labels = checked(model, images, labels, eps)
     check_count(queries, "queries", "an attack takes at least 1")

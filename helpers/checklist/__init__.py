@@ -10,9 +10,9 @@ See "On Evaluating Adversarial Robustness", section 5. Tramer et al. 2020 ("On A
 Example Defenses") broke thirteen defenses with such questions.
 
 Comparisons are paired, image by image. "Net" is the number of images that break the rule minus the number
-that differ the other way. It may be as large as a tolerance (in percent of n) plus two standard deviations of
-what chance alone makes of so many differing images (their square root). With n = 60, these are about four
-images: the checks find mistakes, which cost far more, and do not rank attacks of similar strength.
+that differ the other way. The limit is a tolerance (in percent of n) plus two standard deviations of chance:
+twice the square root of the number of differing images. With n = 60 that is about four images. So the checks
+find mistakes, which cost far more, and do not rank attacks of similar strength.
 """
 
 from __future__ import annotations

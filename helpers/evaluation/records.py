@@ -22,7 +22,7 @@ class Record:
         profile: name of the profile that sets the sample sizes.
         model: name of the network in the registry.
         stage: how the classifier was trained.
-        defense: what stands between the images and the classifier.
+        defense: what the images pass through before the classifier.
         input: what the images are: clean, noisy, or made by an attack.
         threat: what the attacker knows.
         eps: the attack's budget, in [0, 1]; 0 without an attack. For a certificate, its l2 radius.

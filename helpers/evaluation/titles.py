@@ -3,8 +3,8 @@
 Records have short keys that never change, because figures/results.json is compared from run to run. Tables,
 figures, the report and the README show the words below, and take them from here. Needs no TensorFlow.
 
-A record's ``stage`` tells how the classifier was trained, ``defense`` what stands before it, ``input`` what
-the images are and ``threat`` what the attacker knows. Three keys are older than the field's words for them:
+A record's ``stage`` tells how the classifier was trained, ``defense`` what comes before it, ``input`` what
+the images are and ``threat`` what the attacker knows. Three keys differ from the field's words for them:
 ``regular`` images are clean images, a ``static`` attack is a transfer attack by an oblivious attacker, and an
 ``adaptive`` attack goes end to end, through the defense and the classifier. Three studies add keys of their
 own, with titles of their own: the robust models (more stages), the baselines (more defenses) and the search
@@ -18,7 +18,7 @@ STAGE_TITLES = {"initial": "initial", "fine_tuned": "fine-tuned", "adversarial":
 batches), or by adversarial training."""
 
 DEFENSE_TITLES = {"none": "no AE", "ae": "with AE"}
-"""What stands before the classifier: nothing, or the denoising autoencoder (AE)."""
+"""What comes before the classifier: nothing, or the denoising autoencoder (AE)."""
 
 INPUT_TITLES = {
     "regular": "clean",
