@@ -76,27 +76,46 @@ def _check_replaces(part: Part) -> None:
 @MODEL
 @SEED
 @click.option("--epochs", type=int, help="instead of the recipe's own number")
+@click.option(
+    "--recipe",
+    default="base",
+    help="base; or label_smoothing, mixup or mixup_label_smoothing: train the shipped network on",
+)
 @REPLACE
-def weights(dataset: str, model: str, seed: int, epochs: int | None, replace: bool) -> None:
-    """Train a base classifier and ship it in weights/."""
+def weights(dataset: str, model: str, seed: int, epochs: int | None, recipe: str, replace: bool) -> None:
+    """Train a base classifier and ship it in weights/.
+
+    With another recipe than base, train a variant of the shipped one, and ship it in weights/*/variants/.
+    """
     from .. import datasets
-    from ..pipeline import train_base
+    from ..pipeline import base_variants, train_base
 
     if dataset not in datasets.NAMES:
         datasets.load(dataset)  # raises the error that names the data sets
     if epochs is not None and epochs < 1:
         raise CourseError(f"--epochs is {epochs}; training takes at least 1")
+    is_base = recipe == "base"
+    if not is_base:
+        base_variants.variant_of(recipe)
 
     def make(_: None) -> str:
-        scores = train_base.make(dataset, model, seed, epochs)["scores"]
+        if is_base:
+            card = train_base.make(dataset, model, seed, epochs)
+        else:
+            card = base_variants.make(dataset, model, recipe, seed, epochs)
         return "\n".join(
             f"{split}: {score['correct']:,} of {score['n']:,} correct, {100 * score['accuracy']:.2f}%"
-            for split, score in scores.items()
+            for split, score in card["scores"].items()
         )
 
-    asked = {"seed": seed, "epochs": epochs, "begins_with": train_base.beginning(model)}
+    file = settings.WEIGHTS / dataset / f"{model}.h5"
+    asked = {"seed": seed, "epochs": epochs}
+    if is_base:
+        asked["begins_with"] = train_base.beginning(model)
+    else:
+        file = base_variants.file_of(dataset, model, recipe)
     asked = {name: value for name, value in asked.items() if name == "seed" or value}
-    ship([Part(make, settings.WEIGHTS / dataset / f"{model}.json", asked)], replace, lambda: None)
+    ship([Part(make, file.with_suffix(".json"), asked)], replace, lambda: None)
 
 
 @click.command(cls=Command)

@@ -64,7 +64,7 @@ def train_classifier(
         classifier: Ends with the weights of the last epoch.
         samples: Images and labels.
         epochs: The length of the cycle.
-        recipe: BASE_RECIPE, or another dict with its keys.
+        recipe: BASE_RECIPE, or another dict with its keys; ``mixup`` may be added (steps.mix_up).
         **options: Passed on to run.
 
     Returns:
@@ -74,7 +74,13 @@ def train_classifier(
     schedule = OneCycle(recipe["peak_rate"], steps, recipe["warm_up"])
     optimizer = keras.optimizers.SGD(schedule, 0.9, nesterov=True)
     return run(
-        classifier_step(classifier, optimizer, recipe["label_smoothing"], recipe["weight_decay"]),
+        classifier_step(
+            classifier,
+            optimizer,
+            recipe["label_smoothing"],
+            recipe["weight_decay"],
+            mixup=recipe.get("mixup", 0.0),
+        ),
         samples,
         epochs=epochs,
         batch_size=recipe["batch_size"],

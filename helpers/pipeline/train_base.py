@@ -53,7 +53,7 @@ def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> 
     classifier = classifiers.build(model, data.mean, data.std)
     if found:
         found.fill(classifiers.network_of(classifier))
-    trainer = _Trainer(data, classifier, config["precision"])
+    trainer = Trainer(data, classifier, config["precision"])
     history, second = trainer.round(config, averaging, seed), {}
     if not epochs and (again := entry.second_round.get(data.name)):
         cycle = {
@@ -140,7 +140,7 @@ def parts_of(card: dict) -> list[Part]:
 
 
 @dataclass
-class _Trainer:
+class Trainer:
     """Trains one classifier in rounds; each round has two parts, and each part is an artifact."""
 
     data: Data
@@ -149,9 +149,13 @@ class _Trainer:
 
     def round(self, config: dict, averaging: dict, seed: int) -> list[dict]:
         """Train one cycle, then average the weights, and return the history of both."""
-        history = self._make("base", config, seed, self._cycle)
+        history = self.cycle(config, seed)
         after = {**config, "base": classifiers.weights_sha256(self.classifier), "averaging": averaging}
         return history + self._make("averaged", after, seed + 1, self._average)
+
+    def cycle(self, config: dict, seed: int) -> list[dict]:
+        """Train one cycle, and return its history."""
+        return self._make("base", config, seed, self._cycle)
 
     def _make(self, kind: str, config: dict, seed: int, part: Callable[..., tuple[keras.Model, list[dict]]]):
         def train(path: Path) -> None:

@@ -27,4 +27,5 @@ from .schedules import OneCycle as OneCycle
 from .schedules import rate_on_plateau as rate_on_plateau
 from .steps import autoencoder_step as autoencoder_step
 from .steps import classifier_step as classifier_step
+from .steps import mix_up as mix_up
 from .steps import perturbed_step as perturbed_step

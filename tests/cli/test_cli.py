@@ -10,7 +10,7 @@ import pytest
 
 from helpers import datasets, pipeline, report, settings
 from helpers.cli.app import main
-from helpers.pipeline import train_base
+from helpers.pipeline import base_variants, train_base
 from helpers.report import contents
 from helpers.settings import CourseError
 
@@ -188,6 +188,18 @@ def test_a_failed_notebook_is_a_status(notebooks, tmp_path, monkeypatch, whole, 
     assert given == [(expected, tmp_path / "out", [], False)]
     main(["report", "--only", "06", "07"])
     assert given[1][1:] == (settings.ROOT / "report" / "only", ["06", "07"], False)
+
+
+def test_weights_trains_a_variant_of_the_shipped_network(monkeypatch, capsys, tmp_path):
+    asked = []
+    scores = {"validation": {"correct": 456, "n": 500, "accuracy": 0.912}}
+    monkeypatch.setattr(base_variants, "make", lambda *given: asked.append(given) or {"scores": scores})
+    monkeypatch.setattr(train_base, "make", lambda *_: pytest.fail("the base network was trained"))
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
+    assert main(["weights", "--recipe", "mixup", "--seed", "3"]) == 0
+    assert asked == [("cifar10", "resnet20", "mixup", 3, None)]
+    assert "456 of 500" in capsys.readouterr().out
+    assert "label_smoothing" in error_of(capsys, "weights", "--recipe", "cutmix")
 
 
 def test_weights_prints_the_scores(monkeypatch, capsys):

@@ -61,3 +61,29 @@ def test_the_autoencoder_learns_the_originals_from_the_attacked():
     for _ in range(20):
         last = float(step(tf.constant(attacked), tf.constant(originals)))
     assert last < first
+
+
+def test_mixup_blends_each_image_and_its_target_alike(samples):
+    images, labels = (tf.constant(a) for a in samples.read(np.arange(24)))
+    targets = tf.one_hot(labels, 10)
+    shares = []
+    for number in range(40):
+        mixed, both = training.mix_up(images, targets, 1.0, tf.constant(number, tf.int64))
+        difference = (targets - tf.reverse(targets, [0])).numpy()
+        share = np.sum((both - tf.reverse(targets, [0])) * difference) / np.sum(difference**2)
+        np.testing.assert_allclose(mixed, share * images + (1 - share) * images[::-1], atol=1e-6)
+        np.testing.assert_allclose(tf.reduce_sum(both, 1), 1, atol=1e-6)
+        shares.append(share)
+    # Beta(1, 1) is uniform: mean 1/2, deviation 0.29.
+    assert len(set(shares)) == 40 and abs(np.mean(shares) - 0.5) < 0.15 and 0.2 < np.std(shares) < 0.38
+
+
+def test_a_step_mixes_only_if_asked(samples):
+    images, labels = (tf.constant(a) for a in samples.read(np.arange(24)))
+    losses = [
+        float(
+            training.classifier_step(tiny_network(), keras.optimizers.SGD(0.1), mixup=alpha)(images, labels)
+        )
+        for alpha in (0.0, 1.0)
+    ]
+    assert losses[0] != losses[1]
