@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..backend import tf
+from ..settings import plain_numbers
 from .checks import check_count
 from .gradient import Model, logits_of
 
 Transformation = Callable[[tf.Tensor], tf.Tensor]
 
 
+@plain_numbers
 def expectation(model: Model, samples: int) -> Model:
     """Average a random model's predictions over draws: expectation over transformation (EOT).
 

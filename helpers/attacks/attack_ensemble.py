@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..settings import CourseError, progress
+from ..settings import CourseError, plain_numbers, progress
 from .auto_pgd import apgd, apgd_targeted
 from .batches import fooled
 from .checks import check_count, check_seed, checked
@@ -100,6 +100,7 @@ def ensemble(effort: str = "standard", batch_size: int = 128) -> dict[str, Attac
     }
 
 
+@plain_numbers
 def worst_case(
     model: Model,
     images: np.ndarray,

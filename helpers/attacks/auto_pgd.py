@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backend import tf
-from ..settings import CourseError
+from ..settings import CourseError, plain_numbers
 from . import losses
 from .batches import in_batches, logits_in_batches
 from .checks import check_count, check_seed, checked
@@ -27,6 +27,7 @@ RHO = 0.75
 """The fraction of the steps since a checkpoint that must raise the loss (condition 1)."""
 
 
+@plain_numbers
 def apgd(
     model: Model,
     images: np.ndarray,
@@ -75,6 +76,7 @@ def apgd(
     return _try_all(ascent, images, labels, logits, [None] * restarts, seed, batch_size)
 
 
+@plain_numbers
 def apgd_targeted(
     model: Model,
     images: np.ndarray,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import tf
-from ..settings import CourseError, check_eps
+from ..settings import CourseError, check_eps, plain_numbers
 from . import losses
 from .batches import fooled, in_batches
 from .checks import check_count, check_seed, checked
@@ -16,11 +16,13 @@ STEP_SIZE, STEPS = 0.01, 10
 """The paper's choice (section 2)."""
 
 
+@plain_numbers
 def step_size_for(eps: float) -> float:
     """Return the paper's step size, or eps / 4 if that is larger, so that ten steps can cross the ball."""
     return max(STEP_SIZE, eps / 4)
 
 
+@plain_numbers
 def pgd(
     model: Model,
     images: np.ndarray,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..settings import plain_numbers
 
+
+@plain_numbers
 def random_start_for(
     images: np.ndarray, eps: float, norm: str, seed: int, numbers: np.ndarray, attempt: int = 0
 ) -> np.ndarray:
@@ -23,6 +26,7 @@ def random_start_for(
     return np.clip(images + change, 0, 1).astype(np.float32)
 
 
+@plain_numbers
 def random_noise(images: np.ndarray, eps: float, seed: int, first: int = 0) -> np.ndarray:
     """Move images to uniformly random points of their linf balls, as PGD does before its first step.
 
@@ -31,6 +35,7 @@ def random_noise(images: np.ndarray, eps: float, seed: int, first: int = 0) -> n
     return random_start_for(images, eps, "linf", seed, first + np.arange(len(images)))
 
 
+@plain_numbers
 def random_signs(images: np.ndarray, eps: float, seed: int, first: int = 0) -> np.ndarray:
     """Move every value by eps, up or down at random, and clip to [0, 1].
 

@@ -11,7 +11,7 @@ from numbers import Real
 import numpy as np
 
 from ..backend import tf
-from ..settings import CourseError
+from ..settings import CourseError, plain_numbers
 from . import losses
 from .batches import in_batches
 from .checks import check_count, check_seed, checked
@@ -21,6 +21,7 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries, out of 10,000, after which the area of the squares is halved (section 5)."""
 
 
+@plain_numbers
 def square(
     model: Model,
     images: np.ndarray,

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ..attacks import Model
+from ..settings import plain_numbers
 from .checks import CHECKS, NOT_RUN
 from .display import failed_checks, markdown, results, show, summary
 from .evidence import SMALL, Attack, gather, paper_pgd
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 
+@plain_numbers
 def check_evaluation(
     model: Model,
     images: np.ndarray,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import click
@@ -122,22 +121,18 @@ def number(text: str, name: str, convert: Callable[[str], float]) -> float:
 
 def seed(text: str) -> int:
     """Return a random seed from its text."""
-    value = number(text, "seed", int)
-    settings.check_seed(value)
-    return value
+    return settings.check_seed(text)
 
 
 def eps(text: str) -> float:
     """Return an attack budget from its text; fractions are understood."""
-    value = number(text, "eps", lambda t: float(Fraction(t)))
-    settings.check_eps(value)
-    return value
+    return settings.check_eps(text)
 
 
 def weights(text: str) -> str:
     """Return the choice of weights; a file's path becomes absolute, since notebooks run in another folder."""
-    if text in ("course", "tf2cv", "none"):
-        return text
+    if text.lower() in ("course", "tf2cv", "none"):
+        return text.lower()
     path = Path(text).expanduser().resolve()
     if not path.is_file():
         raise CourseError(

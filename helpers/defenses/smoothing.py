@@ -19,7 +19,7 @@ from scipy.stats import binomtest, norm
 
 from ..attacks import Model, check_batch, check_count, check_seed, logits_of
 from ..backend import tf
-from ..settings import CourseError, progress
+from ..settings import CourseError, plain_numbers, progress
 
 BATCH = 128
 
@@ -44,6 +44,7 @@ class Certificates:
         return (self.predictions == labels) & (self.radii >= radius)
 
 
+@plain_numbers
 def certify(
     model: Model,
     images: np.ndarray,

@@ -4,10 +4,10 @@ grid."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 import numpy as np
 
+from .. import settings
 from ..settings import CourseError
 from .predicates import as_array, hint_for
 from .verdict import Wrong, ask, check
@@ -184,7 +184,7 @@ def check_grid(grid: str) -> str:
     except CourseError as error:
         raise Wrong(str(error)) from error
     trained, attacked = (
-        sorted(float(Fraction(v)) for v in getattr(found, key)) for key in ("trained_eps", "eps")
+        sorted(settings.check_eps(v) for v in getattr(found, key)) for key in ("trained_eps", "eps")
     )
     if "paper" not in found.autoencoder:
         raise Wrong("nothing is trained without an autoencoder; the defense is what the question is about")

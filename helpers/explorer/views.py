@@ -54,7 +54,9 @@ class Choice:
         for name, known in known_by.items():
             if getattr(self, name) not in known:
                 raise CourseError(f"unknown {name} {getattr(self, name)!r}; choose one of {', '.join(known)}")
-        settings.check_eps(self.eps)
+        # The class is frozen; these are plain numbers from here on, however they were given.
+        object.__setattr__(self, "eps", settings.check_eps(self.eps))
+        object.__setattr__(self, "steps", settings.whole_number(self.steps) or self.steps)
         attacks.check_count(self.steps, "steps", "an attack takes at least 1")
 
     @property

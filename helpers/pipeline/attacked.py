@@ -12,7 +12,7 @@ from ..backend import keras
 from ..classifiers import fused
 from ..datasets import Split, storage
 from ..defenses import autoencoder as autoencoder_module
-from ..settings import CourseError
+from ..settings import CourseError, plain_numbers
 from .run import SOURCES, Run
 
 PART_SIZE = 1024
@@ -55,6 +55,7 @@ def _steps_of(kind: str, eps: float) -> dict:
     return {"steps": STEPS, "step_size": step_size_for(eps)} if kind == "pgd" else {"steps": 1}
 
 
+@plain_numbers
 def attacked_images(
     run: Run, target: keras.Model, kind: str, eps: float, *, steps: int = STEPS
 ) -> np.ndarray:
@@ -102,6 +103,7 @@ def steps_of(kind: str, steps: int = STEPS) -> int:
     return {"pgd": steps, "fgsm": 1}.get(kind, 0)
 
 
+@plain_numbers
 def attack(
     model: attacks.Model,
     images: np.ndarray,

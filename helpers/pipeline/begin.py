@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 
 from .. import classifiers, datasets, settings
 from ..backend import keras, tf
@@ -17,8 +19,8 @@ def start(
     model: str = "resnet20",
     profile: str = "quick",
     seed: int = 0,
-    weights: str = "course",
-    eps: float = settings.EPS,
+    weights: str | Path | None = "course",
+    eps: float | str | Fraction = settings.EPS,
     networks: str = Networks.TRAINED,
 ) -> Run:
     """Begin a run: check the parameters, load the data and the initial classifier, and set the random seeds.
@@ -28,8 +30,9 @@ def start(
         model: a key of registry.MODELS.
         profile: a name in settings.PROFILES.
         seed: of everything random in the run.
-        weights: of the initial classifier (classifiers.load).
-        eps: the attack's budget, in [0, 1].
+        weights: of the initial classifier (classifiers.load). None means ``none``, because papermill turns
+            ``-p weights None`` into it.
+        eps: the attack's budget, in [0, 1]; also as text or a fraction, such as "4/255".
         networks: where the autoencoder and the fine-tuned classifier come from: ``trained``, ``shipped``, or
             ``auto`` (shipped, if the course ships what this run would train). A full run trains the networks
             that are shipped, so ``auto`` means ``trained`` for it, unless COURSE_NETWORKS is ``shipped``:
@@ -40,14 +43,14 @@ def start(
     """
     chosen = settings.profile(profile)
     registry.check_model(model)
-    settings.check_eps(eps)
-    settings.check_seed(seed)
+    eps, seed = settings.check_eps(eps), settings.check_seed(seed)
+    weights = "none" if weights is None else str(weights)
     asked = Networks.parse(networks)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     data = datasets.load(dataset)
     classifier = classifiers.load(model, data, weights)
-    run = Run(data, classifier, model, chosen, int(seed), float(eps), weights)
+    run = Run(data, classifier, model, chosen, seed, eps, weights)
     return replace(run, networks=networks_of(run, asked))
 
 

@@ -13,6 +13,7 @@ from ..attacks import STEPS
 from ..backend import keras
 from ..defenses import autoencoder as autoencoder_module
 from ..evaluation import accuracy
+from ..settings import plain_numbers
 from .attacked import attack_config, attacked_images, checksum, inputs, steps_of
 from .denoising import autoencoder, source
 from .run import SOURCES, Run
@@ -112,6 +113,7 @@ def answers(run: Run) -> dict[str, np.ndarray]:
     return {answers.cell: answers.correct for answers in static_answers(run) + aware_answers(run)}
 
 
+@plain_numbers
 def attacked_answers(
     run: Run,
     assessed: keras.Model,

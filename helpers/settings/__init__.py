@@ -8,6 +8,8 @@ from . import environment as environment
 from .checks import EPS as EPS
 from .checks import check_eps as check_eps
 from .checks import check_seed as check_seed
+from .checks import plain_numbers as plain_numbers
+from .checks import whole_number as whole_number
 from .environment import cifar10_dir as cifar10_dir
 from .environment import devices_option as devices_option
 from .environment import files_log as files_log

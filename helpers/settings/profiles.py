@@ -92,8 +92,8 @@ def profile(name_or_path: str, **changes: Any) -> Profile:
         CourseError: there is no such profile or file, or the file has an unknown key, a value of the wrong
             type or too few fields.
     """
-    if name_or_path.endswith(".toml"):
-        return replace(_read(name_or_path), **changes)
+    if str(name_or_path).endswith(".toml"):
+        return replace(_read(str(name_or_path)), **changes)
     if name_or_path not in PROFILES:
         raise CourseError(
             f"unknown profile {name_or_path!r}; choose one of {', '.join(PROFILES)}, or name a .toml file"

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from fractions import Fraction
 from pathlib import Path
 
 from .. import attacks, pipeline, settings
@@ -61,7 +60,7 @@ class Watch:
 def start(job: Job) -> tuple[pipeline.Run, Watch]:
     """Start a job's run, and a watch whose first step is the time since this process started."""
     watch = Watch(job.model)
-    eps = float(Fraction(job.trained_eps))
+    eps = settings.check_eps(job.trained_eps)
     run = pipeline.start(job.dataset, job.model, job.profile, job.seed, job.weights, eps)
     changes = {"n_train": job.n_train, "n_sweep": getattr(job, "n", None)}
     networks = settings.Networks.TRAINED if job.n_train else run.networks
@@ -115,7 +114,7 @@ def measure(job: Measurement) -> dict:
     for cell in CELLS[job.autoencoder]:
         assessed = models[cell.stage, cell.defense]
         target = initial if cell.threat == "static" else assessed
-        budget = float(Fraction(job.eps)) if cell.input == "pgd" else 0.0
+        budget = settings.check_eps(job.eps) if cell.input == "pgd" else 0.0
         if cell.input == "pgd":
             with watch.step("attack" if target is initial else "attack through ae", n, job.steps):
                 pipeline.attacked_images(run, target, cell.input, budget, steps=job.steps)

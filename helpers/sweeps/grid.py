@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from fractions import Fraction
 from pathlib import Path
 
 from .. import settings
@@ -119,7 +118,7 @@ def _check(source: str, key: str, value: object) -> object:
     if not values:
         raise CourseError(f"{source}: {key} is an empty list; leave the key out to get its default")
     found = tuple(_CHECKS[key](f"{source}: {key}", v) for v in values)
-    numbers = [Fraction(str(v)) for v in found] if key.endswith("eps") else found
+    numbers = [settings.check_eps(v) for v in found] if key in ("eps", "trained_eps") else found
     if len(set(numbers)) < len(numbers):
         raise CourseError(f"{source}: {key} has the same value twice: {', '.join(map(str, found))}")
     return found
@@ -136,22 +135,18 @@ def _one_of(*known: str) -> Check:
 
 def _whole(least: int, most: float = math.inf) -> Check:
     def check(where: str, value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        number = settings.whole_number(value)
+        if number is None or not least <= number <= most:
             limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
             raise CourseError(f"{where} is {value!r}; it must be a whole number, {limits}")
-        return value
+        return number
 
     return check
 
 
 def _budget(where: str, value: object) -> str:
     """Check a budget and return it as it was written, since 8/255 says more than 0.0314."""
-    try:
-        number = float(Fraction(str(value)))
-    except (ValueError, ZeroDivisionError):
-        raise CourseError(f"{where} is {value!r}; it must be a number in [0, 1], such as 8/255") from None
-    settings.check_eps(number, where.replace(": ", ", "))
-    if number == 0:
+    if settings.check_eps(value, where) == 0:
         raise CourseError(f"{where} is 0, which is no attack; clean images are measured in every job anyway")
     return str(value).replace(" ", "")
 

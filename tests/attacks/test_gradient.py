@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
@@ -69,7 +71,7 @@ def test_weights_and_batchnorm_statistics_are_untouched(cnn, resnet20, images, l
             np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, Fraction, str])
 def test_eps_may_be_any_kind_of_number(cnn, images, labels, kind):
     expected = both(cnn, images[:2], labels[:2], 0.25)
     for a, b in zip(expected, both(cnn, images[:2], labels[:2], kind(0.25)), strict=True):
@@ -271,7 +273,7 @@ BAD = {
     "eps negative": (dict(eps=-0.1), r"eps is -0\.1; it must be a number in \[0, 1\], such as 8/255"),
     "eps NaN": (dict(eps=np.nan), r"eps is nan; it must be a number in \[0, 1\]"),
     "eps None": (dict(eps=None), r"eps is None; it must be a number"),
-    "eps text": (dict(eps="8/255"), r"eps is '8/255'; it must be a number"),
+    "eps text": (dict(eps="eight"), r"eps is 'eight'; it must be a number"),
     "eps array": (dict(eps=np.full(2, 0.1)), r"eps is .*; it must be a number"),
     "step size 2": (dict(step_size=2), r"step_size is 2, but images are in \[0, 1\]: write 2/255"),
     "step size negative": (dict(step_size=-1), r"step_size is -1; it must be"),

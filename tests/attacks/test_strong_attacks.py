@@ -62,6 +62,15 @@ def run(name, model, images, labels, eps=None, **options):
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+def test_numbers_may_be_text_and_whole_numbers_may_end_in_0(cnn, images, name):
+    case, (_, _, options) = (cnn, images[:4], answers(cnn, images[:4])), ATTACKS[name]
+    given = {option: float(value) for option, value in options.items()}
+    expected = run(name, *case, 8 / 255)
+    assert (expected != case[1]).any()
+    np.testing.assert_array_equal(run(name, *case, "8/255", **given), expected)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("eps", [EPS, 0.3, 1.0])
 def test_attacked_images_stay_in_the_ball_and_in_range(cnn, images, name, eps):
     given, right = images.copy(), answers(cnn, images)

@@ -148,8 +148,10 @@ def test_bad_choices_are_refused(toys):
         ({"defense": "wall"}, "unknown defense"),
         ({"eps": 8}, "write 8/255"),
         ({"steps": 0}, "at least 1"),
+        ({"steps": 1.5}, "at least 1"),
     ):
         with pytest.raises(CourseError, match=message):
             Choice(**wrong)
+    assert Choice(eps="4/255", steps=2.0) == Choice(eps=4 / 255, steps=2)
     with pytest.raises(CourseError, match="no test image 128; this run has 0 to 127"):
         explorer.test_image(toys, 128)

@@ -46,10 +46,12 @@ def store(tmp_path_factory, artifacts_folder):
 def execute(notebook: Path, folder: Path, store: Path) -> tuple[dict, nbformat.NotebookNode]:
     """Run a notebook in smoke by papermill, on CIFAR-10 where it is, else on patches10.
 
+    eps is text, as ``papermill -p eps 8/255`` passes it.
+
     Returns:
         What report.execute says of the run, and the executed copy.
     """
-    parameters = dict(zip(PARAMETERS, ("smoke", "auto", "resnet20", 0, "course", 8 / 255), strict=True))
+    parameters = dict(zip(PARAMETERS, ("smoke", "auto", "resnet20", 0, "course", "8/255"), strict=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(store))
         run = report.execute(notebook, folder / notebook.name, parameters)

@@ -70,6 +70,12 @@ def test_wrong_parameters_are_named(tiny, wrong):
         pipeline.start(**{"dataset": "patches10", "model": "small", "profile": "smoke", **wrong})
 
 
+def test_parameters_as_papermill_passes_them(tiny):
+    run = pipeline.start("patches10", "small", "smoke", 2.0, None, "4/255")
+    assert (run.eps, run.seed, run.weights, run.profile) == (4 / 255, 2, "none", TINY)
+    assert type(run.eps) is float and type(run.seed) is int
+
+
 def test_static_images_attack_the_initial_classifier(run):
     images, labels = run.split("test").take()
     target = fused.fuse(run.classifier)  # another copy than the pipeline's own

@@ -9,8 +9,10 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers import settings
@@ -232,10 +234,40 @@ def test_offline_is_1_or_0(monkeypatch, value, found):
         settings.is_offline()
 
 
-@pytest.mark.parametrize("seed", [1.5, "0", None, -1, 2**32])
+@pytest.mark.parametrize("seed", [1.5, "1.5", "lucky", None, True, float("inf"), -1, 2**32])
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(CourseError, match="it must be a whole number from 0 to"):
         settings.check_seed(seed)
+
+
+@pytest.mark.parametrize("eps", [8 / 255, "8/255", " 8 / 255", Fraction(8, 255), "0.03137254901960784"])
+def test_a_budget_may_be_text_or_a_fraction(eps):
+    assert settings.check_eps(eps) == 8 / 255 and type(settings.check_eps(eps)) is float
+
+
+@pytest.mark.parametrize("eps", [None, True, "", "8/", "8/0", "1e999", "a/b", [0.1], -0.1, float("nan")])
+def test_what_is_no_budget_is_named(eps):
+    with pytest.raises(CourseError, match=re.escape(f"eps is {eps!r}")):
+        settings.check_eps(eps)
+
+
+@pytest.mark.parametrize("eps", [8, "8"])
+def test_grey_levels_are_told_from_a_budget(eps):
+    with pytest.raises(CourseError, match="write 8/255"):
+        settings.check_eps(eps)
+
+
+def test_a_function_gets_plain_numbers_and_refuses_the_rest_itself():
+    @settings.plain_numbers
+    def given(image: np.ndarray, eps: float, *, steps: int = 1, norm: str = "1"):
+        return image, eps, steps, norm
+
+    assert given("2", Fraction(1, 2), steps=np.float32(2)) == ("2", 0.5, 2, "1")
+    assert type(given("2", "1/2", steps="2")[2]) is int
+    assert given("2", "half", steps=2.5) == ("2", "half", 2.5, "1")
+    large = 2**64 - 1
+    assert given("2", 1, steps=large)[1:3] == (1, large)
+    assert settings.whole_number(np.uint64(large)) == large
 
 
 def test_progress_is_shown_where_no_file_is_named(monkeypatch, capfd):

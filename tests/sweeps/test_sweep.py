@@ -57,7 +57,7 @@ BAD = {
     "model": ("model: [resnet20, vgg]", r"model .*'vgg'.* resnet20, sepreresnet56"),
     "autoencoder": ("autoencoder: unet", r"autoencoder .*'unet'.* none, paper"),
     "eps of 8": ("eps: [8]", r"eps .*8.*write 8/255"),
-    "eps negative": ("eps: [-1/255]", r"eps .*-0.00.*\[0, 1\]"),
+    "eps negative": ("eps: [-1/255]", r"eps .*-1/255.*\[0, 1\]"),
     "eps of 0": ("eps: [0]", r"eps is 0"),
     "eps text": ("eps: [small]", r"eps .*'small'.*\[0, 1\].* 8/255"),
     "eps 1/0": ("eps: [1/0]", r"eps .*'1/0'"),
