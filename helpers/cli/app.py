@@ -27,6 +27,7 @@ COMMANDS = (
     sweep.measure,
     sweep.cost,
     maintain.audit,
+    maintain.author,
     report.lab,
     maintain.exercises,
     maintain.record,

@@ -1,4 +1,4 @@
-"""The commands that measure, record and check: bench, audit, exercises, record, verify."""
+"""The commands that measure, record and check: bench, audit, author, exercises, record, verify."""
 
 from __future__ import annotations
 
@@ -50,6 +50,30 @@ def audit(initial_only: bool, out: Path | None, **parameters) -> None:
     found = deviations.audit(run, initial_only)
     deviations.write(found, out or recorded)
     click.echo(tables.audit_table(found).to_string())
+
+
+@click.command(cls=Command)
+@click.argument("folder", type=PATH)
+@count("--images", default=10_000, help="test images for clean images, FGSM and PGD-10")
+@count("--strong", default=1000, help="test images for attacks of a hundred steps or queries and more")
+@click.option("--dry-run", is_flag=True, help="show the numbers; record nothing")
+def author(folder: Path, images: int, strong: int, dry_run: bool) -> None:
+    """Attack the networks that the paper's author released.
+
+    FOLDER holds robustnet.h5 and safetynet.h5. What is measured goes into figures/results.json and the
+    README; the files stay where they are.
+    """
+    from ..maintain import record as recording
+    from ..studies import released_ladder, released_pair
+
+    pair = released_pair.load(folder)
+    run = released_ladder.begin()
+    answers = released_ladder.climb(run, pair, images, strong)
+    found = released_ladder.section(run, answers)
+    click.echo(released_ladder.table(found["records"]).to_string())
+    if not dry_run:
+        released_ladder.write(found, answers)
+        recording.write_readme()
 
 
 @click.command(cls=Command)

@@ -70,7 +70,13 @@ def record(folder: Path) -> None:
     for notebook, text in notebooks.items():
         write_atomically(notebook, text.encode())
     write_atomically(settings.FIGURES / "results.json", json.dumps(results, indent=1).encode())
-    tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, readme(results))
+    write_readme()
+
+
+def write_readme() -> None:
+    """Write the README's results from what is recorded."""
+    text = readme(pipeline.recorded_results())
+    tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, text)
 
 
 def _read(folder: Path) -> tuple[dict, dict]:
@@ -120,6 +126,7 @@ def merged(results: dict, found: dict) -> dict:
     runs = {**results["runs"], model: {"parameters": found["parameters"], "data": found["data"]}}
     others = [r for r in results["records"] if r["model"] != model]
     return {
+        **results,
         "runs": {name: runs[name] for name in sorted(runs, key=_rank)},
         "records": sorted(others + found["records"], key=lambda r: _rank(r["model"])),
     }

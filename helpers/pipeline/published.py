@@ -40,6 +40,16 @@ PAPER = {
 }
 """Accuracy in percent from the paper's Tables 2 and 3, by network and (input, stage, defense)."""
 
+AUTHOR_LOG = {
+    ("regular", "none"): 91.59,
+    ("regular", "ae"): 87.15,
+    ("fgsm", "ae"): 82.66,
+    ("pgd", "ae"): 84.47,
+}
+"""Accuracy in percent of the released SEPreResNet-56 on the 10,000 test images, from the author's own log of
+its last epoch of fine-tuning, by (input, defense). FGSM and PGD images were made against his initial network.
+"""
+
 ROBUSTBENCH = {
     "Jang et al. 2019, ResNet-20": (78.91, 34.95),
     "Wong et al. 2020, PreActResNet-18": (83.34, 43.21),

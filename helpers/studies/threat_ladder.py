@@ -9,7 +9,7 @@ breaks; ``exceptions`` counts the images where this fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from .. import artifacts, attacks, classifiers, evaluation, pipeline, settings
 from ..attacks import STEPS, attack_ensemble, step_size_for
 from ..backend import keras
 from ..classifiers import registry
-from ..datasets import storage
+from ..datasets import Split, storage
 from ..datasets.storage import to_float
 from ..defenses import autoencoder
 from ..evaluation import accuracy
@@ -151,7 +151,7 @@ def _defense(run: Run, stage: str) -> Defense:
 
 
 def measure(
-    run: Run, defense: Defense, eps: float, n: int, effort: str, rungs: Sequence[str]
+    run: Run, defense: Defense, eps: float, n: int, effort: str, rungs: Sequence[str], first: int = 0
 ) -> dict[str, Answers]:
     """Attack any defense at any budget; otherwise like climb.
 
@@ -162,20 +162,24 @@ def measure(
         n: how many test images.
         effort: a name in attacks.EFFORTS.
         rungs: names in RUNGS.
+        first: the index of the first test image. A long measurement can so be made in parts, each with random
+            numbers of its own.
     """
     if unknown := set(rungs) - set(RUNGS):
         raise CourseError(f"unknown rungs {', '.join(sorted(unknown))}; choose from {', '.join(RUNGS)}")
-    images, labels = run.data.test.head(n).take()
+    test, end = run.data.test, first + n
+    images, labels = Split(test.pixels[first:end], test.labels[first:end]).take()
+    part, place = replace(run, seed=run.seed + first), {"first": first} if first else {}
     found: dict[str, Answers] = {}
     with settings.progress(len(rungs), f"{defense.stage}, {255 * eps:.3g}/255") as bar:
         for name in (rung for rung in RUNGS if rung in rungs):
             if name == "worst_case":
-                robust = np.all([np.full(n, True), *(answers.correct for answers in found.values())], axis=0)
-                attacker = _worst_case(run, defense, eps, effort, robust)
+                robust = np.all([labels >= 0, *(answers.correct for answers in found.values())], axis=0)
+                attacker = _worst_case(part, defense, eps, effort, robust)
             else:
-                attacker = _attacker(run, name, defense, eps, effort)
+                attacker = _attacker(part, name, defense, eps, effort)
             if attacker:
-                correct = _measured(run, name, defense, attacker, eps, effort, images, labels)
+                correct = _measured(part, name, defense, attacker, eps, effort, images, labels, **place)
                 rung = RUNGS[name]
                 fields = run.fields(defense.stage, defense.name, rung.input, rung.threat, eps, attacker.steps)
                 found[name] = Answers(fields, correct)
@@ -192,6 +196,7 @@ def _measured(
     effort: str,
     images: np.ndarray,
     labels: np.ndarray,
+    **place: int,
 ) -> np.ndarray:
     """Return a rung's answers (booleans [n]) from the artifact store; attack if they are not there."""
     config = {
@@ -204,6 +209,7 @@ def _measured(
         "effort": effort if name in ("apgd", "square", "worst_case") else "",
         "n": len(images),
         **attacker.config,
+        **place,
         **pipeline.unusual_steps(eps),
     }
 
