@@ -155,17 +155,28 @@ def networks(dataset: str, model: str, seed: int, replace: bool) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("seeds", nargs=-1, required=True, metavar="SEED...", type=Checked("number", seed))
+@click.argument("seeds", nargs=-1, metavar="SEED...", type=Checked("number", seed))
 @DATASET
 @MODEL
 @click.option("--profile", default="full", help=PROFILES)
-def seeds(seeds: tuple[int, ...], dataset: str, model: str, profile: str) -> None:
+@click.option("--recipe", default="paper", help="paper, or released: as the paper's released code trains it")
+@click.option("--choose", is_flag=True, help="train nothing; name the seed with the median validation loss")
+def seeds(seeds: tuple[int, ...], dataset: str, model: str, profile: str, recipe: str, choose: bool) -> None:
     """Train the paper's autoencoder with other seeds; ship each."""
-    from .. import pipeline
     from ..studies import autoencoder_seeds
 
+    autoencoder_seeds.recipe_of(recipe)
+    if choose:
+        found = autoencoder_seeds.cards_of(dataset, model, recipe)
+        median = autoencoder_seeds.chosen(found)
+        click.echo(f"{autoencoder_seeds.table(found).to_string()}\nmedian by validation loss: seed {median}")
+        return
+    if not seeds:
+        raise CourseError("name one seed or several to train, such as 0 1 2; or --choose")
+    from .. import pipeline
+
     def make(run: Run, seed: int) -> str:
-        card = autoencoder_seeds.make(run, seed)
+        card = autoencoder_seeds.make(run, seed, recipe)
         loss, active = card["validation"]["loss"], card["active_channels"]
         return f"seed {seed}: validation loss {loss:.5f}, {active} active channels"
 

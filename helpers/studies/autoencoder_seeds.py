@@ -2,6 +2,7 @@
 
     run = pipeline.start("cifar10", "resnet20", "full")
     card = make(run, 3)                          # trains it and puts it into weights/<dataset>/seeds/
+    table(cards_of("cifar10", "resnet20"))       # active channels and validation losses; the median is marked
 
 All seeds share the attacked images of the run; the seed decides the first weights and the order of the
 images. Validation images are held out. The rule was fixed before any training: the seed with the median
@@ -10,9 +11,12 @@ validation loss is shipped.
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from .. import artifacts, classifiers, evaluation, pipeline, settings, training
 from ..artifacts import bundles, cards
@@ -20,51 +24,87 @@ from ..backend import keras
 from ..datasets.storage import to_float
 from ..defenses import autoencoder
 from ..pipeline import Run
+from ..settings import CourseError
 from .comparison import active_channels
 
 KINDS = ("fgsm", "pgd")
-"""The attacked images that it is trained on (the paper, section 2)."""
+"""The attacked images that it is validated on (the paper, section 2)."""
 
 
-def make(run: Run, seed: int) -> dict:
+@dataclass(frozen=True)
+class Recipe:
+    """How an autoencoder is trained; what is not said here is the profile's.
+
+    Attributes:
+        sources: the images that it is to turn into clean ones.
+        batch: images in one step; None means the profile's number.
+        plateau: lower the learning rate when the training loss stops falling (training.rate_on_plateau),
+            instead of a little at every step.
+    """
+
+    sources: tuple[str, ...] = KINDS
+    batch: int | None = None
+    plateau: bool = False
+
+
+RECIPES = {"paper": Recipe(), "released": Recipe(("regular", *KINDS), 64, True)}
+"""By name: the paper's text, and the paper's released code."""
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return a recipe.
+
+    Raises:
+        CourseError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise CourseError(f"unknown recipe {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def make(run: Run, seed: int, recipe: str = "paper") -> dict:
     """Train the autoencoder of this seed, measure it on validation images and ship it with its card.
 
     Args:
         run: Gives the attacked training images; the images of its validation split are held out.
         seed: Decides the first weights and the order of the images.
+        recipe: A key of RECIPES.
 
     Returns:
         The card. ``validation`` has the mean squared errors on clean and attacked validation images,
         ``active_channels`` the number of channels of the bottleneck that are active on them.
     """
     settings.check_seed(seed)
-    n, profile = min(len(run.data.train), run.profile.n_train), run.profile
+    n, profile, how = min(len(run.data.train), run.profile.n_train), run.profile, recipe_of(recipe)
+    batch = how.batch or profile.ae_batch
     config = {
         **run.config(autoencoder, training),
         "autoencoder_seed": seed,
         "n": n,
         "epochs": profile.ae_epochs,
-        "batch": profile.ae_batch,
+        "batch": batch,
         "rates": profile.ae_rates,
+        **({} if recipe == "paper" else {"recipe": asdict(how)}),
     }
 
     def train(path: Path) -> None:
         keras.utils.set_random_seed(seed)
         model, clean = autoencoder.build_autoencoder(), pipeline.inputs(run, "train", "regular")[:n]
-        samples = training.Samples([pipeline.inputs(run, "train", kind)[:n] for kind in KINDS], clean)
+        samples = training.Samples([pipeline.inputs(run, "train", kind)[:n] for kind in how.sources], clean)
         history = training.train_autoencoder(
             model,
             samples,
             epochs=profile.ae_epochs,
-            batch_size=profile.ae_batch,
+            batch_size=batch,
             rates=profile.ae_rates,
+            plateau=how.plateau,
             seed=seed,
             folder=artifacts.checkpoints("autoencoder_seeds", config),
         )
         bundles.save(path, history, model.get_weights())
 
     made = bundles.load(artifacts.make("autoencoder_seeds", config, ".npz", train).path)
-    model, target = autoencoder.build_autoencoder(), file_of(run, seed)
+    model, target = autoencoder.build_autoencoder(), file_of(run.data.name, run.model, seed, recipe)
     model.set_weights(made.weights)
     classifiers.save_weights(model, target)
     return cards.write(
@@ -75,6 +115,7 @@ def make(run: Run, seed: int) -> dict:
         profile=profile.name,
         seed=run.seed,
         autoencoder_seed=seed,
+        recipe={"name": recipe, "epochs": profile.ae_epochs, **asdict(how), "batch": batch},
         eps=run.eps,
         trained_on=n,
         data=run.data.provenance,
@@ -85,9 +126,48 @@ def make(run: Run, seed: int) -> dict:
     )
 
 
-def file_of(run: Run, seed: int) -> Path:
+def file_of(dataset: str, model: str, seed: int, recipe: str = "paper") -> Path:
     """Return where the autoencoder of a seed is shipped."""
-    return settings.WEIGHTS / run.data.name / "seeds" / f"{run.model}_ae_{seed}.h5"
+    middle = "ae" if recipe == "paper" else f"ae_{recipe}"
+    return settings.WEIGHTS / dataset / "seeds" / f"{model}_{middle}_{seed}.h5"
+
+
+def cards_of(dataset: str, model: str, recipe: str = "paper") -> dict[int, dict]:
+    """Return the cards of the shipped autoencoders of a network, by seed."""
+    files = file_of(dataset, model, 0, recipe).parent.glob(f"{model}_ae*.json")
+    found = [json.loads(file.read_text()) for file in files]
+    # The first cards, of the paper's recipe, do not name it.
+    own = [card for card in found if card.get("recipe", {"name": "paper"})["name"] == recipe]
+    return {card["autoencoder_seed"]: card for card in sorted(own, key=lambda c: c["autoencoder_seed"])}
+
+
+def chosen(cards: dict[int, dict]) -> int:
+    """Return the seed with the median validation loss; of an even number, the lower of the middle two.
+
+    Raises:
+        CourseError: there are no cards.
+    """
+    if not cards:
+        raise CourseError(
+            "no autoencoder of another seed is shipped; train some: python -m helpers seeds 0 1 2"
+        )
+    ranked = sorted(cards, key=lambda seed: (cards[seed]["validation"]["loss"], seed))
+    return ranked[(len(ranked) - 1) // 2]
+
+
+def table(cards: dict[int, dict]) -> pd.DataFrame:
+    """Tabulate the autoencoders by seed: active channels, validation loss, errors, and which is chosen."""
+    median = chosen(cards)
+    rows = {
+        seed: {
+            "active channels": card["active_channels"],
+            "validation loss": round(card["validation"]["loss"], 6),
+            **{f"error, {kind}": round(error, 6) for kind, error in card["validation"]["errors"].items()},
+            "": "median" if seed == median else "",
+        }
+        for seed, card in cards.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("seed")
 
 
 def validated(run: Run, model: keras.Model) -> dict:
