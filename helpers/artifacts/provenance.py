@@ -22,22 +22,29 @@ WEIGHT_FILES = (".h5", ".npz")
 PACKAGES = ("tensorflow", "tf_keras", "tf2cv", "numpy", "scipy", "scikit-image", "papermill")
 
 
+NO_COMMIT = "unknown (not a git checkout)"
+"""What ``commit`` returns for a course that came without its repository, as in a zip file."""
+
+
 def commit() -> str:
     """Return the commit of the tree, with ``+changes`` if tracked files differ from it.
 
-    Outside a checkout it is ``unknown``.
+    A course that was unpacked inside another repository has no commit: that repository's is another tree's.
     """
     try:
-        git = ["git", "-C", str(settings.ROOT)]
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+        place, head = _git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+        if not Path(place).samefile(settings.ROOT):
+            return NO_COMMIT
+        return head + ("+changes" if _git("status", "--porcelain", "-uno") else "")
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return "unknown" if (settings.ROOT / ".git").exists() else NO_COMMIT
+
+
+def _git(*words: str) -> str:
+    """Return what a git command prints about the course's folder."""
+    command, environment = ["git", "-C", str(settings.ROOT), *words], settings.environment.outside_git_hooks()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.strip()
 
 
 def environment() -> dict:

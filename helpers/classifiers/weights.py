@@ -47,7 +47,7 @@ def load(model: str, data: Data, weights: str = "course", precision: str = "floa
     elif weights == "tf2cv":
         load_weights(classifier, _download_tf2cv(model, data))
     elif weights != "none":
-        load_weights(classifier, Path(weights).expanduser())
+        load_weights(classifier, settings.expanded(weights))
     return classifier
 
 

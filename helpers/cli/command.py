@@ -133,7 +133,7 @@ def weights(text: str) -> str:
     """Return the choice of weights; a file's path becomes absolute, since notebooks run in another folder."""
     if text.lower() in ("course", "tf2cv", "none"):
         return text.lower()
-    path = Path(text).expanduser().resolve()
+    path = settings.expanded(text).resolve()
     if not path.is_file():
         raise CourseError(
             f"there is no weight file {path.name} in {path.parent.name}/; choose course, tf2cv or none"

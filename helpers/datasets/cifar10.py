@@ -5,18 +5,16 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import shutil
-import tarfile
-import tempfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import settings
+from ..artifacts.archives import unpack
 from ..artifacts.provenance import sha256_of
-from ..settings import CourseError, cannot_write, disk_is_full
+from ..settings import CourseError
+from .storage import checksum
 from .types import Data, Split
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -25,6 +23,15 @@ CIFAR_FOLDER = "cifar-10-batches-py"
 CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVES = (CIFAR_ARCHIVE, "cifar-10-batches-py.tar.gz", "cifar-10-batches-py-target_archive")
 """The names of the archive: the official one, Keras 2's and Keras 3's."""
+
+OTHER_VERSIONS = {
+    "cifar-10-batches-bin": "CIFAR-10's binary version",
+    "cifar-10-binary": "CIFAR-10's binary version",
+    "cifar-10-batches-mat": "CIFAR-10's MATLAB version",
+    "cifar-10-matlab": "CIFAR-10's MATLAB version",
+    "cifar-100": "CIFAR-100",
+}
+"""How the names of what people fetch by mistake begin, and what it is."""
 
 TRAINING_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 CIFAR_BATCHES = (*TRAINING_BATCHES, "test_batch")
@@ -48,11 +55,11 @@ class CifarNotFound(CourseError):
 
 
 class Found(NamedTuple):
-    """Where CIFAR-10 is: the folder of batch files, the checksum, and an origin without private paths."""
+    """Where CIFAR-10 is: the folder of batch files, an origin without private paths, the archive's sha256."""
 
     folder: Path
-    sha256: str
     origin: str
+    archive_sha256: str | None = None
 
 
 def load() -> Data:
@@ -60,14 +67,19 @@ def load() -> Data:
 
     Raises:
         CifarNotFound: it is not on this machine and cannot be downloaded.
-        CourseError: it is damaged, or CIFAR10_DIR is wrong.
+        CourseError: it is damaged, its test images are training images, or CIFAR10_DIR is wrong.
     """
-    found = find()
+    try:
+        found = find()
+    except OSError as error:
+        place = Path(error.filename or CIFAR_FOLDER).name
+        raise CourseError(f"CIFAR-10 cannot be read: {place}: {error.strerror}; change its mode") from error
     batches = [read_batch(found.folder / name) for name in TRAINING_BATCHES]
     pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     order = np.random.default_rng(VALIDATION_SEED).permutation(len(labels))
     held_out, kept = np.sort(order[:VALIDATION]), np.sort(order[VALIDATION:])
     test = Split(*read_batch(found.folder / "test_batch"))
+    _check_test_images_are_new(test.pixels, pixels)
     return Data(
         name="cifar10",
         train=Split(pixels[kept], labels[kept]),
@@ -79,8 +91,8 @@ def load() -> Data:
         provenance={
             "dataset": "CIFAR-10 (Krizhevsky 2009)",
             "origin": found.origin,
-            "sha256": found.sha256,
-            "official_archive": found.sha256 == CIFAR_SHA256,
+            "sha256": checksum(pixels, labels, test.pixels, test.labels),
+            "official_archive": found.archive_sha256 == CIFAR_SHA256,
             "train": len(kept),
             "validation": len(held_out),
             "test": len(test),
@@ -92,18 +104,19 @@ def find() -> Found:
     """Look for CIFAR-10 in CIFAR10_DIR, or else in data/ and the Keras cache; download it if necessary."""
     if asked := settings.cifar10_dir():
         # Jupyter starts in notebooks/, so a relative path is also tried from the course's folder.
-        for place in (Path(asked).expanduser(), settings.ROOT / asked):
+        for place in (settings.expanded(asked), settings.ROOT / asked):
             if found := _look_in(place, "CIFAR10_DIR"):
                 return found
+        other = _other_version(place.name, *(file.name for file in settings.expanded(asked).glob("*")))
         raise CourseError(
-            f"CIFAR10_DIR is {asked!r}, where there is neither {CIFAR_ARCHIVE} nor {CIFAR_FOLDER}; "
-            "point it at the folder that holds one of them, or unset it"
+            f"CIFAR10_DIR is {asked!r}, where there is neither {CIFAR_ARCHIVE} nor {CIFAR_FOLDER}"
+            f"{other and f' (but {other})'}; point it at the folder that holds one of them, or unset it"
         )
     keras_cache = settings.keras_home() / "datasets"
     for folder, origin in ((settings.ROOT / "data", "data/"), (keras_cache, "the Keras cache")):
         if found := _look_in(folder, origin):
             return found
-    return Found(*_unpack(_download(), "download"), "download")
+    return _unpack(_download(), "download", "download")
 
 
 def _look_in(folder: Path, origin: str) -> Found | None:
@@ -111,12 +124,17 @@ def _look_in(folder: Path, origin: str) -> Found | None:
         if (unpacked / "test_batch").is_file():
             if missing := _missing(unpacked):
                 raise CourseError(f"{origin}: {CIFAR_FOLDER} lacks {missing}; unpack the archive again")
-            sha256 = sha256_of(*(unpacked / name for name in CIFAR_BATCHES))
-            return Found(unpacked, sha256, f"{origin}, unpacked")
+            return Found(unpacked, f"{origin}, unpacked")
     for archive in (*(folder / name for name in ARCHIVES), folder):
         if archive.is_file() and (archive != folder or folder.suffix == ".gz"):
-            return Found(*_unpack(archive, origin), f"{origin}, archive")
+            return _unpack(archive, origin, f"{origin}, archive")
     return None
+
+
+def _other_version(*names: str) -> str:
+    """Return what these files are, if their names are those of something else than the Python version."""
+    found = {title for begin, title in OTHER_VERSIONS.items() for name in names if name.startswith(begin)}
+    return " and ".join(sorted(found))
 
 
 def _missing(folder: Path) -> str:
@@ -124,64 +142,59 @@ def _missing(folder: Path) -> str:
 
 
 def _download() -> Path:
-    """Download the archive into data/. Pooch retries, checks the checksum and leaves no partial file."""
+    """Download the archive into data/, or into the Keras cache if the course's folder is read-only.
+
+    Pooch retries, checks the checksum and leaves no partial file.
+    """
     import pooch
 
+    data = settings.ROOT / "data"
+    other = _other_version(*(file.name for file in data.glob("*")))
+    other = other and f" (data/ holds {other})"
     if settings.is_offline():
-        raise CifarNotFound("COURSE_OFFLINE=1 forbids downloading it")
+        raise CifarNotFound(f"COURSE_OFFLINE=1 forbids downloading it{other}")
+    writable = os.access(data if data.exists() else settings.ROOT, os.W_OK)
     downloader: Any = pooch.HTTPDownloader(progressbar=True, timeout=20)
     try:
         fetched = pooch.create(
-            path=settings.ROOT / "data",
+            path=data if writable else settings.keras_home() / "datasets",
             base_url=CIFAR_URL.rsplit("/", 1)[0],
             registry={CIFAR_ARCHIVE: f"sha256:{CIFAR_SHA256}"},
             retry_if_failed=2,
         ).fetch(CIFAR_ARCHIVE, downloader=downloader)
     except Exception as error:  # pooch passes on any error of requests
-        raise CifarNotFound(f"the download failed ({type(error).__name__})") from error
+        raise CifarNotFound(f"the download failed ({type(error).__name__}){other}") from error
     return Path(fetched)
 
 
-def _unpack(archive: Path, origin: str) -> tuple[Path, str]:
-    """Unpack an archive into the artifacts unless it is there already.
-
-    An interruption leaves no partial folder.
-
-    Returns:
-        The folder of batch files, and the checksum of the archive.
-    """
-    sha256 = sha256_of(archive)
-    target = settings.ARTIFACTS / "datasets" / f"cifar10-{sha256[:16]}"
-    if _missing(target / CIFAR_FOLDER):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-") as scratch:
-            try:
-                with tarfile.open(archive, "r:gz") as tar:
-                    tar.extractall(scratch, filter="data")
-            except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-                if isinstance(error, OSError) and disk_is_full(error):
-                    raise cannot_write(target, error) from error
-                raise CourseError(
-                    f"{archive.name} ({origin}) is truncated or damaged ({error}); "
-                    "delete it and fetch it again"
-                ) from error
-            _check_unpacked(Path(scratch) / CIFAR_FOLDER, f"{archive.name} ({origin})")
-            try:
-                os.replace(scratch, target)
-            except OSError:  # the target exists
-                if _missing(target / CIFAR_FOLDER):  # and somebody deleted a batch from it
-                    shutil.rmtree(target)
-                    os.replace(scratch, target)
-                # else another process was faster, and its copy is as good
-            Path(scratch).mkdir(exist_ok=True)  # for TemporaryDirectory to remove
-    return target / CIFAR_FOLDER, sha256
+def _unpack(archive: Path, place: str, origin: str) -> Found:
+    """Unpack an archive's batches into the artifacts unless they are there already."""
+    sha256, title = sha256_of(archive), f"{archive.name} ({place})"
+    folder = settings.ARTIFACTS / "datasets" / f"cifar10-{sha256[:16]}" / CIFAR_FOLDER
+    if _missing(folder):
+        unpack(archive, folder, CIFAR_BATCHES, lambda *found: _check_unpacked(title, *found), title)
+    return Found(folder, origin, sha256)
 
 
-def _check_unpacked(folder: Path, archive: str) -> None:
+def _check_unpacked(archive: str, folder: Path, folders: set[str]) -> None:
     if not (folder / "test_batch").is_file():
-        raise CourseError(f"{archive} holds no {CIFAR_FOLDER}/test_batch; it is not CIFAR-10")
+        other = _other_version(*folders) or "not CIFAR-10"
+        raise CourseError(
+            f"{archive} holds no {CIFAR_FOLDER}/test_batch; it is {other}: fetch {CIFAR_ARCHIVE} instead"
+        )
     if missing := _missing(folder):
         raise CourseError(f"{archive} lacks {missing}; fetch it again")
+
+
+def _check_test_images_are_new(test: np.ndarray, training: np.ndarray) -> None:
+    """Refuse test images of which more than one in a hundred is a training image too."""
+    known = {hash(image.tobytes()) for image in training}
+    repeated = sum(hash(image.tobytes()) in known for image in test)
+    if repeated > len(test) / 100:
+        raise CourseError(
+            f"{repeated:,} of the {len(test):,} images in test_batch are training images too; fetch CIFAR-10 "
+            "again, because an accuracy on them would mean nothing"
+        )
 
 
 class BatchUnpickler(pickle.Unpickler):

@@ -22,6 +22,7 @@ from skimage.io import imread
 from .. import settings
 from ..artifacts.provenance import sha256_of
 from ..settings import CourseError
+from .storage import checksum
 from .types import Data, Split
 
 PICTURES = {
@@ -99,26 +100,19 @@ def _broken(file: str, what: str) -> CourseError:
     return CourseError(f"patches10 needs scikit-image's picture {file}, which {what}; run: {remedy}")
 
 
-def _digest(pixels: np.ndarray, labels: np.ndarray) -> str:
-    """Return the checksum of pixels and labels, in their order."""
-    digest = hashlib.sha256(pixels.tobytes())
-    digest.update(labels.astype("<i4").tobytes())
-    return digest.hexdigest()
-
-
 def _read(cache: Path) -> tuple[np.ndarray, np.ndarray, str] | None:
     """Read pixels, labels and their checksum from the cache; return None if it is missing or damaged."""
     try:
         with np.load(cache, allow_pickle=False) as stored:
             pixels, labels, sha256 = stored["pixels"], stored["labels"], str(stored["sha256"])
-        return (pixels, labels, sha256) if _digest(pixels, labels) == sha256 else None
+        return (pixels, labels, sha256) if checksum(pixels, labels) == sha256 else None
     except Exception:  # a damaged archive can raise nearly anything, and building takes only seconds
         return None
 
 
 def _build_and_write(cache: Path) -> tuple[np.ndarray, np.ndarray, str]:
     pixels, labels = build()
-    sha256, buffer = _digest(pixels, labels), io.BytesIO()
+    sha256, buffer = checksum(pixels, labels), io.BytesIO()
     np.savez(buffer, pixels=pixels, labels=labels, sha256=sha256)
     settings.write_atomically(cache, buffer.getvalue())
     return pixels, labels, sha256

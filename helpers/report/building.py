@@ -167,5 +167,5 @@ def _weights_without_card(parameters: dict) -> list[Path]:
     """Return the weight files without a card, whose checksum nothing else takes: the user's and tf2cv's."""
     if parameters["weights"] == "tf2cv":
         name = MODELS[parameters["model"]].tf2cv
-        return sorted((Path.home() / ".tensorflow" / "models").glob(f"{name}-*.h5"))
+        return sorted(settings.expanded("~/.tensorflow/models").glob(f"{name}-*.h5"))
     return [Path(parameters["weights"])] if Path(parameters["weights"]).is_file() else []

@@ -12,6 +12,7 @@ from .checks import plain_numbers as plain_numbers
 from .checks import whole_number as whole_number
 from .environment import cifar10_dir as cifar10_dir
 from .environment import devices_option as devices_option
+from .environment import expanded as expanded
 from .environment import files_log as files_log
 from .environment import is_offline as is_offline
 from .environment import keras_home as keras_home

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import CourseError
+
+
+def expanded(path: str) -> Path:
+    """Return a path in which ``~`` is replaced by the user's home folder.
+
+    A user without one, as in some containers, has none of the files that would lie there: ``~`` stays.
+    """
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
 
 
 def artifacts_dir() -> Path:
@@ -14,7 +25,7 @@ def artifacts_dir() -> Path:
 
     A relative path is relative to the course's root.
     """
-    return Path(os.environ.get("ARTIFACTS_DIR") or "artifacts").expanduser()
+    return expanded(os.environ.get("ARTIFACTS_DIR") or "artifacts")
 
 
 def cifar10_dir() -> str | None:
@@ -24,7 +35,7 @@ def cifar10_dir() -> str | None:
 
 def keras_home() -> Path:
     """Return the folder in which Keras keeps its downloads (KERAS_HOME)."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return expanded(os.environ.get("KERAS_HOME") or "~/.keras")
 
 
 def is_offline() -> bool:
@@ -117,3 +128,11 @@ def files_log() -> Path | None:
 def shows_tensorflow_log() -> bool:
     """Return whether TensorFlow's own messages are wanted (TF_CPP_MIN_LOG_LEVEL is 0)."""
     return os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+
+
+def outside_git_hooks() -> dict[str, str]:
+    """Return this process's variables but those that a git hook sets, such as GIT_DIR.
+
+    They would make git speak of the repository that the hook runs for.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

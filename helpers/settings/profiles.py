@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
+from .environment import expanded
 from .errors import CourseError
 from .paths import ROOT
 
@@ -102,7 +102,7 @@ def profile(name_or_path: str, **changes: Any) -> Profile:
 
 
 def _read(path: str) -> Profile:
-    given = Path(path).expanduser()
+    given = expanded(path)
     file = next((place for place in (given, ROOT / given) if place.is_file()), None)
     if file is None:
         raise CourseError(f"there is no profile {path}; check the path")

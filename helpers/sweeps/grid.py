@@ -154,7 +154,7 @@ def _budget(where: str, value: object) -> str:
 def _weights(where: str, value: object) -> str:
     if value in ("course", "tf2cv", "none"):
         return str(value)
-    path = Path(str(value)).expanduser().resolve()
+    path = settings.expanded(str(value)).resolve()
     if not path.is_file():
         raise CourseError(
             f"{where}: there is no weight file {path.name}; choose course, tf2cv, none or a file"

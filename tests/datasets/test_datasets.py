@@ -7,7 +7,6 @@ one.
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.server
 import io
 import os
@@ -63,6 +62,7 @@ def home(tmp_path, monkeypatch):
     """A machine without CIFAR-10, and a course that holds out ten images."""
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    (tmp_path / "course").mkdir()
     monkeypatch.setattr(settings, "ROOT", tmp_path / "course")
     monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / "artifacts")
     monkeypatch.setattr(source, "VALIDATION", 10)
@@ -132,9 +132,44 @@ def test_cifar10_dir_goes_before_data(pointed, home):
     assert datasets.load("cifar10").provenance["origin"].startswith("CIFAR10_DIR")
 
 
-def test_the_checksum_is_the_archives(pointed):
-    archive = write_archive(pointed / datasets.CIFAR_ARCHIVE)
-    assert datasets.load("cifar10").sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+def test_the_checksum_is_that_of_the_images_in_whatever_form(pointed, home, monkeypatch):
+    """What one person made from the archive, another finds who has the folder."""
+    write_archive(pointed / datasets.CIFAR_ARCHIVE)
+    archive = datasets.load("cifar10")
+    monkeypatch.setenv("CIFAR10_DIR", str(write_batches(home / "folder" / datasets.CIFAR_FOLDER)))
+    folder = datasets.load("cifar10")
+    assert folder.provenance["origin"] != archive.provenance["origin"]
+    assert folder.sha256 == archive.sha256
+    other = stored(5)
+    other[b"labels"][0] = (other[b"labels"][0] + 1) % 10
+    (home / "folder" / datasets.CIFAR_FOLDER / "test_batch").write_bytes(pickle.dumps(other, protocol=2))
+    assert datasets.load("cifar10").sha256 != archive.sha256
+
+
+def test_others_can_read_what_one_unpacks(pointed, home):
+    """Two users share a store; the umask says what others may do."""
+    write_archive(pointed / datasets.CIFAR_ARCHIVE)
+    before = os.umask(0o022)
+    try:
+        datasets.load("cifar10")
+    finally:
+        os.umask(before)
+    (folder,) = (home / "artifacts" / "datasets").iterdir()
+    modes = {path.stat().st_mode & 0o777 for path in (folder, folder / datasets.CIFAR_FOLDER)}
+    assert modes == {0o755}
+    assert {file.stat().st_mode & 0o777 for file in folder.glob("*/*")} == {0o644}
+
+
+def test_it_is_unpacked_by_python_without_the_filters_of_tarfile(pointed, monkeypatch):
+    """Debian 12 has Python 3.11.2; extractall has no filter before 3.11.4."""
+    write_archive(pointed / datasets.CIFAR_ARCHIVE)
+
+    def extractall(self, path=".", members=None, *, numeric_owner=False): ...
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", extractall)
+    for name in ("data_filter", "tar_filter", "fully_trusted_filter"):
+        monkeypatch.delattr(tarfile, name, raising=False)
+    assert len(datasets.load("cifar10").test) == SIZE
 
 
 def test_an_archive_is_unpacked_once(pointed, monkeypatch):
@@ -286,7 +321,7 @@ def test_an_archive_of_something_else(pointed, home):
     with tarfile.open(pointed / datasets.CIFAR_ARCHIVE, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("holiday.jpg"))
     refused(
-        "cifar-10-python.tar.gz .CIFAR10_DIR. holds no cifar-10-batches-py/test_batch; it is not CIFAR-10"
+        "cifar-10-python.tar.gz .CIFAR10_DIR. holds no cifar-10-batches-py/test_batch; it is not CIFAR-10: "
     )
     assert not list((home / "artifacts" / "datasets").iterdir())
 
@@ -314,11 +349,72 @@ def test_an_archive_cannot_write_outside_its_folder(pointed, home, name):
         if name.endswith("link"):
             member.type, member.linkname = tarfile.SYMTYPE, "../../../outside"
         tar.addfile(member)
-    if name == "/outside":  # made relative by the filter, so it lands inside and does no harm
-        assert len(datasets.load("cifar10").test) == SIZE
+    assert len(datasets.load("cifar10").test) == SIZE  # only the batches are unpacked
+    (unpacked,) = (home / "artifacts" / "datasets").iterdir()
+    assert not list(home.rglob("outside"))
+    assert sorted(file.name for file in unpacked.rglob("*")) == sorted([datasets.CIFAR_FOLDER, *BATCHES])
+
+
+def test_a_batch_that_is_a_link_is_none(pointed, home):
+    archive = write_archive(pointed / datasets.CIFAR_ARCHIVE, data_batch_4=None)
+    with tarfile.open(archive) as tar:
+        content = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
+    with tarfile.open(archive, "w:gz") as tar:
+        for path, data in content.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo(f"{datasets.CIFAR_FOLDER}/data_batch_4")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    refused("lacks data_batch_4")
+
+
+OTHERS = {
+    "CIFAR-10's binary version": ("cifar-10-binary.tar.gz", "cifar-10-batches-bin", "data_batch_1.bin"),
+    "CIFAR-10's MATLAB version": ("cifar-10-matlab.tar.gz", "cifar-10-batches-mat", "data_batch_1.mat"),
+    "CIFAR-100": ("cifar-100-python.tar.gz", "cifar-100-python", "train"),
+}
+
+
+@pytest.mark.parametrize(
+    "form", ["archive", "renamed", "its folder", "unpacked", "the folder itself", "data/"]
+)
+@pytest.mark.parametrize("title", OTHERS)
+def test_another_version_is_named_as_what_it_is(home, monkeypatch, title, form):
+    archive, folder, file = OTHERS[title]
+    place = home / ("course/data" if form == "data/" else "given")
+    place.mkdir(parents=True)
+    named = {
+        "archive": place / archive,
+        "renamed": place / datasets.CIFAR_ARCHIVE,
+        "the folder itself": place / folder,
+    }.get(form, place)
+    if form in ("unpacked", "the folder itself"):
+        (place / folder).mkdir()
+        (place / folder / file).touch()
     else:
-        refused("is truncated or damaged")
-    assert not list(home.rglob("outside")) or name == "/outside"
+        with tarfile.open(named if named != place else place / archive, "w:gz") as tar:
+            tar.addfile(tarfile.TarInfo(f"{folder}/{file}"))
+    if form != "data/":
+        monkeypatch.setenv("CIFAR10_DIR", str(named))
+    refused(title)
+
+
+def test_a_test_batch_of_training_images_is_refused(pointed):
+    """An accuracy on it would be one on training images; two batches that were mixed up are no other case."""
+    training = stored(2)
+    half = {
+        **stored(5),
+        b"data": np.concatenate([training[b"data"][: SIZE // 2], stored(5)[b"data"][SIZE // 2 :]]),
+    }
+    for number, (batch, repeated) in enumerate(((training, SIZE), (half, SIZE // 2))):
+        folder = write_batches(
+            pointed / f"{number}" / datasets.CIFAR_FOLDER, test_batch=pickle.dumps(batch, protocol=2)
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CIFAR10_DIR", str(folder))
+            refused(f"{repeated} of the {SIZE} images in test_batch are training images too")
 
 
 def test_a_full_disk_is_not_a_damaged_archive(pointed, monkeypatch):
@@ -327,7 +423,7 @@ def test_a_full_disk_is_not_a_damaged_archive(pointed, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     refused("the disk is full.*Free some space")
 
 
@@ -361,6 +457,25 @@ def test_auto_prefers_cifar10(pointed):
     write_batches(pointed / datasets.CIFAR_FOLDER)
     data = datasets.load("auto")
     assert data.name == "cifar10" and data.notice == ""
+
+
+def test_the_download_goes_to_the_keras_cache_where_the_course_is_read_only(server, home, monkeypatch):
+    archive, _ = server
+    monkeypatch.setattr(source, "CIFAR_SHA256", provenance.sha256_of(archive))
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(home / "course")))
+    assert datasets.load("cifar10").provenance["origin"] == "download"
+    assert (home / "keras" / "datasets" / datasets.CIFAR_ARCHIVE).is_file() and not (
+        home / "course" / "data"
+    ).exists()
+    assert datasets.load("cifar10").provenance["origin"] == "the Keras cache, archive"
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_in_one_line(pointed, monkeypatch):
+    def find():
+        raise PermissionError(errno.EACCES, "Permission denied", str(pointed / "test_batch"))
+
+    monkeypatch.setattr(source, "find", find)
+    assert str(pointed) not in refused("CIFAR-10 cannot be read: test_batch: Permission denied")
 
 
 def test_an_unknown_name():

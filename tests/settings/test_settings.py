@@ -307,3 +307,21 @@ def test_variables_that_are_only_passed_on(monkeypatch, tmp_path):
         assert read() in (None, "", Path.home() / ".keras")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     assert settings.shows_tensorflow_log()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a home folder is found in another way")
+def test_a_user_without_a_home_keeps_to_the_folders_that_are_named(monkeypatch, tmp_path):
+    """As in a container that is started with the number of a user whom it does not know."""
+    import pwd
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    assert settings.keras_home() == Path("~/.keras") and not settings.keras_home().exists()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("ARTIFACTS_DIR", "~/results")
+    assert settings.keras_home() == tmp_path
+    assert settings.environment.artifacts_dir() == Path("~/results")
