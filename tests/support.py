@@ -5,8 +5,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from helpers import classifiers, datasets, defenses
 from helpers.backend import keras, tf
 from helpers.classifiers import registry
+from helpers.studies import pictures
 
 
 @contextmanager
@@ -85,3 +87,17 @@ def small_in_registry(**changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.MODELS, "small", entry)
         yield entry
+
+
+@contextmanager
+def small_systems():
+    """Yield small_classifier, untrained, and the same behind an autoencoder that blurs."""
+    with small_in_registry():
+        keras.utils.set_random_seed(0)
+        classifier = classifiers.build("small", datasets.CIFAR_MEAN, datasets.CIFAR_STD)
+        layers = keras.layers
+        blur = keras.Sequential(
+            [keras.Input((32, 32, 3)), layers.AveragePooling2D(2), layers.UpSampling2D(2)]
+        )
+        models = {"none": classifier, "ae": defenses.defended(blur, classifier)}
+        yield pictures.Systems(datasets.CIFAR_CLASSES, models)

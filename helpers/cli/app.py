@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import click
 
-from . import maintain, report, sweep, train
+from . import maintain, predict, report, sweep, train
 from .command import Commands
 
 COMMANDS = (
     report.report,
     report.run,
+    predict.predict,
     train.weights,
     train.networks,
     train.seeds,

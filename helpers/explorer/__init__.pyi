@@ -1,9 +1,6 @@
 from .display import frames as frames
 from .display import grid as grid
 from .display import page as page
-from .uploads import FORMATS as FORMATS
-from .uploads import LARGEST as LARGEST
-from .uploads import read_image as read_image
 from .views import DEFENSES as DEFENSES
 from .views import Choice as Choice
 from .views import Networks as Networks

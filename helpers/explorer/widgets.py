@@ -13,8 +13,8 @@ import ipywidgets as widgets
 import numpy as np
 
 from ..settings import WIDGET_MIME, CourseError
+from ..studies.image_files import read_image
 from .display import STYLE, page
-from .uploads import read_image
 from .views import Choice, Networks, explore, test_image
 from .wording import ATTACKS, STAGES, THREATS
 
