@@ -28,6 +28,7 @@ COMMANDS = (
     sweep.measure,
     sweep.cost,
     maintain.audit,
+    maintain.gap,
     maintain.author,
     report.lab,
     maintain.exercises,

@@ -77,6 +77,29 @@ def author(folder: Path, images: int, strong: int, dry_run: bool) -> None:
 
 
 @click.command(cls=Command)
+@MODEL
+@count("--images", default=10_000, help="test images to attack and classify")
+@click.option("--author", type=PATH, help="folder of the author's two released files, if you have them")
+@click.option("--out", type=PATH, help="the file to write; else figures/gap.json")
+def gap(model: str, images: int, author: Path | None, out: Path | None) -> None:
+    """Decompose the gap to the paper: base network, attack, autoencoder.
+
+    Writes figures/gap.json after each base network and attack. The same command goes on where it stopped.
+    """
+    from ..studies import gap as study
+    from ..studies import gap_explained, released_pair
+
+    released = released_pair.load(author).autoencoder if author else None
+    run = study.start(model, images)
+    found = None
+    for found in study.measure(run, study.factors(run, released)):
+        study.write(found, out or settings.FIGURES / "gap.json")
+    if found:
+        for text in (gap_explained.sentences(found), gap_explained.not_measured(found)):
+            click.echo(text)
+
+
+@click.command(cls=Command)
 @click.option("--check", is_flag=True, help="write nothing; fail if they differ")
 def exercises(check: bool) -> int:
     """Write notebooks/exercises/ from notebooks/solutions/."""

@@ -64,6 +64,28 @@ AUDIT = {
         ),
     ]
 }
+STEPS = [
+    {"input": "pgd", "defense": "ae", **step}
+    for step in (
+        {"cause": "course", "title": "the course", "accuracy": 57.7},
+        {
+            "cause": "autoencoder",
+            "title": "the recipe (the released one)",
+            "points": 1.5,
+            "least": 0,
+            "most": 3,
+        },
+        {
+            "cause": "raw_gradient",
+            "title": "the raw gradient (only it)",
+            "points": -4.0,
+            "least": -6,
+            "most": 2,
+        },
+        {"cause": "base", "title": "base network (mixup and label smoothing)", "points": 9.0},
+        {"cause": "paper", "title": "the paper", "accuracy": 72.8, "points": 8.6},
+    )
+]
 IMAGES = np.random.default_rng(0).random((8, 32, 32, 3)).astype(np.float32)
 
 MAP = pd.DataFrame({5: [80.0, 60.0], 10: [70.0, 50.0]}, index=[2.0, 8.0])
@@ -113,6 +135,7 @@ FIGURES = {
     ),
     "codes_figure": lambda: plots.codes_figure(np.arange(512), "A title", "500 test images, not attacked"),
     "audit_figure": lambda: plots.audit_figure(AUDIT, "A title"),
+    "waterfall_figure": lambda: plots.waterfall_figure([STEPS] * 4, "A title"),
     "heat_maps": lambda: plots.heat_maps({"static": MAP, "adaptive": MAP / 9}, "A title"),
     "seeds_figure": lambda: plots.seeds_figure(
         {"a claim": [{"seed": k % 3, "points": 10.0 + k} for k in range(12)]}, "A title"
