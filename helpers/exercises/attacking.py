@@ -1,4 +1,4 @@
-"""Checks of notebook 01's exercises: FGSM, projection, targeted PGD, an attack on a very sure classifier."""
+"""Checks of notebook 01's exercises: FGSM, projection, targeted PGD, an overconfident classifier."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_grey_levels(grey_levels: Callable) -> str:
     images = np.full((4, 2, 3, 3), 0.5, np.float32)
     attacked = images.copy()
     attacked[1, 0, 1, 2] += 8 / 255
-    attacked[2, 1, 2, 0] -= 12 / 255  # the largest of its image, and downwards
+    attacked[2, 1, 2, 0] -= 12 / 255  # its image's largest change, and downwards
     attacked[2, 0, 0, 0] += 4 / 255
     attacked[3] += np.float32(2 / 255)
     truth = np.array([0.0, 8.0, 12.0, 2.0])
@@ -33,35 +33,35 @@ def check_grey_levels(grey_levels: Callable) -> str:
     ).squeeze()
     if answer.shape == ():
         raise Wrong(
-            f"one number came back ({float(answer):.3g}); each of the 4 images has its own largest change"
+            f"your function returned one number ({float(answer):.3g}); return one for each of the 4 images"
         )
     if answer.shape != (4,):
         raise Wrong(
-            f"4 images give 4 numbers, but the shape {answer.shape} came back; maximise over axes 1 to 3"
+            f"4 images give 4 numbers, but yours have shape {answer.shape}; take the maximum over axes 1 to 3"
         )
     if np.allclose(255 * answer, truth, atol=1e-3):
-        raise Wrong(f"8/255 came back as {answer[1]:.4f}; multiply by 255 to have grey levels")
+        raise Wrong(f"a change of 8/255 gave {answer[1]:.4f}; multiply by 255 to get grey levels")
     if answer[2] < 11 and np.isclose(answer[1], 8, atol=1e-3):
         raise Wrong(
-            f"an image whose values moved by -12 and +4 gave {answer[2]:.3g}; a change downwards counts, too"
+            f"an image whose values moved by -12 and +4 gave {answer[2]:.3g}; changes downwards count too"
         )
     hints = (
-        (np.trunc(truth - 1e-3), "a whole number is cut off, not rounded: keep the decimals"),
-        (truth * 256 / 255, "there are 256 levels, but the largest is 255: multiply by that"),
+        (np.trunc(truth - 1e-3), "converting to int cuts off the fraction: keep the decimals"),
+        (truth * 256 / 255, "there are 256 levels, but the largest is 255: multiply by 255"),
     )
     for wrong, hint in hints:
         if np.allclose(answer[1:], wrong[1:], atol=1e-3):
             raise Wrong(f"an image whose largest change is 8 grey levels gave {answer[1]:.4g}; {hint}")
     if answer.max() > 200:
         raise Wrong(
-            f"an image whose largest change is 12 grey levels gave {answer.max():.4g}; a difference of "
-            "uint8 cannot be negative and begins again at 255: subtract first, as floats"
+            f"an image whose largest change is 12 grey levels gave {answer.max():.4g}; a uint8 cannot be "
+            "negative, so the difference wraps around to 255: subtract as floats"
         )
     for k in range(4):
         if not np.isclose(answer[k], truth[k], atol=1e-3):
             raise Wrong(
                 f"an image whose largest change is {truth[k]:.0f} grey levels gave {answer[k]:.3g}; "
-                "take the largest absolute difference of any value, neither a mean nor a length"
+                "take the largest absolute difference of any value, not a mean and not the l2 norm"
             )
     return "0, 8, 12 and 2 grey levels were found, upwards and downwards"
 
@@ -71,7 +71,7 @@ def check_grey_levels(grey_levels: Callable) -> str:
 
 @check("01.2", "write fgsm(model, images, labels, eps)")
 def check_fgsm(fgsm: Callable) -> str:
-    """Accept a function from (model, images, labels, eps) to images that one step of FGSM moved."""
+    """Accept a function from (model, images, labels, eps) to images moved by one step of FGSM."""
     model, images, labels = toys.network(), toys.images(), toys.labels()
     for eps in (EPS, 0.1):
         moved = _attacked_by(fgsm, model, images, labels, eps, "fgsm(model, images, labels, eps)")
@@ -85,8 +85,8 @@ def check_fgsm(fgsm: Callable) -> str:
     still = np.mean(np.abs(moved - images).max((1, 2, 3)) == 0)
     if still > 0.1:
         raise Wrong(
-            f"{100 * still:.0f}% of a very sure classifier's images did not move at all; its probabilities "
-            "round to 0 and 1, so take the cross-entropy of the logits, without a softmax before it"
+            f"{100 * still:.0f}% of a very confident classifier's images did not move at all; its "
+            "probabilities round to 0 and 1, so take the cross-entropy of the logits, without a softmax"
         )
     return "every value moves by eps in the direction in which the loss grows, and stays in [0, 1]"
 
@@ -101,16 +101,16 @@ def _check_budget_used(change: np.ndarray, images: np.ndarray, eps: float) -> No
     distance = np.abs(change).max()
     if distance < 0.9 * eps:
         hint = "is it divided by 255 a second time?" if distance < eps / 100 else "the step is too short"
-        sizes = np.abs(change[(change != 0) & (images >= eps) & (images <= 1 - eps)])  # of no value at 0 or 1
+        sizes = np.abs(change[(change != 0) & (images >= eps) & (images <= 1 - eps)])  # none is clipped
         if sizes.size and np.median(sizes) < 0.9 * sizes.max():
             hint = "all values must move by eps: is the sign missing?"
         if abs(distance - EPS) < 1e-4:
-            hint = "8/255 is this notebook's budget, but not every call's: use the argument eps"
+            hint = "you always use 8/255, this notebook's budget: use the argument eps"
         raise Wrong(f"no value moved by more than {distance:.2g}, but eps is {eps:.3f}; {hint}")
 
 
 def _check_full_steps(change: np.ndarray, images: np.ndarray, gradient: np.ndarray, eps: float) -> None:
-    """Check whether every value that has a gradient and room moved by eps."""
+    """Check that every value with a gradient and room to move moved by eps."""
     free = (gradient != 0) & (images >= eps) & (images <= 1 - eps)
     still = np.mean(change[free] == 0)
     if still > 0.2:
@@ -142,40 +142,34 @@ def _on_probabilities(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 UPHILL = "in which the loss of the true class grows"
 DOWNHILL = "in which the loss of the target class falls"
+TWICE = "the softmax is applied twice; pass the logits to the cross-entropy"
+AS_PROBABILITIES = "the loss takes the logits for probabilities; pass from_logits=True"
 
 
 def _causes(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Directions that FGSM's step may have, by what they mean; the right one has no meaning to tell."""
+    """Return the directions that FGSM's step may have, by the mistake behind each (none: "")."""
     right = _gradient(model, images, labels)
     return {
         "": right,
-        "it goes downhill: the loss of the true class falls; turn the sign of the step": -right,
-        "the softmax is taken twice; give the cross-entropy the logits": _gradient(
-            model, images, labels, _softmax_twice
-        ),
-        "logits are taken for probabilities; say from_logits=True": _gradient(
-            model, images, labels, _on_probabilities
-        ),
-        "it goes away from the classifier's answer, not from the label": _gradient(
+        "it goes downhill: the loss of the true class falls; flip the sign of the step": -right,
+        TWICE: _gradient(model, images, labels, _softmax_twice),
+        AS_PROBABILITIES: _gradient(model, images, labels, _on_probabilities),
+        "it moves away from the classifier's answer, not from the label": _gradient(
             model, images, toys.answers(model, images)
         ),
-        "all images of the batch move alike; each has a gradient of its own": np.broadcast_to(
+        "all images of the batch move in the same way; each has its own gradient": np.broadcast_to(
             right.mean(0, keepdims=True), right.shape
         ),
     }
 
 
 def _targeted_causes(model: keras.Model, images: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """The same of a targeted step."""
+    """Return the same for a targeted step."""
     return {
         "": -_gradient(model, images, targets),
-        "the softmax is taken twice; give the cross-entropy the logits": -_gradient(
-            model, images, targets, _softmax_twice
-        ),
-        "logits are taken for probabilities; say from_logits=True": -_gradient(
-            model, images, targets, _on_probabilities
-        ),
-        "it goes away from the classifier's answer; go towards the target": _gradient(
+        TWICE: -_gradient(model, images, targets, _softmax_twice),
+        AS_PROBABILITIES: -_gradient(model, images, targets, _on_probabilities),
+        "it moves away from the classifier's answer; move towards the target": _gradient(
             model, images, toys.answers(model, images)
         ),
     }
@@ -184,7 +178,7 @@ def _targeted_causes(model: keras.Model, images: np.ndarray, targets: np.ndarray
 def _check_direction(
     change: np.ndarray, images: np.ndarray, causes: dict[str, np.ndarray], goal: str = UPHILL
 ) -> None:
-    """Compare the signs of a change with those of several gradients, and name the most alike."""
+    """Compare the signs of a change with those of several gradients, and name the most similar one."""
     inner = (images > 0.05) & (images < 0.95) & (causes[""] != 0)
     alike = {why: np.mean(np.sign(change[inner]) == np.sign(g[inner])) for why, g in causes.items()}
     why = max(alike, key=alike.get)
@@ -213,7 +207,7 @@ def check_project(project: Callable) -> str:
             low, high = float(back.min()), float(back.max())
             about_zero = high <= eps + 1e-5 and low >= -eps - 1e-5
             hint = (
-                "you clip the image itself to within eps of 0, or you return the change, not the image"
+                "you clip the image itself to within eps of 0, or you return the change instead of the image"
                 if about_zero
                 else "clip to images - eps and images + eps"
             )
@@ -221,27 +215,27 @@ def check_project(project: Callable) -> str:
         as_attacked(back, images, eps)  # in [0, 1]
         if 0 < distance < eps / 100:
             raise Wrong(
-                f"no value is more than {distance:.2g} from the original; is eps divided by 255 a second "
+                f"no value is more than {distance:.2g} from the original; do you divide eps by 255 a second "
                 "time?"
             )
         if np.allclose(back, images, atol=1e-6):
-            raise Wrong("the originals came back; a value that may stay where it moved to must stay there")
+            raise Wrong("you returned the originals; a moved value inside the ball must stay where it is")
         if eps > EPS and np.allclose(back, np.clip(moved, images - EPS, images + EPS).clip(0, 1), atol=1e-5):
-            raise Wrong(f"with eps = {eps} you go back to within 8/255 all the same; use the argument eps")
+            raise Wrong(f"with eps = {eps} you still project to within 8/255; use the argument eps")
         inside = (np.abs(moved - images) <= eps) & (moved >= 0) & (moved <= 1)
         lost = np.mean(np.abs(back - moved)[inside] > 1e-5)
         if lost > 0.01:
             raise Wrong(
                 f"{100 * lost:.0f}% of the values that were in the ball and in [0, 1] moved; the projection "
-                "moves only what is outside, each value by itself: clip, do not shrink"
+                "moves only the values outside, each on its own: clip, do not shrink"
             )
         far = np.mean(np.abs(back - truth) > 1e-5)
         if far > 0.001:
             raise Wrong(
-                f"{100 * far:.0f}% of the values are not at the nearest allowed point: "
-                f"what was beyond the ball belongs on its edge, {eps:.3f} from the original"
+                f"{100 * far:.0f}% of the values are not at the nearest allowed point: a value outside the "
+                f"ball belongs on its edge, {eps:.3f} from the original"
             )
-    return "what was outside is at the nearest allowed point, and nothing else moved"
+    return "every value outside went to the nearest allowed point, and no other value moved"
 
 
 # ----------------------------------------------------------------------------------------------- targeted PGD
@@ -251,7 +245,7 @@ TARGETED = "targeted_pgd(model, images, targets, eps, step_size, steps)"
 
 @check("01.4", f"write {TARGETED}")
 def check_targeted_pgd(targeted_pgd: Callable) -> str:
-    """Accept a PGD without random start that lowers the loss of the target classes."""
+    """Accept PGD without a random start that lowers the loss of the target classes."""
     model, images = toys.network(), toys.images(12)
     targets = (toys.labels()[:12] + 3) % 10
 
@@ -266,16 +260,16 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
     distance = np.abs(one - images).max()
     if distance > 0.0101:
         raise Wrong(
-            f"one step of 0.010 moved a value by {distance:.3f}; a step has the length step_size, not eps, "
-            "there are `steps` of them, and the first one begins at the images themselves (no random start)"
+            f"one step of 0.010 moved a value by {distance:.3f}; each step has size step_size, not eps, "
+            "and the first one begins at the images themselves (no random start)"
         )
     before, after = (toys.losses(model, x, targets).mean() for x in (images, one))
     if distance == 0:
-        raise Wrong("one step moved nothing; take `steps` steps of step_size")
+        raise Wrong("one step moved nothing; take `steps` steps of size step_size")
     if after >= before:
         raise Wrong(
-            f"after one step the loss of the targets is {after:.2f}, and it was {before:.2f}; it should "
-            "fall: go down the gradient of the targets' loss"
+            f"one step changed the loss of the targets from {before:.2f} to {after:.2f}; it should fall: go "
+            "down the gradient of the targets' loss"
         )
     _check_steps(model, images, targets, one, three)
     full, truth = moved_by(10), _reference(model, images, targets, 10)
@@ -288,11 +282,11 @@ def check_targeted_pgd(targeted_pgd: Callable) -> str:
     hits, possible = (np.mean(toys.answers(model, x) == targets) for x in (full, truth))
     if hits < possible - 0.1:
         raise Wrong(
-            f"{100 * hits:.0f}% of the images reach their target, and {100 * possible:.0f}% should; is the "
-            "gradient taken anew in every step, and the projection about the originals?"
+            f"{100 * hits:.0f}% of the images reach their target, and {100 * possible:.0f}% should; do you "
+            "compute a new gradient in every step, and project around the originals?"
         )
     return (
-        f"{100 * hits:.0f}% of the toy classifier's images are taken for their targets, within eps and [0, 1]"
+        f"the toy classifier takes {100 * hits:.0f}% of the images for their targets, within eps and [0, 1]"
     )
 
 
@@ -308,35 +302,32 @@ def _check_steps(model, images, targets, one: np.ndarray, three: np.ndarray) -> 
         _check_direction(one - images, images, _targeted_causes(model, images, targets), DOWNHILL)
         raise Wrong("the first step is not step_size times the sign of the gradient")
     if np.abs(three - images).max() < 0.0101:
-        raise Wrong(
-            "three steps lead to where one step leads; does the loop go on from where the last step ended?"
-        )
+        raise Wrong("three steps end where one step ends; does each step start where the last one ended?")
     truth = _reference(model, images, targets, 3)
     if np.mean(np.abs(three - truth) > 1e-5) > 0.05:
-        hint = "take the gradient at the moved images, and project about the originals"
+        hint = "take the gradient at the moved images, and project around the originals"
         if np.mean(np.abs(three - (images + 3 * (one - images)).clip(0, 1)) > 1e-5) < 0.05:
             hint = "every step repeats the first: take the gradient at the moved images, not at the originals"
         raise Wrong(
-            f"the first step is right, but {_share(three, truth)} of the values are elsewhere after three; "
-            f"{hint}"
+            f"the first step is right, but {_share(three, truth)} of the values are wrong after three; {hint}"
         )
 
 
 def _check_every_step(model, images, targets, moved_by: Callable) -> None:
-    """Three steps so long that the second leaves the ball: whether the third begins at its edge."""
+    """Check, with steps so long that the second leaves the ball, that the third begins at its edge."""
     long = 0.03
     found, truth = moved_by(3, long), _reference(model, images, targets, 3, long)
     if np.mean(np.abs(found - truth) > 1e-5) <= 0.08:
         return
-    hint = "project about the originals, and onto [0, 1], after every step"
+    hint = "project around the originals, and onto [0, 1], after every step"
     free = attacks.pgd(
         model, images, targets, 1.0, step_size=long, steps=3, random_start=False, targeted=True
     )
     if np.mean(np.abs(found - np.clip(free, images - EPS, images + EPS)) > 1e-5) < 0.08:
-        hint = "the projection belongs into the loop, after every step, not once at the end"
+        hint = "the projection belongs in the loop, after every step, not once at the end"
     raise Wrong(
-        f"three steps of 0.010 are right, but after three of {long:.3f}, which lead out of the ball, "
-        f"{_share(found, truth)} of the values are elsewhere; {hint}"
+        f"three steps of 0.010 are right, but after three of {long:.3f}, which leave the ball, "
+        f"{_share(found, truth)} of the values are wrong; {hint}"
     )
 
 
@@ -349,7 +340,7 @@ def _share(a: np.ndarray, b: np.ndarray) -> str:
 
 @check("01.5", "set predicted, run the attack, and set measured; both in grey levels")
 def check_reach(predicted: object, measured: object) -> str:
-    """Accept the largest change, in 1/255, that ten steps of 0.001 can make and did make."""
+    """Accept the largest change that ten steps of 0.001 can make, and the one they made, in 1/255."""
     truth = 10 * 0.001 * 255
     guess, found = as_number(predicted, "predicted"), as_number(measured, "measured")
     if abs(found - 8) < 0.1:
@@ -358,9 +349,9 @@ def check_reach(predicted: object, measured: object) -> str:
         raise Wrong(f"measured is {found:.4f}, which is in [0, 1]; multiply it by 255")
     if abs(found - truth) > 0.05:
         raise Wrong(
-            f"measured is {found:.2f} grey levels, but ten steps of 0.001 that all go one way make "
-            f"{truth:.2f}; the largest change of any value of any image is asked for, after ten steps from "
-            "the image itself"
+            f"measured is {found:.2f} grey levels, but ten steps of 0.001 in one direction make "
+            f"{truth:.2f}; measure the largest change of any value of any image, after ten steps from the "
+            "image itself"
         )
     if abs(guess - truth) > 0.1:
         raise Wrong(
@@ -368,9 +359,9 @@ def check_reach(predicted: object, measured: object) -> str:
             "budget of 8, or the steps? Keep the measurement and correct the prediction"
         )
     return (
-        f"{found:.2f} of the 8 grey levels allowed: this attack cannot use its budget, however long it "
-        "looks. The accuracy alone does not show it: where little is left all the same, this classifier "
-        "falls to less than the budget; on a sturdier one, the unused budget would look like robustness"
+        f"{found:.2f} of the 8 grey levels allowed: this attack cannot use its whole budget. The accuracy "
+        "alone does not show that: this classifier falls to less than the budget. On a more robust one, "
+        "the unused budget would look like robustness"
     )
 
 
@@ -378,8 +369,11 @@ def check_reach(predicted: object, measured: object) -> str:
 
 
 def sure_classifier() -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """A classifier with logits so large that the gradient of cross-entropy is exactly zero, its images
-    float32 [24, 32, 32, 3] in [0, 1], and the classes that it gives them."""
+    """Return a classifier so confident that the gradient of the cross-entropy is exactly zero.
+
+    Returns:
+        The classifier, images float32 [24, 32, 32, 3] in [0, 1], and the classes that it gives them.
+    """
     model = toys.network(SURE)
     return model, toys.images(), toys.answers(model, toys.images())
 
@@ -397,4 +391,6 @@ def check_attack_the_sure(attack_the_sure: Callable) -> str:
         raise Wrong(
             f"{robust} of {len(images)} are still right, and at most {len(images) // 10} should be{unmoved}"
         )
-    return f"{len(images) - robust} of {len(images)} images are broken; the classifier was sure, not robust"
+    return (
+        f"{len(images) - robust} of {len(images)} images are broken; the classifier was confident, not robust"
+    )

@@ -1,4 +1,4 @@
-"""Checks of notebook 07, exercises 1 and 3: from one norm to another, and the decision of CERTIFY."""
+"""Checks of notebook 07, exercises 1 and 3: from one norm to another, and CERTIFY's decision."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ SHAPES = ((32, 32, 3), (28, 28, 1), (224, 224, 3))
 
 @check("07.1", "set predicted before you compute, and write guaranteed(radius, shape) and needed(eps, shape)")
 def check_norms(predicted: object, guaranteed: Callable, needed: Callable) -> str:
-    """Accept a guess above 0; the largest linf budget inside an l2 ball, and the smallest l2 ball around a
-    budget."""
+    """Accept a guess above 0, and two conversions between a budget in linf and a radius in l2.
+
+    ``guaranteed`` returns the largest budget inside an l2 ball, ``needed`` the smallest l2 ball around a
+    budget.
+    """
     guess = as_number(predicted, "predicted")
     if guess <= 0:
         raise Wrong(f"you predicted a radius of {guess:g}; any number above 0 will do")
@@ -38,39 +41,39 @@ def check_norms(predicted: object, guaranteed: Callable, needed: Callable) -> st
     times = max(guess / truth, truth / guess)
     surprise = "a good guess" if times < 1.5 else f"the guess was off by a factor of {times:.3g}"
     return (
-        f"8/255 on CIFAR-10 takes a radius of {truth:.3f} ({surprise}), and a radius of 0.25 gives "
+        f"8/255 on CIFAR-10 needs a radius of {truth:.3f} ({surprise}), and a radius of 0.25 guarantees "
         f"{255 * smoothing.linf_within(0.25):.2f} grey levels"
     )
 
 
 def _compare_norm(found: float, given: float, shape: tuple[int, ...], power: int) -> None:
-    """Refuse what is not given * sqrt(dimensions)^power."""
+    """Refuse a result other than given * sqrt(dimensions)^power."""
     values = int(np.prod(shape))
     truth = given * np.sqrt(values) ** power
     if np.isclose(found, truth, rtol=1e-4):
         return
     pixels = values // shape[-1]
     mistakes = [
-        (given, "that is the same number: a ball in one norm is no ball in the other"),
+        (given, "that is the number you were given: a ball in one norm is not a ball in the other"),
         (
             given * np.sqrt(values) ** -power,
-            "that is the wrong way round; which of the two balls lies in the other?",
+            "that is the wrong way round; which of the two balls lies inside the other?",
         ),
-        (given * float(values) ** power, "take the root of the number of values: a length sums squares"),
+        (given * float(values) ** power, "take the root of the number of values: the l2 norm sums squares"),
         (255 * truth, "give it for images in [0, 1], not in grey levels"),
-        (truth / 255, "eps comes for images in [0, 1]; do not divide by 255 again"),
+        (truth / 255, "eps is for images in [0, 1] already; do not divide by 255 again"),
     ]
     if shape[-1] > 1:
         mistakes.append(
-            (given * np.sqrt(pixels) ** power, "each pixel has three values, and all of them may change")
+            (given * np.sqrt(pixels) ** power, "each pixel has three values, and each of them may change")
         )
     if values != 3072:
         mistakes.append(
-            (given * np.sqrt(3072) ** power, "3,072 is CIFAR-10's number of values; take shape's")
+            (given * np.sqrt(3072) ** power, "3,072 is the number of values for CIFAR-10; use the shape")
         )
-    hint = hint_for(found, mistakes, "how long is a change of eps in every value?")
+    hint = hint_for(found, mistakes, "what is the l2 norm of a change of eps in every value?")
     name = "guaranteed" if power < 0 else "needed"
-    raise Wrong(f"{name}({given:.4g}, {shape}) is {truth:.4g}, and you say {found:.4g}; {hint}")
+    raise Wrong(f"{name}({given:.4g}, {shape}) should be {truth:.4g}, but you return {found:.4g}; {hint}")
 
 
 # ---------------------------------------------------------------------------------------- CERTIFY's decision
@@ -90,14 +93,17 @@ DRAWS = (
         1000,
         1.0,
         0.05,
-    ),  # the share is far from sure, and the one-sided bound just above a half
+    ),  # the share is near a half, and the one-sided bound just above it
 )
 
 
 @check("07.3", "write decide(first, counts, sigma, alpha)")
 def check_decide(decide: Callable) -> str:
-    """Accept CERTIFY's decision (Cohen et al. 2019): the class that leads in the selecting draws, and its
-    radius from a one-sided Clopper-Pearson bound in the other draws; or an abstention."""
+    """Accept CERTIFY's decision (Cohen et al. 2019): a class and a radius, or an abstention.
+
+    The class leads in the selecting draws. Its radius follows from a one-sided Clopper-Pearson bound in the
+    other draws.
+    """
     for leading, share, hits, second, n, sigma, alpha in DRAWS:
         first, counts = np.zeros(10, int), np.zeros(10, int)
         rival, third = (leading + 2) % 10, (leading + 5) % 10
@@ -106,7 +112,7 @@ def check_decide(decide: Callable) -> str:
         counts[third] += n - hits - second
         answer = ask(decide, first, counts, sigma, alpha, call="decide(first, counts, sigma, alpha)")
         if not isinstance(answer, (tuple, list, np.ndarray)) or len(answer) != 2:
-            raise Wrong("two things are asked for: return class, radius")
+            raise Wrong("return two values: class, radius")
         where = f"with {hits:,} of {n:,} draws for the leading class {leading} and alpha = {alpha:g}"
         chosen = as_number(answer[0], "the class")
         radius = _finite(answer[1], where)
@@ -116,19 +122,15 @@ def check_decide(decide: Callable) -> str:
         elif chosen != smoothing.ABSTAIN or radius != 0:
             hint = "abstain: return smoothing.ABSTAIN, 0.0"
             if chosen == rival and second > hits:
-                hint = (
-                    "you chose the class from the draws that bound it; the selecting draws had another, so "
-                    + hint
-                )
+                hint = "you chose the class from `counts`; the selecting draws choose another, so " + hint
             elif chosen == smoothing.ABSTAIN:
-                hint = "where it abstains, nothing is certified: the radius is 0"
+                hint = "an abstention certifies nothing: the radius is 0"
             raise Wrong(
-                f"{where} the bound of its probability is {lower:.3f}, not above a half, and you answer "
+                f"{where} the bound on its probability is {lower:.3f}, not above a half, but you answer "
                 f"class {chosen:g} with radius {radius:.3f}; {hint}"
             )
     return (
-        "class, radius and abstentions are CERTIFY's; what is certified is wrong with "
-        "probability alpha at most"
+        "class, radius and abstentions are CERTIFY's; a certificate is wrong with probability at most alpha"
     )
 
 
@@ -136,14 +138,14 @@ def _finite(answer: object, where: str) -> float:
     try:
         radius = float(np.asarray(answer).astype(float).reshape(()))
     except (TypeError, ValueError):
-        raise Wrong(f"the radius should be one number, but came as {type(answer).__name__}") from None
+        raise Wrong(f"the radius should be one number, but is a {type(answer).__name__}") from None
     if np.isinf(radius):
         raise Wrong(
-            f"{where} your radius is infinite, so your bound was 1: the observed share says that, and "
-            "Wald's interval. An exact bound from below is less than 1, however many draws agree"
+            f"{where} your radius is infinite, so your bound was 1, like the observed share's or the Wald "
+            "interval's. An exact lower bound is less than 1, however many draws agree"
         )
     if np.isnan(radius):
-        raise Wrong(f"{where} your radius is NaN; the quantile of what number is that?")
+        raise Wrong(f"{where} your radius is NaN; which number do you take the quantile of?")
     return radius
 
 
@@ -153,21 +155,17 @@ def _compare_certificate(
     hits, n = int(counts[leading]), int(counts.sum())
     truth = sigma * norm.ppf(smoothing.lower_bound(hits, n, alpha))
     if chosen == smoothing.ABSTAIN:
-        raise Wrong(
-            f"{where} you abstain, though the bound of its probability is above a half; that is enough"
-        )
+        raise Wrong(f"{where} you abstain, but the bound on its probability is above a half, which is enough")
     if chosen != leading:
         raise Wrong(
-            f"{where} you answer class {chosen:g}; the class is the one that leads in the selecting draws"
+            f"{where} you answer class {chosen:g}; answer the class that leads in the selecting draws"
         )
     if np.isclose(radius, truth, rtol=2e-4):
         return
     mistakes = _wrong_radii(leading, counts, sigma, alpha)
-    otherwise = (
-        "the draws that bound are those of `counts` alone, n is their number, and hits the leading class's"
-    )
+    otherwise = "the bound uses `counts` alone: n is their sum, and hits is the count of the leading class"
     hint = hint_for(radius, mistakes, otherwise, 3e-4)
-    raise Wrong(f"{where} the radius is {truth:.4f}, and you say {radius:.4f}; {hint}")
+    raise Wrong(f"{where} the radius should be {truth:.4f}, but you return {radius:.4f}; {hint}")
 
 
 def _wrong_radii(
@@ -187,33 +185,33 @@ def _wrong_radii(
     return (
         (
             reach(smoothing.lower_bound(hits, n, alpha / 2)),
-            "that bound is two-sided; only the lower end matters, so all of alpha belongs to it",
+            "that bound is two-sided; only the lower end matters, so it gets all of alpha",
         ),
         (
             reach(p),
-            "that takes the observed share for the probability; a certificate needs a bound from below",
+            "you use the observed share as the probability; a certificate needs a lower bound",
         ),
         (reach(up), "that is the upper bound; alpha is on the wrong side"),
         (
             reach(beta.ppf(1 - alpha, hits, n - hits + 1)),
-            "alpha is on the wrong side: that is no lower bound",
+            "alpha is on the wrong side: that is not a lower bound",
         ),
         (
             reach(p - z * np.sqrt(p * (1 - p) / n)),
-            "that bound is Wald's; near 0 and 1 it promises too much. Take the exact one (Clopper-Pearson)",
+            "that is the Wald bound, which is wrong near 0 and 1; use the exact one (Clopper-Pearson)",
         ),
-        (reach(wilson), "that bound is Wilson's, which is approximate; a certificate takes the exact one"),
-        (truth / sigma, "the radius is in units of the noise's deviation; multiply by sigma"),
-        (truth * sigma, "sigma counts once"),
+        (reach(wilson), "that is the Wilson bound, which is approximate; a certificate needs the exact one"),
+        (truth / sigma, "your radius is in units of the noise's standard deviation; multiply by sigma"),
+        (truth * sigma, "you multiply by sigma twice"),
         (sigma * smoothing.lower_bound(hits, n, alpha), "the quantile is missing: norm.ppf of the bound"),
-        (reach(smoothing.lower_bound(hits, n, other)), "take the alpha that you are given"),
+        (reach(smoothing.lower_bound(hits, n, other)), "use the argument alpha"),
         (
             sigma * (norm.ppf(smoothing.lower_bound(hits, n, alpha)) - norm.ppf(rest)) / 2,
-            "that bounds the second class as well, and both bounds hold together only with 2 alpha; take 1 "
-            "- the leading class's bound for it, and the radius is sigma * norm.ppf(bound)",
+            "you bound the second class as well, and both bounds hold together only with 2 alpha; use 1 - "
+            "the leading class's bound for it, and the radius is sigma * norm.ppf(bound)",
         ),
         (
             reach(beta.ppf(alpha, hits + 1, n - hits + 1)),
-            "that is a Bayesian's bound; Clopper-Pearson's takes hits",
+            "that is a Bayesian bound; Clopper-Pearson uses hits, not hits + 1",
         ),
     )

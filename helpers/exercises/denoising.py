@@ -1,5 +1,4 @@
-"""Checks of notebook 02's exercises: parameters, the autoencoder and its loss, a blur, and another
-denoiser."""
+"""Checks of notebook 02's exercises: parameters, the autoencoder and its loss, a blur, another denoiser."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ def check_parameters(parameters: Callable) -> str:
             truth - outputs: "the biases are missing, one for each output channel",
             truth - outputs + 1: "there is a bias for each output channel, not one for the layer",
             truth - outputs + inputs: "there is a bias for each output channel, not for each input channel",
-            kernel * kernel * outputs + outputs: "each output channel has a kernel for each input channel",
+            kernel * kernel * outputs + outputs: "each output channel has one kernel for each input channel",
             kernel * inputs * outputs + outputs: "a kernel is square: it has kernel times kernel weights",
             outputs * (32 - kernel + 1) ** 2: "the weights do not depend on the size of the image",
         }
@@ -44,35 +43,34 @@ def check_parameters(parameters: Callable) -> str:
 
 @check("02.2", "write build(bottleneck)")
 def check_build(build: Callable) -> str:
-    """Accept a function that builds the paper's autoencoder with another number of channels at its
-    bottleneck."""
+    """Accept a function that builds the paper's autoencoder with any number of bottleneck channels."""
     for bottleneck in (8, 3, 64):
         model = ask(build, bottleneck, call="build(bottleneck)")
         if not isinstance(model, keras.Model) or not model.built:
             raise Wrong(
-                f"build({bottleneck}) should return a Keras model that knows its input, but gave "
-                f"{type(model).__name__}; let it begin with keras.Input((32, 32, 3)), or layers.InputLayer"
+                f"build({bottleneck}) should return a built Keras model, but returned "
+                f"{type(model).__name__}; begin with keras.Input((32, 32, 3)) or layers.InputLayer"
             )
         if model.input_shape[1:] != (32, 32, 3):
             raise Wrong(f"the model takes {model.input_shape[1:]}; images are (32, 32, 3)")
         if model.output_shape[1:] != (32, 32, 3):
             raise Wrong(
-                f"the model returns {model.output_shape[1:]}; an image (32, 32, 3) must come out: check the "
+                f"the model returns {model.output_shape[1:]}, not an image (32, 32, 3); check the "
                 "strides, padding='same' and the last layer's channels"
             )
         rng = np.random.default_rng(0)
         out = np.asarray(model(tf.constant(rng.normal(0, 30, (2, 32, 32, 3)), tf.float32), training=False))
         if out.min() < 0 or out.max() > 1:
             raise Wrong(
-                f"values from {out.min():.3g} to {out.max():.3g} came out; an image lies in [0, 1] whatever "
-                "goes in: end with a sigmoid"
+                f"the outputs run from {out.min():.3g} to {out.max():.3g}; they must stay in [0, 1] for any "
+                "input: end with a sigmoid"
             )
         shapes = [layer.output_shape[1:] for layer in model.layers if isinstance(layer.output_shape, tuple)]
         narrow = min(shapes, key=np.prod)
         if (8, 8, bottleneck) not in shapes:
             raise Wrong(
                 f"for bottleneck = {bottleneck} no layer has the shape {(8, 8, bottleneck)}; the narrowest "
-                f"is {narrow}. Two strides of 2 lead from 32 to 8, and the second has `bottleneck` channels"
+                f"is {narrow}. Two strides of 2 go from 32 to 8, and the second has `bottleneck` channels"
             )
         if np.prod(narrow) < 64 * bottleneck and bottleneck < 64:
             raise Wrong(
@@ -81,7 +79,7 @@ def check_build(build: Callable) -> str:
             )
         _check_count(model, bottleneck)
         _check_layers(model)
-    return "three bottlenecks, three autoencoders, each with the parameters it should have"
+    return "for three bottlenecks, the autoencoder has the right layers and the right number of parameters"
 
 
 def _check_count(model: keras.Model, bottleneck: int) -> None:
@@ -90,7 +88,7 @@ def _check_count(model: keras.Model, bottleneck: int) -> None:
     if found != truth:
         raise Wrong(
             f"for bottleneck = {bottleneck} the model has {found:,} parameters and should have {truth:,}; "
-            "the channels are 16, bottleneck, 8, 16 and 3, all kernels 3x3"
+            "the channels are 16, bottleneck, 8, 16 and 3, and all kernels are 3x3"
         )
 
 
@@ -100,8 +98,8 @@ def _check_layers(model: keras.Model) -> None:
     transposed = [isinstance(layer, keras.layers.Conv2DTranspose) for layer, _ in seen]
     if sum(transposed) != 2:
         raise Wrong(
-            f"{sum(transposed)} of the layers are transposed convolutions, and 2 should be; Table 1 goes up "
-            "with Conv2DTranspose and strides of 2, not with upsampling"
+            f"{sum(transposed)} of the layers are transposed convolutions, and 2 should be; Table 1 "
+            "upsamples with Conv2DTranspose and strides of 2, not with UpSampling2D"
         )
     strides = [layer.strides[0] for layer, _ in seen]
     if strides != [2, 2, 2, 2, 1] or transposed != [False, False, True, True, False]:
@@ -113,14 +111,14 @@ def _check_layers(model: keras.Model) -> None:
     for k, (_, given) in enumerate(seen[1:], 1):
         if given.min() < 0 or not np.any(given == 0):
             raise Wrong(
-                f"convolution {k + 1} is given values from {given.min():.3g} to {given.max():.3g}, of which "
-                f"{100 * np.mean(given == 0):.0f}% are 0; a ReLU after each convolution but the last makes "
-                "0 of what is below 0"
+                f"convolution {k + 1} gets values from {given.min():.3g} to {given.max():.3g}, and "
+                f"{100 * np.mean(given == 0):.0f}% of them are 0; put a ReLU after each convolution except "
+                "the last, so that negative values become 0"
             )
 
 
 def _convolutions(model: keras.Model) -> list[tuple[keras.layers.Layer, np.ndarray]]:
-    """The model's convolutions in the order in which an image passes them, and what each is given."""
+    """Return the model's convolutions in the order of their calls, each with its input."""
     seen = []
 
     def noting(layer: keras.layers.Layer, call: Callable) -> Callable:
@@ -145,8 +143,7 @@ def _convolutions(model: keras.Model) -> list[tuple[keras.layers.Layer, np.ndarr
 
 @check("02.3", "write denoising_loss(autoencoder, attacked, originals)")
 def check_denoising_loss(denoising_loss: Callable) -> str:
-    """Accept a function that returns the mean squared error between autoencoder(attacked) and the
-    originals."""
+    """Accept a function that returns the mean squared error of autoencoder(attacked) from the originals."""
     model = _toy_autoencoder()
     originals = toys.images(6)
     attacked = np.clip(originals + np.random.default_rng(3).uniform(-0.2, 0.2, originals.shape), 0, 1)
@@ -164,14 +161,17 @@ def check_denoising_loss(denoising_loss: Callable) -> str:
         hints = (
             (
                 np.mean((out - attacked) ** 2),
-                "the target is the attacked image: that teaches to keep the attack",
+                "the target is the attacked image, so the autoencoder would learn to keep the attack",
             ),
-            (np.mean((back - attacked) ** 2), "input and target are swapped: that teaches to attack"),
+            (
+                np.mean((back - attacked) ** 2),
+                "input and target are swapped, so the autoencoder would learn to attack",
+            ),
             (
                 np.mean((back - originals) ** 2),
-                "the input is the original: that autoencoder never sees an attack",
+                "the input is the original, so the autoencoder never sees an attack",
             ),
-            (np.mean((attacked - originals) ** 2), "the autoencoder does not come into it"),
+            (np.mean((attacked - originals) ** 2), "the autoencoder is not used"),
             (np.sum((out - originals) ** 2), "that is the sum; divide by the number of values"),
             (
                 np.sum((out - originals) ** 2) / len(out),
@@ -181,27 +181,26 @@ def check_denoising_loss(denoising_loss: Callable) -> str:
             (np.sqrt(truth), "that is the root; the loss is the mean square itself"),
             (np.sum((out - originals) ** 2) / 2, "that is tf.nn.l2_loss, half the sum; take the mean"),
             (_cross_entropy(y, model(x)), "that is the cross-entropy; the paper takes the squared error"),
-            (-truth, "the sign is turned: minimised, it drives the output away from the original"),
+            (-truth, "the sign is flipped: minimising it drives the output away from the original"),
         )
         hint = hint_for(
             found,
             hints,
-            "square the difference of output and original, and take the mean of all values",
+            "square the difference between output and original, and take the mean over all values",
             1e-4,
         )
         raise Wrong(f"the loss is {found:.5g} and should be {truth:.5g}; {hint}")
     gradients = tape.gradient(answer, model.trainable_variables) if tf.is_tensor(answer) else [None]
     if any(g is None for g in gradients):
         raise Wrong(
-            "the number is right, but has no gradient with respect to the weights, so nothing could be "
+            "the number is right, but it has no gradient with respect to the weights, so nothing can be "
             "learned from it; stay in TensorFlow: no .numpy(), no predict"
         )
     return f"the loss is {found:.4f}, as it should be, and has a gradient to train with"
 
 
 def _cross_entropy(truth: tf.Tensor, values: tf.Tensor) -> float:
-    # Of the tensor as it comes out of the sigmoid: Keras then goes back to the logits, as in the student's
-    # loss.
+    # Pass the sigmoid's own output, from which Keras goes back to the logits, as it does in a student's loss.
     return float(tf.reduce_mean(keras.losses.binary_crossentropy(truth, values)))
 
 
@@ -215,27 +214,27 @@ def _toy_autoencoder() -> keras.Model:
 
 @check("02.4", "write blur(images, sigma)")
 def check_blur(blur: Callable) -> str:
-    """Accept a Gaussian blur of each image and channel by itself; any border that keeps a grey image
-    grey."""
+    """Accept a Gaussian blur of each image and channel by itself.
+
+    Any treatment of the border will do that keeps a grey image grey.
+    """
     grey = np.full((2, 32, 32, 3), 0.6, np.float32)
     images = toys.images(3)
     for sigma in (2.0, 1.0):
         answer = ask(blur, grey, sigma, call="blur(images, sigma)")
         if (kind := getattr(answer, "dtype", None)) is not None and "float" not in str(kind):
-            raise Wrong(
-                f"your images are {kind}, in which nothing between 0 and 1 can be written; return float32"
-            )
+            raise Wrong(f"your images are {kind}, which has no values between 0 and 1; return float32")
         flat = as_array(answer, "your images", grey.shape)
         _check_apart(blur, images, sigma)
         if not np.allclose(flat[:, 12:20, 12:20], 0.6, atol=0.01):
             raise Wrong(
-                f"a grey image of 0.6 became {flat[0, 16, 16, 0]:.3f} in its middle; the weights of the "
-                "kernel must sum to 1"
+                f"a grey image of 0.6 became {flat[0, 16, 16, 0]:.3f} in the middle; the kernel's weights "
+                "must sum to 1"
             )
         if not np.allclose(flat, 0.6, atol=0.01):
             raise Wrong(
-                f"a grey image of 0.6 became {flat.min():.3f} at its edge; beyond the edge repeat or mirror "
-                "the image, do not take zeros"
+                f"a grey image of 0.6 became {flat.min():.3f} at its edge; beyond the edge, repeat or mirror "
+                "the image instead of padding with zeros"
             )
         found = as_array(ask(blur, images, sigma, call="blur(images, sigma)"), "your images", images.shape)
         found, original = _inner(found), _inner(images)
@@ -244,7 +243,7 @@ def check_blur(blur: Callable) -> str:
             return _inner(gaussian_filter(images.astype(np.float64), sigmas, mode="nearest", truncate=5))
 
         truth = like(0, sigma, sigma, 0)
-        # A kernel that is cut off at 3 sigma, or sampled another way, differs a little.
+        # A kernel that is cut off at 3 sigma, or sampled differently, differs a little.
         tolerance = 0.1 * np.abs(truth - truth.mean()).mean()
         if np.abs(found - truth).mean() <= tolerance:
             continue
@@ -254,24 +253,24 @@ def check_blur(blur: Callable) -> str:
             (like(0, 0, sigma, 0), "only the rows were blurred; blur along the columns too"),
             (
                 like(0, sigma**0.5, sigma**0.5, 0),
-                "sigma was taken for the variance; it is the standard deviation",
+                "you use sigma as the variance; it is the standard deviation",
             ),
         )
         nearest, hint = min((np.abs(found - other).mean(), hint) for other, hint in hints)
         if nearest > tolerance:
             width = "too little" if found.std() > truth.std() else "too much"
-            hint = f"with sigma = {sigma:g} it is blurred {width}"
+            hint = f"with sigma = {sigma:g} the image is blurred {width}"
         raise Wrong(f"the values are off by {np.abs(found - truth).mean():.3f} on average; {hint}")
-    return "each channel of each image is blurred by itself, and grey stays grey to the edge"
+    return "each channel of each image is blurred by itself, and grey stays grey up to the edge"
 
 
 def _inner(images: np.ndarray) -> np.ndarray:
-    """What lies so far inside that no border reaches it."""
+    """Return the middle of the images, which no treatment of the border affects."""
     return images[:, 11:21, 11:21]
 
 
 def _check_apart(blur: Callable, images: np.ndarray, sigma: float) -> None:
-    """Check whether what one image or one channel holds leaves the others as they are."""
+    """Check that one image or one channel does not affect the others."""
     other_image, other_channel = images.copy(), images.copy()
     other_image[0], other_channel[..., 0] = 1 - images[0], 1 - images[..., 0]
     call = "blur(images, sigma)"
@@ -286,15 +285,17 @@ def _check_apart(blur: Callable, images: np.ndarray, sigma: float) -> None:
         (False, True): "channels are mixed: red changes green",
     }
     if any(mixed):
-        raise Wrong(f"{what[mixed]}; blur along height and width only, which takes a sigma for each axis")
+        raise Wrong(f"{what[mixed]}; blur along height and width only: give a sigma for each axis")
 
 
 # ----------------------------------------------------------------------------------------------- open problem
 
 
 def smooth_images(n: int = 16) -> np.ndarray:
-    """Soft random pictures, most of whose content is coarse, as photographs' is: float32 [n, 32, 32, 3] in
-    [0, 1]."""
+    """Make smooth random pictures, float32 [n, 32, 32, 3] in [0, 1].
+
+    Most of their content is coarse, as in photographs.
+    """
     noise = np.random.default_rng(5).normal(0, 1, (n, 32, 32, 3))
     soft = gaussian_filter(noise, (0, 4, 4, 0)) * 10 + gaussian_filter(noise, (0, 1.5, 1.5, 0)) * 0.6
     soft = (soft - soft.min((1, 2, 3), keepdims=True)) / np.ptp(soft, (1, 2, 3), keepdims=True)
@@ -302,14 +303,13 @@ def smooth_images(n: int = 16) -> np.ndarray:
 
 
 LOST = 0.12
-"""How large the squared error may be, as a share of a soft picture's variance. The course's own autoencoder
-has 0.09 to 0.10, depending on its training, and shall not pass by a hair."""
+"""The largest squared error allowed, as a share of a smooth picture's variance. The course's own autoencoder
+has 0.09 to 0.10, depending on its training, so it passes with some margin."""
 
 
 @check("02.5", "write defense(images)")
 def check_defense(defense: Callable) -> str:
-    """Accept a transformation of images that removes most of a fine perturbation and keeps most of a soft
-    picture."""
+    """Accept a transformation that weakens a fine perturbation and keeps most of a smooth picture."""
     images = smooth_images()
     rng = np.random.default_rng(6)
     attacked = np.clip(images + rng.choice([-8 / 255, 8 / 255], images.shape), 0, 1).astype(np.float32)
@@ -323,30 +323,30 @@ def check_defense(defense: Callable) -> str:
         raise Wrong(f"your images leave [0, 1]: they run from {low:.3f} to {high:.3f}")
     if (apart := np.abs(of(images) - clean).max()) > 1e-3:
         raise Wrong(
-            f"the same images came out differently the second time, by {apart:.3f}: the defense is random; "
-            "such a defense needs another attack (see exercise 06.6)"
+            f"two calls on the same images differ by {apart:.3f}: the defense is random, and a random "
+            "defense needs another attack (see exercise 06.6)"
         )
     alone = of(images[:1])
     if np.abs(alone - clean[:1]).max() > 1e-3:
         raise Wrong(
-            "an image comes out otherwise alone than among others, by "
-            f"{np.abs(alone - clean[:1]).max():.3f}: the defense mixes the images of a batch; treat each by "
-            "itself"
+            "the result for an image alone and in a batch differs by "
+            f"{np.abs(alone - clean[:1]).max():.3f}: the defense mixes the images of a batch; treat each one "
+            "by itself"
         )
     lost = np.mean((clean - images) ** 2) / np.mean((images - images.mean((1, 2), keepdims=True)) ** 2)
     if lost > LOST:
         raise Wrong(
-            f"the squared error is {100 * lost:.0f}% of the unattacked picture's variance, and "
-            f"{100 * LOST:.0f}% may be; keep more of it"
+            f"the squared error is {100 * lost:.0f}% of the clean picture's variance, and at most "
+            f"{100 * LOST:.0f}% is allowed; keep more of the picture"
         )
     through = np.linalg.norm(after - clean) / np.linalg.norm(attacked - images)
     if through > 0.7:
         raise Wrong(
-            f"{100 * through:.0f}% of the perturbation's length comes through, and at most 70% should; what "
-            "tells it from the picture?"
+            f"{100 * through:.0f}% of the perturbation's norm gets through, and at most 70% should; what "
+            "distinguishes it from the picture?"
         )
     return (
-        f"{100 * through:.0f}% of a fine perturbation comes through, and the squared error is "
-        f"{100 * lost:.1f}% of the picture's variance. Passing is only the entry; the rubric is the "
-        "exercise: does it help the classifier, and against whom?"
+        f"{100 * through:.0f}% of a fine perturbation's norm gets through, and the squared error is "
+        f"{100 * lost:.1f}% of the picture's variance. Passing is only the start; the rubric is the "
+        "real exercise: does it help the classifier, and against which attacker?"
     )

@@ -16,14 +16,12 @@ from .verdict import Wrong, check
 # ------------------------------------------------------------------------------------------- training curves
 
 COURSES = {
-    "sound": "nothing is wrong with it, and it has ended",
-    "catastrophic": (
-        "catastrophic overfitting: the network learned to withstand its own single step, and no more"
-    ),
-    "robust_overfitting": "robust overfitting: what withstands on training images no longer does on others",
-    "unfinished": "it was stopped while it still learned",
+    "sound": "nothing is wrong with it, and it has converged",
+    "catastrophic": "catastrophic overfitting: the network withstands only the single step of its training",
+    "robust_overfitting": "robust overfitting: robustness on training images no longer generalises",
+    "unfinished": "it was stopped while it was still learning",
     "weak_attack": "the attack that measures it is too weak",
-    "no_attack": "it was trained on images that nobody had attacked",
+    "no_attack": "it was trained on clean images only",
 }
 RAN = {
     "A": "robust_overfitting",
@@ -34,14 +32,16 @@ RAN = {
     "F": "no_attack",
 }
 CHOOSABLE = ("sound", "catastrophic", "robust_overfitting", "unfinished")
-"""Where accuracy under PGD says which epoch to keep."""
+"""The cases in which accuracy under PGD tells which epoch to keep."""
 
 
 @cache
 def histories() -> dict[str, list[dict]]:
-    """Six histories as robust_models.card has them: a record for each epoch with ``epoch``, ``clean``,
-    ``pgd`` (both of validation images) and ``training_pgd`` (of training images). Drawn, not measured: the
-    forms are what is true."""
+    """Return six training histories, in the form of robust_models.card.
+
+    Each has a record for each epoch with ``epoch``, ``clean``, ``pgd`` (both on validation images) and
+    ``training_pgd`` (on training images). The numbers are invented; the shapes of the curves are real.
+    """
     rng, e = np.random.default_rng(4), np.arange(1, 31)
 
     def rising(low: float, high: float, pace: float) -> np.ndarray:
@@ -95,67 +95,70 @@ def histories_figure() -> Figure:
     return figure
 
 
-@check("07.2", "name what happened in each history, and the epoch to keep where there is one")
+@check("07.2", "name what happened in each history, and the epoch to keep, if there is one")
 def check_histories(courses: object, keep: object) -> str:
-    """Accept a dict from histories() to COURSES, and one from those histories whose accuracy under PGD can
-    decide to the epoch that is best by it, on validation images."""
+    """Accept what happened in each history, and the best epoch where PGD can tell it.
+
+    ``courses`` is a dict from the names of histories() to keys of COURSES. ``keep`` maps each history in
+    which accuracy under PGD is a criterion to the epoch with the highest one, on validation images.
+    """
     expect_dict(courses, "courses")
     expect_dict(keep, "keep")
     check_words(courses, "courses", "history", RAN, COURSES, _seen_in)
     for name, truth in RAN.items():
         if truth in CHOOSABLE and name not in keep:
-            raise Wrong(f"history {name} is missing in keep: some epoch of it is better than the others")
+            raise Wrong(f"history {name} is missing in keep: one of its epochs is better than the others")
         if truth not in CHOOSABLE and name in keep:
             raise Wrong(
-                f"you keep an epoch of {name}, but there PGD's numbers are no reason to choose one; leave "
-                "it out of keep, and measure or train anew"
+                f"you keep an epoch of {name}, but its numbers under PGD are no reason to choose one; leave "
+                "it out of keep: it has to be measured or trained again"
             )
         if truth in CHOOSABLE:
             _check_kept(name, as_number(keep[name], f"the epoch of {name}"))
     return (
-        "all six are told apart, and the epochs are those that validation images choose. The number to "
-        "report is then measured on test images, once"
+        "all six are right, and so are the epochs, chosen on validation images. The number to report is "
+        "then measured on test images, once"
     )
 
 
 SEEN_IN = {
     "sound": "its curves have levelled off, and training and validation images stay together",
-    "catastrophic": "within an epoch accuracy under PGD falls to nothing, on training images, too, "
-    "while clean accuracy jumps",
-    "robust_overfitting": "under PGD, training images still gain while validation images lose",
-    "unfinished": "all three curves still rise in its last epoch",
+    "catastrophic": "within an epoch accuracy under PGD falls to zero, on training images as well, "
+    "while clean accuracy jumps up",
+    "robust_overfitting": "under PGD, accuracy still rises on training images but falls on validation images",
+    "unfinished": "all three curves are still rising in its last epoch",
     "weak_attack": "PGD stays a few points below clean accuracy from the first epoch on, "
-    "with a budget that breaks any other",
+    "with a budget that breaks every other network",
     "no_attack": "accuracy under PGD is near zero from the first epoch on, "
     "and clean accuracy is that of ordinary training",
 }
-"""What a history shows, by what happened in it."""
+"""What the curves of a history show, by what happened in it."""
 
 
 def _seen_in(name: str, said: str) -> str:
-    """Return what a history shows that speaks against the diagnosis."""
+    """Return what the curves show that contradicts the diagnosis."""
     if RAN[name] == "no_attack" and said == "catastrophic":
-        return "it was never robust, so no robustness was lost"
+        return "it was never robust, so it lost no robustness"
     return SEEN_IN[RAN[name]]
 
 
 def _check_kept(name: str, epoch: float) -> None:
     history = histories()[name]
     if epoch != epoch // 1 or not 1 <= epoch <= len(history):
-        raise Wrong(f"{name} has no epoch {epoch:g}; its records count from 1 to {len(history)}")
+        raise Wrong(f"{name} has no epoch {epoch:g}; its epochs are 1 to {len(history)}")
     scores = {key: [record[key] for record in history] for key in ("pgd", "training_pgd", "clean")}
     best = max(scores["pgd"])
     if scores["pgd"][int(epoch) - 1] == best:
         return
-    hint = "look for the largest pgd; a plot is read to an epoch or two only, the records exactly"
+    hint = "look for the largest pgd; read it from the records, since a plot is too coarse"
     if scores["training_pgd"][int(epoch) - 1] == max(scores["training_pgd"]):
         hint = "that epoch is the best on training images, which it has seen"
     elif scores["clean"][int(epoch) - 1] == max(scores["clean"]):
         hint = "that epoch is the best without an attack"
     elif epoch == len(history):
-        hint = "that is the last, which is not always the best"
+        hint = "that is the last epoch, which is not always the best"
     elif epoch + 1 <= len(history) and scores["pgd"][int(epoch)] == best:
-        hint = "epochs count from 1, a list's places from 0"
+        hint = "epochs count from 1, list indices from 0"
     raise Wrong(
         f"in {name} epoch {epoch:.0f} has {100 * scores['pgd'][int(epoch) - 1]:.1f}% under PGD on "
         f"validation images, and another has {100 * best:.1f}%; {hint}"
@@ -165,30 +168,30 @@ def _check_kept(name: str, epoch: float) -> None:
 # ------------------------------------------------------------------------------------ claims and comparisons
 
 FLAWS = {
-    "stands": "the numbers bear it out",
-    "static": "the images were made for something else than what is assessed",
-    "interval": "the difference is not larger than chance makes it",
+    "holds": "the numbers support it",
+    "transfer": "the images were made for another system than the one assessed",
+    "interval": "the difference could be due to chance",
     "units": "the two numbers are about different budgets",
     "masked": "an attack without gradients breaks more, so the one with gradients was misled",
-    "chosen": "what was chosen and what is reported rest on the same images",
+    "chosen": "the same images were used to choose and to report",
 }
 CLAIMED = {
-    "A": "static",
+    "A": "transfer",
     "B": "interval",
-    "C": "stands",
+    "C": "holds",
     "D": "units",
     "E": "masked",
     "F": "chosen",
-    "G": "stands",
+    "G": "holds",
 }
 SENTENCES = {
     "A": "Compressing every image as a JPEG makes the classifier robust.",
     "B": "Our new schedule makes single-step training more robust.",
-    "C": "Training on PGD withstands more than the autoencoder in front of the initial classifier.",
-    "D": "Randomised smoothing withstands more than training on PGD.",
-    "E": "Rounding to 4 bits is robust to PGD, even if the attacker goes through it.",
+    "C": "Training on PGD is more robust than the autoencoder before the initial classifier.",
+    "D": "Randomised smoothing is more robust than training on PGD.",
+    "E": "Rounding to 4 bits is robust to PGD, even if the attacker differentiates through it.",
     "F": "Our network has a robust accuracy of 49%.",
-    "G": "JPEG is no defense against an attacker who knows of it.",
+    "G": "JPEG is no defense against an attacker who knows about it.",
 }
 COLUMNS = ("assessed", "under", "images made for", "budget", "correct", "n")
 MEASURED = {
@@ -224,18 +227,18 @@ MEASURED = {
     ],
 }
 AGAINST = {
-    "static": "for what were the images made that are shown to it?",
+    "transfer": "which system were these images made for?",
     "interval": (
-        "put an interval about the difference (evaluation.difference), or look whether the two overlap by far"
+        "compute the interval of the difference (evaluation.difference), or see how far the two overlap"
     ),
     "units": "how many grey levels does a certificate of 0.25 in l2 guarantee? See exercise 1",
     "masked": "compare the attack that follows the gradient with the one that needs none",
-    "chosen": "what did the number on other images come out as, and who chose the epoch on which ones?",
+    "chosen": "which images chose the epoch, and what is the number on other images?",
 }
 
 ROBUSTBENCH = "CIFAR-10, linf 8/255, AutoAttack on the system itself, all test images"
 ROWS = (
-    # system, data, attack, images made for, budget, n, accuracy, what speaks against it
+    # system, data, attack, images made for, budget, n, accuracy, why it cannot be compared
     ("trained on PGD", "CIFAR-10", "worst case", "itself", "linf 8/255", "first 1,000", 41.3, ""),
     (
         "trained on PGD",
@@ -245,7 +248,7 @@ ROWS = (
         "linf 8/255",
         "first 1,000",
         45.8,
-        "PGD-10 alone leaves more than several attacks together; the same network's worst case is row 1",
+        "PGD-10 alone breaks less than several attacks together; the same network's worst case is row 1",
     ),
     (
         "autoencoder and classifier, trained together",
@@ -265,7 +268,7 @@ ROWS = (
         "l2 0.25",
         "first 500",
         59.0,
-        "its budget is in l2, and the ball that it certifies holds about one grey level",
+        "its budget is in l2, and the certified ball contains changes of about one grey level",
     ),
     (
         "fine-tuned, behind the autoencoder",
@@ -275,7 +278,7 @@ ROWS = (
         "linf 8/255",
         "all 10,000",
         74.9,
-        "the images were made for another network than the one assessed; n does not mend that",
+        "the images were made for another network than the one assessed; a large n does not help",
     ),
     (
         "trained on a single step",
@@ -306,14 +309,16 @@ ROWS = (
         "linf 8/255",
         "first 1,000, of those it had right",
         47.9,
-        "it counts only images that the network had right; the others' share is taken out of all",
+        "it counts only images that the network classified correctly; RobustBench counts all",
     ),
 )
 
 
 def claims() -> dict[str, tuple[str, pd.DataFrame]]:
-    """Seven claims, and the measurements that each rests on, with Wilson's 95% intervals. The numbers are
-    made up, the claims are not."""
+    """Return seven claims, each with its measurements and their Wilson 95% intervals.
+
+    The numbers are made up; such claims are not.
+    """
     found = {}
     for name, sentence in SENTENCES.items():
         table = pd.DataFrame(MEASURED[name], columns=COLUMNS)
@@ -327,26 +332,29 @@ def claims() -> dict[str, tuple[str, pd.DataFrame]]:
 
 
 def candidates() -> pd.DataFrame:
-    """Return nine invented rows to compare with RobustBench's, numbered from 1."""
+    """Return nine invented rows, numbered from 1, to compare with RobustBench's."""
     columns = ["system", "data", "attack", "images made for", "budget", "n", "accuracy (%)"]
     return pd.DataFrame([row[:-1] for row in ROWS], columns=columns, index=range(1, len(ROWS) + 1))
 
 
 @check("07.5", "name each claim's flaw, and the rows that may be compared")
 def check_claims(flaws: object, comparable: object) -> str:
-    """Accept a dict from claims() to FLAWS, and the numbers of those of candidates() that may stand beside
-    RobustBench's."""
+    """Accept a verdict on each claim, and the rows that may be compared with RobustBench's.
+
+    ``flaws`` is a dict from the names of claims() to keys of FLAWS. ``comparable`` holds row numbers of
+    candidates().
+    """
     check_words(flaws, "flaws", "claim", CLAIMED, FLAWS, _what_speaks_against)
     return _check_comparable(comparable)
 
 
 def _what_speaks_against(name: str, _said: str) -> str:
-    """Return what speaks against a wrong word for a claim."""
-    if CLAIMED[name] != "stands":
+    """Return a hint for a claim that was judged wrongly."""
+    if CLAIMED[name] != "holds":
         return AGAINST[CLAIMED[name]]
     if name == "C":
-        return "both were attacked as a whole, with one budget, and 200 images of 500 are no chance"
-    return "an attack that succeeds is proof, whatever it stood in for"
+        return "both were attacked end-to-end with one budget, and 200 images of 500 cannot be chance"
+    return "an attack that succeeds is proof, whatever gradient it used"
 
 
 def _check_comparable(comparable: object) -> str:
@@ -354,19 +362,17 @@ def _check_comparable(comparable: object) -> str:
         raise Wrong(f"comparable should be a list of row numbers, but is a {type(comparable).__name__}")
     chosen = {as_number(number, "a row's number") for number in comparable}
     if unknown := [number for number in chosen if number not in range(1, len(ROWS) + 1)]:
-        raise Wrong(f"there is no row {unknown[0]:g}; they count from 1 to {len(ROWS)}")
+        raise Wrong(f"there is no row {unknown[0]:g}; the rows are 1 to {len(ROWS)}")
     for number, (system, *_, accuracy, against) in enumerate(ROWS, 1):
         if number in chosen and against:
-            raise Wrong(f"row {number} ({system}, {accuracy}%) does not compare: {against}")
+            raise Wrong(f"row {number} ({system}, {accuracy}%) cannot be compared: {against}")
     for number, (system, *_, accuracy, against) in enumerate(ROWS, 1):
         if number not in chosen and not against:
-            hint = "data, norm, budget and attacks are the same; what n leaves open, the interval says"
+            hint = "data, norm, budget and attacks are the same, and its interval accounts for n"
             if not accuracy:
-                hint = (
-                    "a low number is no reason to leave it out: it is what the others are to be compared with"
-                )
+                hint = "a low number is no reason to leave it out: it is the baseline for the others"
             raise Wrong(f"row {number} ({system}, {accuracy}%) is missing; {hint}")
     return (
-        "the two claims that stand are told from the five that fall, and the rows that are left were "
-        "measured alike: the same images, norm and budget, everything attacked, by several attacks"
+        "you told the two claims that hold from the five that do not, and the rows you chose were measured "
+        "in the same way: the same data, norm and budget, and several attacks on the whole system"
     )

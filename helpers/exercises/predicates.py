@@ -19,11 +19,12 @@ def as_array(answer: object, what: str, shape: Sequence[int] | None = None) -> n
     """Return an answer (NumPy, TensorFlow or a list) as float64 numbers.
 
     Args:
+        answer: the student's answer.
         what: its name, as the subject of a sentence: ``your images``.
-        shape: the shape that it must have. None allows any shape.
+        shape: the shape that the answer must have; None for any.
 
     Raises:
-        Wrong: it is no array of finite numbers of this shape.
+        Wrong: the answer is not an array of finite numbers of this shape.
     """
     try:
         array = np.asarray(answer)
@@ -32,12 +33,12 @@ def as_array(answer: object, what: str, shape: Sequence[int] | None = None) -> n
             raise TypeError
         array = array.astype(np.float64)
     except (TypeError, ValueError):
-        raise Wrong(f"{what} should be numbers, but came as {type(answer).__name__}") from None
+        raise Wrong(f"{what} should be numbers, not a {type(answer).__name__}") from None
     if shape is not None and array.shape != tuple(shape):
-        raise Wrong(f"{what} should have the shape {_shape(shape)}, but came with {_shape(array.shape)}")
+        raise Wrong(f"{what} should have shape {_shape(shape)}, not {_shape(array.shape)}")
     if not np.isfinite(array).all():
         raise Wrong(
-            f"{what} should be numbers, but {np.sum(~np.isfinite(array)):,} of them are NaN or infinite "
+            f"{what} should be finite numbers, but {np.sum(~np.isfinite(array)):,} are NaN or infinite "
             f"({kind})"
         )
     return array
@@ -56,18 +57,19 @@ def as_number(answer: object, what: str) -> float:
         return float(as_array(answer, what, ()))
     array = as_array(answer, what)
     if array.size != 1:
-        raise Wrong(f"{what} should be one number, but there are {array.size}")
+        raise Wrong(f"{what} should be one number, not {array.size}")
     return float(array.reshape(()))
 
 
 def hint_for(
     found: float, hints: Iterable[tuple[float | None, str]], otherwise: str, tolerance: float = 1e-3
 ) -> str:
-    """Return the hint for a wrong number: the one whose number is nearest, if it is near enough.
+    """Return the hint for a wrong number: that of the nearest known mistake, if it is near enough.
 
     Args:
-        hints: pairs of a number that a mistake gives, and a sentence about that mistake.
-        otherwise: the hint if no number is near.
+        found: the wrong number.
+        hints: pairs of the number that a mistake gives and a sentence about that mistake.
+        otherwise: the hint if no mistake's number is near.
         tolerance: the largest relative distance that counts as near.
     """
     off = {hint: abs(found - value) / max(abs(value), 1e-9) for value, hint in hints if value is not None}
@@ -85,17 +87,17 @@ def as_attacked(answer: object, images: np.ndarray, eps: float, tolerance: float
     distance = float(np.abs(moved - images).max())
     if np.abs(moved).max() > 20:
         raise Wrong(
-            f"your images run from {moved.min():.4g} to {moved.max():.4g}; they belong in [0, 1], not in "
+            f"your images run from {moved.min():.4g} to {moved.max():.4g}; return values in [0, 1], not in "
             "0..255"
         )
     if distance > eps + tolerance:
-        hint = "go back into the ball about the originals after every step"
+        hint = "project onto the ball around the originals after every step"
         if abs(distance - settings.EPS) < 1e-4:
-            hint = "8/255 is this notebook's budget, but not every call's: use the argument eps"
+            hint = "you always use 8/255, this notebook's budget: use the argument eps"
         elif np.abs(moved).max() <= eps + tolerance:
             hint = "you return the change alone; add it to the images"
         elif distance > 10 * eps:
-            hint = "eps is a number in [0, 1] already; is what you add to the images a step of that size?"
+            hint = "eps is in [0, 1] already; do you add a step of that size to the images?"
         raise Wrong(f"a value moved by {distance:.3f}, but eps is {eps:.3f}; {hint}")
     low, high = float(moved.min()), float(moved.max())
     if low < -tolerance or high > 1 + tolerance:
@@ -110,7 +112,7 @@ def as_tensors(images: np.ndarray, labels: np.ndarray) -> tuple[tf.Tensor, tf.Te
 
 
 def expect_dict(answer: object, name: str, of: str = "") -> dict:
-    """Return a dict. Raise Wrong if the answer is anything else."""
+    """Return the answer if it is a dict. Raise Wrong if it is anything else."""
     if not isinstance(answer, dict):
         raise Wrong(f"{name} should be a dict{of}, but is a {type(answer).__name__}")
     return answer
@@ -127,12 +129,12 @@ def check_words(
     """Compare a dict of words from a list of choices with the truth.
 
     Args:
-        answer: what the student gives: a dict from each key of ``truths`` to a word of ``choices``.
+        answer: the student's: a dict from each key of ``truths`` to a word of ``choices``.
         name: the answer's name in the notebook.
         item: what a key stands for, such as ``table``.
         truths: the right word for each key.
         choices: what each word means.
-        reason: from a key and the wrong word to what speaks against that word.
+        reason: returns, for a key and a wrong word, why the word is wrong.
 
     Raises:
         Wrong: a key is missing, or a word is unknown or wrong.

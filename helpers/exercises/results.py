@@ -1,5 +1,8 @@
-"""Checks of notebook 05's exercises: who knows what, the worst case, an attack through the autoencoder, a
-broken evaluation, and a defense without a gradient."""
+"""Checks of notebook 05's exercises.
+
+They are: who knows what, the worst case, an end-to-end attack, a broken evaluation, and a defense without a
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -26,38 +29,37 @@ EVALUATIONS = {
     "B": "The fine-tuned classifier behind its autoencoder, on images made against the fine-tuned classifier "
     "alone.",
     "C": "The fine-tuned classifier behind its autoencoder, on images made end-to-end.",
-    "D": "A classifier whose input is rounded to 8 levels. The attack rounds as well, and takes the rounding "
-    "for the identity where it differentiates.",
+    "D": "A classifier whose input is rounded to 8 levels. The attack rounds as well, and uses the gradient "
+    "of the identity in place of the rounding's.",
 }
-THREATS = {"A": "static", "B": "grey_box", "C": "adaptive", "D": "adaptive"}
+THREATS = {"A": "transfer", "B": "grey_box", "C": "adaptive", "D": "adaptive"}
 
 
-@check("05.1", "name the threat of each evaluation: static, grey_box or adaptive")
+@check("05.1", "name the threat of each evaluation: transfer, grey_box or adaptive")
 def check_threats(threats: object) -> str:
     """Accept a dict from A, B, C, D (EVALUATIONS) to the attacker's knowledge."""
     if not isinstance(threats, dict):
-        raise Wrong(f"a dict from A to D is asked for, but the answer is a {type(threats).__name__}")
+        raise Wrong(f"threats should be a dict from A to D, but is a {type(threats).__name__}")
     if missing := [name for name in THREATS if name not in threats]:
         raise Wrong(f"evaluation {missing[0]} is missing")
     why = {
-        "A": "for which network were the images made, and which one is assessed?",
-        "B": "what does this attacker know, and what of the defense is left out of the gradient?",
-        "C": "what of the defense does this attacker not know?",
-        "D": "does the attacker know of the rounding?",
+        "A": "which network were the images made for, and which one is assessed?",
+        "B": "what does this attacker know, and which part of the defense does the gradient leave out?",
+        "C": "which part of the defense does this attacker not know?",
+        "D": "does the attacker know about the rounding?",
     }
     for name, truth in THREATS.items():
         said = str(threats[name]).strip().lower().replace("-", "_").replace(" ", "_").replace("gray", "grey")
-        if said not in ("static", "grey_box", "adaptive"):
-            raise Wrong(f"evaluation {name} is {threats[name]!r}; choose static, grey_box or adaptive")
+        if said not in ("transfer", "grey_box", "adaptive"):
+            raise Wrong(f"evaluation {name} is {threats[name]!r}; choose transfer, grey_box or adaptive")
         if said != truth:
             raise Wrong(f"evaluation {name} is not {said}: {why[name]}")
-    return "A and B are transfer attacks; only C and D are facts about the defense"
+    return "A and B attack something else than the whole defense; only C and D tell how robust it is"
 
 
 @check("05.2", "write worst_case(correct)")
 def check_worst_case(worst_case: Callable) -> str:
-    """Accept a function from answers under several attacks, booleans [attacks, n], to the worst-case
-    accuracy."""
+    """Accept a function from answers under attacks (booleans [attacks, n]) to the worst-case accuracy."""
     rng = np.random.default_rng(0)
     for chances, n in (((0.9, 0.6, 0.7), 40), ((0.5, 0.5), 30), ((0.8, 0.8, 0.8, 0.3), 50)):
         correct = rng.random((len(chances), n)) < np.array(chances)[:, None]
@@ -69,17 +71,16 @@ def check_worst_case(worst_case: Callable) -> str:
         hints = (
             (each.min(), "that is the strongest attack alone; another one may break images that it leaves"),
             (each.mean(), "that is the mean over the attacks; an attacker takes the one that works"),
-            (correct.any(0).mean(), "that counts an image if any attack leaves it; all must"),
+            (correct.any(0).mean(), "that counts an image if any attack fails on it; all attacks must fail"),
             (each.prod(), "that would hold if the attacks were independent; look at each image"),
-            (1 - truth, "that is the share that is broken"),
+            (1 - truth, "that is the share of broken images"),
             (100 * truth, "give it in [0, 1]"),
             (correct.all(0).sum(), "that is a number of images"),
             (correct.all(1).mean(), "the images are along the second axis"),
         )
         hint = hint_for(found, hints, "an image counts only if it is classified correctly under every attack")
         raise Wrong(
-            f"{len(chances)} attacks that leave {_list(each)} give {truth:.3f}, and you say {found:.3f}; "
-            f"{hint}"
+            f"{len(chances)} attacks that leave {_list(each)} give {truth:.3f}, not {found:.3f}; {hint}"
         )
     return "an image counts only if every attack fails on it"
 
@@ -93,11 +94,14 @@ def _list(values: np.ndarray) -> str:
 
 @cache
 def toy_defense() -> tuple[keras.Model, keras.Model, np.ndarray, np.ndarray]:
-    """An autoencoder (which averages 2x2 blocks), a classifier that looks at fine and at coarse detail,
-    images float32 [16, 32, 32, 3] in [0, 1], and the classes that the two together give them.
+    """Return a defense that breaks end-to-end but not under an attack on its classifier alone.
 
-    The classifier's gradient is fine detail, which the autoencoder removes: an attack on the classifier alone
-    does nothing behind it, an end-to-end one breaks every image.
+    The autoencoder averages 2x2 blocks. The classifier uses fine and coarse detail, and its gradient is
+    mostly fine detail, which the autoencoder removes.
+
+    Returns:
+        The autoencoder, the classifier, images float32 [16, 32, 32, 3] in [0, 1], and the classes that the
+        two networks together give them.
     """
     autoencoder = keras.Sequential(
         [keras.Input((32, 32, 3)), layers.AveragePooling2D(2), layers.UpSampling2D(2)], name="toy_autoencoder"
@@ -139,8 +143,8 @@ def check_attack_through(attack_through: Callable) -> str:
         and min(np.abs(moved - through).max(), np.abs(moved - rebuilt).max() - EPS) < 1e-3
     ):
         raise Wrong(
-            f"a value moved by {distance:.3f}, but eps is {EPS:.3f}; you change what comes out of the "
-            "autoencoder, and the attacker hands in what goes into it: begin and end at the images"
+            f"a value moved by {distance:.3f}, but eps is {EPS:.3f}; you change the autoencoder's output, "
+            "but the attacker can only change its input: start from the images, and return images"
         )
     moved = as_attacked(moved, images, EPS)
     if distance < 0.1 * EPS:
@@ -155,12 +159,12 @@ def check_attack_through(attack_through: Callable) -> str:
         if fine < 0.3:
             own = int(np.sum(alone == np.asarray(classifier(tf.constant(images))).argmax(1)))
             hint = (
-                f"only {100 * fine:.0f}% of your change comes through the autoencoder, and without it {own} "
-                f"of {len(images)} answers stay: you attacked the classifier alone, or left the autoencoder "
-                "out of the gradient; differentiate end-to-end"
+                f"only {100 * fine:.0f}% of your change gets through the autoencoder, and without it {own} "
+                f"of {len(images)} answers stay the same: you attacked the classifier alone, or left the "
+                "autoencoder out of the gradient; differentiate end-to-end"
             )
         elif _loss(autoencoder, classifier, moved, labels) < _loss(autoencoder, classifier, images, labels):
-            hint = "the loss of the true classes fell: go up"
+            hint = "the loss of the true classes fell: it should rise"
         raise Wrong(f"behind the autoencoder {robust} of {len(images)} images are still right; {hint}")
     broken = len(images) - robust
     return f"{broken} of {len(images)} images are broken through the autoencoder, within eps and [0, 1]"
@@ -175,11 +179,13 @@ def _loss(autoencoder, classifier, images, labels) -> float:
 EVALUATE = "evaluate(classifier, images, labels, eps)"
 
 
-@check("05.4", f"mend {EVALUATE}: four mistakes are planted")
+@check("05.4", f"repair {EVALUATE}, which contains four mistakes")
 def check_evaluation(evaluate: Callable) -> str:
-    """Accept an evaluation by PGD that returns (attacked images, accuracy) without the four mistakes that
-    notebook 05's exercise plants: eps in the wrong unit, BatchNorm in training mode, a loss on clipped
-    probabilities, and labels of another batch."""
+    """Accept an evaluation by PGD that returns (attacked images, accuracy) without four mistakes.
+
+    Notebook 05's exercise contains them: eps in the wrong unit, BatchNorm in training mode, a loss on clipped
+    probabilities, and labels of another batch.
+    """
     images = toys.images()  # more than one batch of 16
     model, faults = toys.network(), []
     labels = toys.answers(model, images)
@@ -188,21 +194,19 @@ def check_evaluation(evaluate: Callable) -> str:
     changed = any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     model.set_weights(before)
     distance = np.abs(moved - images).max()
-    as_attacked(moved, images, SMALL)  # no mistake that was planted
+    as_attacked(moved, images, SMALL)  # none of the four mistakes
     if changed:
-        faults.append(
-            "the network is another after the evaluation than before it: its BatchNorm statistics moved"
-        )
+        faults.append("the evaluation changes the network: its BatchNorm statistics moved")
     if distance < 0.9 * SMALL:
-        faults.append(f"no value moved by more than {distance:.2g}, and eps is {SMALL:.2g}")
-    # A network without BatchNorm, so that each mistake shows by itself.
+        faults.append(f"no value moved by more than {distance:.2g}, but eps is {SMALL:.2g}")
+    # A network without BatchNorm shows each mistake by itself.
     answers = toys.answers(toys.linear(), images)
     plain, _ = _evaluated(evaluate, toys.linear(), images, answers, EPS)
     rose = toys.losses(toys.linear(), plain, answers) > toys.losses(toys.linear(), images, answers)
     if rose.mean() < 0.9:
         first, others = 100 * rose[:16].mean(), 100 * rose[16:].mean()
         faults.append(
-            f"the loss of the true class rises for {first:.0f}% of the first batch's images, and for "
+            f"the loss of the true class rises for {first:.0f}% of the first batch's images, but for "
             f"{others:.0f}% of the others"
         )
     answers = toys.answers(toys.linear(20.0), images)
@@ -210,20 +214,20 @@ def check_evaluation(evaluate: Callable) -> str:
     still = np.mean(np.abs(sure - images).max((1, 2, 3)) == 0)
     if still > 0.1:
         faults.append(
-            f"of a classifier that is very sure, {100 * still:.0f}% of the images do not move at all: their "
+            f"for a very confident classifier, {100 * still:.0f}% of the images do not move at all: their "
             "loss has no gradient"
         )
     if faults:
         listed = "".join(f"\n- {fault}" for fault in faults)
         raise Wrong(
-            f"of the four mistakes {len(faults)} {'is' if len(faults) == 1 else 'are'} still there:{listed}"
+            f"{len(faults)} of the four mistakes {'is' if len(faults) == 1 else 'are'} still there:{listed}"
         )
     right = np.mean(toys.answers(model, moved) == labels)
     if abs(accuracy - right) > 0.011:
         raise Wrong(
             f"you report {accuracy:.3f}, but {right:.3f} of the attacked images are classified correctly"
         )
-    return "all four are mended; each of them made the classifier look more robust than it is, or changed it"
+    return "all four are repaired; each made the classifier look more robust than it is, or changed it"
 
 
 def _evaluated(
@@ -231,7 +235,7 @@ def _evaluated(
 ) -> tuple[np.ndarray, float]:
     answer = ask(evaluate, model, images.copy(), labels.copy(), eps, call=EVALUATE)
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise Wrong(f"a pair (attacked images, accuracy) should come back, but {type(answer).__name__} did")
+        raise Wrong(f"return a pair (attacked images, accuracy), not a {type(answer).__name__}")
     accuracy = as_number(answer[1], "the accuracy")
     if not 0 <= accuracy <= 1:
         raise Wrong(f"the accuracy is {accuracy:g}; give it in [0, 1]")
@@ -259,8 +263,7 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
     clean, n = robust(images), len(images)
     if clean < 0.7 * n:
         raise Wrong(
-            f"behind your defense {clean} of {n} unattacked images keep their class; keep at least "
-            f"{0.7 * n:.0f}"
+            f"behind your defense {clean} of {n} clean images keep their class; keep at least {0.7 * n:.0f}"
         )
     try:
         stopped = robust(_plain_pgd(defended, images, labels))
@@ -268,8 +271,8 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
         stopped = clean
     if stopped < 0.7 * clean:
         raise Wrong(
-            f"PGD straight through your defense leaves {stopped} of {clean} images, so there is nothing to "
-            "get around; stop its gradient: round, look up, sort into bins"
+            f"plain PGD through your defense leaves only {stopped} of {clean} images, so there is nothing to "
+            "get around; remove the gradient: round, use a lookup table, or sort values into bins"
         )
     with untouched(classifier):
         answer = ask(
@@ -279,17 +282,16 @@ def check_without_gradient(defense: Callable, attack: Callable) -> str:
     if left > 0.3 * clean:
         raise Wrong(
             f"your attack leaves {left} of {clean} images, and PGD leaves {stopped}; leave at most "
-            f"{0.3 * clean:.0f}: give the defense another gradient (adaptive.straight_through), or use none "
+            f"{0.3 * clean:.0f}: approximate the defense's gradient (adaptive.straight_through), or use none "
             "(square)"
         )
     return (
-        f"PGD leaves {stopped} of {clean} images, your attack {left}: "
-        "the defense hid its gradient and nothing more"
+        f"PGD leaves {stopped} of {clean} images, but your attack {left}: the defense only hid its gradient"
     )
 
 
 def _plain_pgd(model: Callable, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """PGD as anyone would run it; step by step, since a student's defense need not run in a graph."""
+    """Attack with plain PGD, eagerly, since a student's defense may not run in a graph."""
     eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:

@@ -13,13 +13,15 @@ EPS = 8 / 255
 
 
 SEEN = 0.92
-"""The share of pictures whose middle says what they are: the best that anybody can do against EPS."""
+"""The share of pictures whose middle shows their class: the best possible robust accuracy at EPS."""
 
 
 @cache
 def _patterns() -> tuple[np.ndarray, np.ndarray]:
-    """The middle's 4 x 4 pixels (zero or one), and around it the sign in which each value leans: [8, 8, 3]
-    both."""
+    """Return the mask of the middle's 4 x 4 pixels, and the sign of the shift of each value around it.
+
+    Both have shape [8, 8, 3].
+    """
     middle = np.zeros((8, 8, 3), np.float32)
     middle[2:6, 2:6] = 1
     signs = np.random.default_rng(70).choice([-1.0, 1.0], (8, 8, 3)).astype(np.float32)
@@ -29,9 +31,9 @@ def _patterns() -> tuple[np.ndarray, np.ndarray]:
 def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw pictures of two classes, float32 [n, 8, 8, 3] in [0, 1], and their labels.
 
-    In the middle a square is lighter (class 1) or darker (class 0) by 0.2, in 92 of 100 pictures; in the
-    others it is the other class's. Around it each value leans by 0.015 one way or the other, in every
-    picture: too little to be seen, less than 8/255, and together enough to tell nearly all (after Tsipras et
+    The square in the middle is lighter (class 1) or darker (class 0) by 0.2 in 92% of the pictures; in the
+    others it is the other class's. Around it each value of every picture is shifted by 0.015 up or down: too
+    little to see and less than 8/255, but together enough to tell nearly all pictures apart (after Tsipras et
     al. 2019, "Robustness may be at odds with accuracy").
     """
     rng, (middle, fine) = np.random.default_rng(seed), _patterns()
@@ -90,16 +92,22 @@ def initial_network() -> keras.Model:
 
 
 def assessed(model: attacks.Model) -> dict[str, float]:
-    """A network's accuracy on 500 pictures that it has not seen: as they are (``clean``), attacked for the
-    initial network (``static``), and in the worst case of attacks on itself (``worst``), at 8/255."""
+    """Measure a network's accuracy on 500 unseen pictures, attacked at 8/255.
+
+    Returns:
+        The accuracy without an attack (``clean``), on images attacked for the initial network (``transfer``),
+        and in the worst case of attacks on itself (``worst``).
+    """
     return {
         name: float(correct.mean()) for name, correct in judge_images(model).items() if name != "gradient"
     }
 
 
 def judge_images(model: attacks.Model) -> dict[str, np.ndarray]:
-    """Return which of the 500 pictures are right, by attack. ``gradient`` is the worst case of the attacks by
-    gradient."""
+    """Return which of the 500 pictures are right (booleans), by attack.
+
+    The names are those of ``assessed``, and ``gradient``: the worst case of the attacks with gradients.
+    """
     images, labels = pictures(500, seed=1)
     side = (2.0 * labels - 1)[:, None, None, None]
     middle, fine = _patterns()
@@ -108,12 +116,11 @@ def judge_images(model: attacks.Model) -> dict[str, np.ndarray]:
         logits = np.asarray(attacks.logits_of(model, tf.constant(moved, tf.float32)))
         return np.isfinite(logits).all(1) & (logits.argmax(1) == labels)
 
-    clean, blind = is_right(images), []
-    for towards in (
-        middle + fine,
-        middle - fine,
-    ):  # made from how the pictures are drawn, so that no gradient is asked
-        blind.append(is_right((images - EPS * side * towards).clip(0, 1)))
+    # These two attacks need no gradient: they know how the pictures are drawn.
+    clean = is_right(images)
+    blind = [
+        is_right((images - EPS * side * towards).clip(0, 1)) for towards in (middle + fine, middle - fine)
+    ]
     climbed = [clean]
     try:
         for loss in ("cross_entropy", "margin"):
@@ -121,18 +128,18 @@ def judge_images(model: attacks.Model) -> dict[str, np.ndarray]:
                 model, images, labels, EPS, step_size=EPS / 8, steps=20, loss=loss, batch_size=500
             )
             climbed.append(is_right(moved))
-    except Exception:  # whatever a student's model has in it: what has no gradient meets the other attacks
+    except Exception:  # a student's model may raise anything; the other attacks remain
         pass
     gradient = np.all(climbed, axis=0)
     return {
         "clean": clean,
-        "static": is_right(_static()),
+        "transfer": is_right(_transferred()),
         "gradient": gradient,
         "worst": gradient & np.all(blind, axis=0),
     }
 
 
 @cache
-def _static() -> np.ndarray:
+def _transferred() -> np.ndarray:
     images, labels = pictures(500, seed=1)
     return attacks.pgd(initial_network(), images, labels, EPS, batch_size=500)

@@ -1,5 +1,8 @@
-"""Small networks and images that the checks try answers on. Nothing is trained or downloaded, and no global
-seed is set: a check must not change what the student's next cell draws."""
+"""Small networks and images on which the checks try answers.
+
+Nothing is trained or downloaded, and no global seed is set: a check must not change the random numbers of a
+student's next cell.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ def images(n: int = 24) -> np.ndarray:
 
 
 @cache
-def network(sureness: float = 1.0) -> keras.Model:
+def network(confidence: float = 1.0) -> keras.Model:
     """Build a convolutional classifier whose BatchNorm statistics matter: [n, 32, 32, 3] to logits [n, 10].
 
     Args:
-        sureness: multiplies the logits. With 1 the largest probability is about 0.9; with 40 the
-            cross-entropy of probabilities that are kept in [1e-7, 1 - 1e-7] has no gradient; with 3000 that
-            of logits has none either.
+        confidence: a factor of the logits. With 1 the largest probability is about 0.9. With 40 the
+            cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7] has no gradient. With 3000 that of
+            logits has none either.
     """
     model = keras.Sequential(
         [
@@ -46,22 +49,25 @@ def network(sureness: float = 1.0) -> keras.Model:
     norm, dense = model.layers[1], model.layers[-1]
     norm.set_weights([np.ones(8), np.zeros(8), rng.normal(0.3, 0.1, 8), rng.uniform(0.01, 0.05, 8)])
     logits = np.asarray(model(images(), training=False))
-    scale = sureness * 2.5 / logits.std(1).mean()
+    scale = confidence * 2.5 / logits.std(1).mean()
     kernel, _ = dense.get_weights()
     dense.set_weights([kernel * scale, -logits.mean(0) * scale])  # centred, so that no class wins every image
     return model
 
 
 @cache
-def linear(sureness: float = 1.0) -> keras.Model:
-    """A linear classifier, without BatchNorm: [n, 32, 32, 3] to logits [n, 10] with a deviation of 3 times
-    sureness."""
+def linear(confidence: float = 1.0) -> keras.Model:
+    """Build a linear classifier without BatchNorm: [n, 32, 32, 3] to logits [n, 10].
+
+    Args:
+        confidence: a factor of the logits, whose standard deviation is 3 times this.
+    """
     model = keras.Sequential(
         [keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)], name="toy_linear"
     )
     kernel = np.random.default_rng(8).normal(0, 1, (3072, 10))
     logits = images().reshape(-1, 3072) @ kernel
-    scale = sureness * 3 / logits.std()
+    scale = confidence * 3 / logits.std()
     model.set_weights([kernel * scale, -logits.mean(0) * scale])
     return model
 
@@ -73,8 +79,7 @@ def answers(model: keras.Model, x: np.ndarray) -> np.ndarray:
 
 @cache
 def labels() -> np.ndarray:
-    """Classes of images(): what network() answers for two images of three, another class for the third. int32
-    [n]."""
+    """Return labels for images(), int32 [n]: network()'s answers, but for every third image another class."""
     right = answers(network(), images())
     return np.where(np.arange(len(right)) % 3 == 2, (right + 4) % 10, right).astype(np.int32)
 

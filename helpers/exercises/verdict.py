@@ -1,8 +1,8 @@
-"""What a check says of an answer, in words, and how it asks: nothing that a student writes stops the
-notebook.
+"""How a check asks a student's function, and what it says about the answer.
 
-A check is a function of the student's answers, decorated with ``check``. It raises Wrong, whose message says
-what is wrong, or returns a sentence that says what was found; the decorator turns either into a Verdict.
+Nothing that a student writes stops the notebook. A check is a function of the student's answers, decorated
+with ``check``. It raises Wrong, whose message says what is wrong, or returns a sentence about what was found.
+The decorator turns either into a Verdict.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HELPERS = Path(__file__).resolve().parent.parent
 
 
 class Wrong(Exception):
-    """The answer is wrong. The message tells the student how."""
+    """The answer is wrong. The message tells the student why."""
 
 
 class NotDone(Exception):
@@ -42,7 +42,7 @@ class Verdict:
     Attributes:
         exercise: its number, such as ``01.2``.
         status: RIGHT, WRONG or NOT_DONE.
-        text: what is right, what is wrong, or what is to be done.
+        text: what is right, what is wrong, or what remains to be done.
     """
 
     exercise: str
@@ -71,8 +71,8 @@ class Check:
 
     Attributes:
         exercise: its number, such as ``01.2``.
-        todo: what a student who has not begun is told.
-        judge: from the answers to a sentence; raises Wrong or NotDone.
+        todo: the task, for a student who has not begun.
+        judge: returns a sentence about the answers, or raises Wrong or NotDone.
     """
 
     exercise: str
@@ -100,8 +100,8 @@ def check(exercise: str, todo: str) -> Callable[[Callable[..., str]], Check]:
     """Turn a function that judges answers into a Check.
 
     Args:
-        exercise: its number, such as ``01.2``: notebook and place.
-        todo: what is to be done, in the imperative, without a full stop.
+        exercise: its number, such as ``01.2``: notebook and exercise.
+        todo: the task, in the imperative, without a full stop.
     """
     return lambda judge: functools.update_wrapper(Check(exercise, todo, judge), judge)
 
@@ -122,18 +122,18 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
     """Call the student's function, and return its answer.
 
     Args:
-        call: how the task says that it is called, such as ``fgsm(model, images, labels, eps)``.
+        function: the student's function.
+        arguments: its arguments, of which it gets copies.
+        call: the call as the task writes it, such as ``fgsm(model, images, labels, eps)``.
 
     Raises:
         NotDone: it returns ``...`` or None, or raises NotImplementedError.
-        Wrong: it is no function, takes other arguments, raises an error, or changes the arrays that it is
-        given.
+        Wrong: it is not a function, takes other arguments, raises an error, or changes its arrays.
     """
     name = call.split("(")[0]
     if not callable(function):
         raise Wrong(
-            f"the answer is of type {type(function).__name__}; give the function {name} itself, not what it "
-            "returns"
+            f"your answer is a {type(function).__name__}; give the function {name} itself, not its result"
         )
     try:
         inspect.signature(function).bind(*arguments)
@@ -155,7 +155,7 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
         raise NotDone from None
     except (NotDone, Wrong):
         raise
-    except Exception as error:  # whatever a student's code raises
+    except Exception as error:  # a student's code may raise anything
         hint = ""
         if re.search(r"NoneType|None values", str(error)) and isinstance(error, (ValueError, TypeError)):
             hint = (
@@ -163,14 +163,14 @@ def ask(function: Callable, *arguments: object, call: str) -> object:
                 "the tape, in TensorFlow"
             )
         if isinstance(error, LookupError) and "gradient" in str(error):
-            hint = "; something on the way has no gradient: predict and NumPy cut it, stay in TensorFlow"
+            hint = "; some step has no gradient: predict and NumPy cut it off, so stay in TensorFlow"
         raise Wrong(f"your {name} stopped with {_in_one_line(error)}{_where(error)}{hint}") from error
     if not all(_same(a, b) for a, b in zip(arguments, given, strict=True)):
         raise Wrong(
-            f"your {name} changes the arrays that it is given; leave them as they are, and return new ones"
+            f"your {name} changes the arrays that it gets; leave them as they are, and return new ones"
         )
     if answer is None:
-        raise NotDone(f"{name} returns nothing; if it is finished, it lacks a return")
+        raise NotDone(f"{name} returns nothing; if it is finished, add a return statement")
     if _is_stub(answer):
         raise NotDone
     return answer
@@ -212,8 +212,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _where(error: Exception) -> str:
-    """Return the last line of the student's own code in an error's traceback, outside libraries and
-    helpers."""
+    """Return the last line of the student's own code in an error's traceback."""
     others = ("site-packages", "/lib/python", "__autograph_generated", "<frozen", "<string", str(HELPERS))
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not any(part in frame.filename for part in others)]
@@ -238,6 +237,6 @@ def untouched(model: keras.Model) -> Iterator[None]:
         model.set_weights(before)
     if len(after) != len(before) or any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
         raise Wrong(
-            "your code changed the network: its weights or BatchNorm statistics are not what they were "
-            "before; call it with training=False, and assign nothing to it"
+            "your code changed the network's weights or BatchNorm statistics; call it with training=False, "
+            "and assign nothing to it"
         )

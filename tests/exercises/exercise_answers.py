@@ -67,7 +67,7 @@ WRONG["check_to_unit"] = {
     "channels first": ((lambda pixels: pixels.transpose(0, 3, 1, 2) / 255,), "shape"),
     "in place": ((lambda pixels: np.floor_divide(pixels, 255, out=pixels) / 1,), "changes the arrays"),
     "by the batch's largest": ((lambda pixels: pixels / pixels.max(),), "the same number"),
-    "cut off": ((lambda pixels: np.clip(pixels, 0, 1).astype(np.float32),), "do not cut off"),
+    "cut off": ((lambda pixels: np.clip(pixels, 0, 1).astype(np.float32),), "do not clip"),
     "float16": ((lambda pixels: (pixels / 255).astype(np.float16),), "three digits"),
 }
 
@@ -110,8 +110,8 @@ RIGHT["check_interval"] = one(
     tensor=lambda correct, n: tf.constant(wilson()(correct, n)),
 )
 WRONG["check_interval"] = {
-    "Wald": ((wilson(wald=True),), "Wald's interval"),
-    "Wald, clipped": ((lambda c, n: tuple(np.clip(wilson(wald=True)(c, n), 0, 1)),), "made certain"),
+    "Wald": ((wilson(wald=True),), "the Wald interval"),
+    "Wald, clipped": ((lambda c, n: tuple(np.clip(wilson(wald=True)(c, n), 0, 1)),), "left no doubt"),
     "90%": ((wilson(1.645),), "z is 1.96"),
     "z left out": ((wilson(1.0),), "too narrow"),
     "percent": ((wilson(scale=100.0),), "not percent"),
@@ -151,7 +151,7 @@ WRONG["check_needed"] = {
     "points": ((1000, 1.96**2 * 0.91 * 0.09 / 0.5**2), "0.005, not 0.5"),
     "not squared": ((1000, 1.96**2 * 0.91 * 0.09 / 0.005), "square"),
     "a thousand": ((1000, 1000), "1.8 points either way"),
-    "predicted a share": ((0.5, NEEDED), "any will do"),
+    "predicted a share": ((0.5, NEEDED), "any whole number will do"),
     "nothing": ((1000, 0), "compute an interval"),
     "a text": ((1000, "12585"), "is the text '12585'"),
 }
@@ -173,10 +173,10 @@ RIGHT["check_card"] = one(
 )
 WRONG["check_card"] = {
     "a field missing": (({k: v for k, v in SPAM.items() if k != "goal"},), "lacks 'goal'"),
-    "one word": ((SPAM | {"knows": "everything"},), "say in at least three words"),
-    "two words": ((SPAM | {"goal": "spam accepted"},), "say in at least three words"),
-    "no such knowledge": ((SPAM | {"knowledge": "black-box"},), "choose static"),
-    "another knowledge": ((SPAM | {"knowledge": "everything"},), "adaptive = knows all of it"),
+    "one word": ((SPAM | {"knows": "everything"},), "in at least three words"),
+    "two words": ((SPAM | {"goal": "spam accepted"},), "in at least three words"),
+    "no such knowledge": ((SPAM | {"knowledge": "black-box"},), "choose oblivious"),
+    "another knowledge": ((SPAM | {"knowledge": "everything"},), "adaptive = knows everything"),
     "budget without number": ((SPAM | {"budget": "only a few words"},), "without a number"),
     "number in words": ((SPAM | {"budget": "at most twenty words"},), "in digits"),
     "no mails": ((SPAM | {"n": 0},), "whole number of mails"),
@@ -211,8 +211,8 @@ WRONG["check_grey_levels"] = {
     "of the whole batch": ((lambda a, x: 255 * np.abs(a - x).max(),), "one number"),
     "not in grey levels": ((lambda a, x: np.abs(a - x).max((1, 2, 3)),), "multiply by 255"),
     "upwards only": ((lambda a, x: 255 * (a - x).max((1, 2, 3)),), "downwards"),
-    "mean": ((lambda a, x: 255 * np.abs(a - x).mean((1, 2, 3)),), "neither a mean"),
-    "length": ((lambda a, x: 255 * np.linalg.norm((a - x).reshape(len(x), -1), axis=1),), "nor a length"),
+    "mean": ((lambda a, x: 255 * np.abs(a - x).mean((1, 2, 3)),), "not a mean"),
+    "length": ((lambda a, x: 255 * np.linalg.norm((a - x).reshape(len(x), -1), axis=1),), "not the l2 norm"),
     "of each channel": ((lambda a, x: 255 * np.abs(a - x).max((1, 2)),), "axes 1 to 3"),
     "cut to whole numbers": (
         (lambda a, x: (255 * np.abs(a - x).max((1, 2, 3))).astype(int),),
@@ -328,12 +328,12 @@ WRONG["check_fgsm"] = {
     "labels in another order": ((fgsm(aim=lambda model, x, y: y[::-1]),), "compare your loss, labels"),
     "gradient of the batch's mean": (
         (fgsm(direction=lambda g: tf.sign(tf.reduce_mean(g, 0, keepdims=True)) * tf.ones_like(g)),),
-        "move alike",
+        "move in the same way",
     ),
     "BatchNorm in training mode": ((fgsm(training=True),), "training=False"),
     "eps of the notebook": ((lambda m, x, y, eps: fgsm()(m, x, y, 8 / 255),), "use the argument eps"),
     "the step alone": ((lambda m, x, y, eps: eps * tf.sign(gradient_of(m, x, y)),), "add it to the images"),
-    "the gradient": ((lambda m, x, y, eps: gradient_of(m, x, y),), "is what you add to the images a step"),
+    "the gradient": ((lambda m, x, y, eps: gradient_of(m, x, y),), "do you add a step of that size"),
     "in 0..255": ((lambda m, x, y, eps: 255 * fgsm()(m, x, y, eps),), "not in 0..255"),
     "not watched": ((fgsm_unwatched,), "tape.watch"),
     "predict": ((fgsm_by_predict,), "predict and NumPy cut it"),
@@ -386,7 +386,7 @@ WRONG["check_project"] = {
     "about zero": ((lambda moved, images, eps: tf.clip_by_value(moved, -eps, eps),), "within eps of 0"),
     "the change": (
         (lambda moved, images, eps: tf.clip_by_value(moved - images, -eps, eps),),
-        "or you return the change, not the image",
+        "or you return the change instead",
     ),
     "eps in pixels": (
         (lambda moved, images, eps: project(moved, images, eps * 255),),
@@ -401,9 +401,9 @@ WRONG["check_project"] = {
     "shrunk": ((shrunk,), "do not shrink"),
     "arguments swapped": (
         (lambda moved, images, eps: project(images, moved, eps),),
-        "moves only what is outside",
+        "moves only the values outside",
     ),
-    "the originals": ((lambda moved, images, eps: images,), "the originals came back"),
+    "the originals": ((lambda moved, images, eps: images,), "you returned the originals"),
     "rejected": ((rejected,), "on its edge"),
     "upwards only": (
         (lambda moved, images, eps: np.clip(np.minimum(moved, images + eps), 0, 1),),
@@ -470,15 +470,15 @@ WRONG["check_targeted_pgd"] = {
     "uphill": ((targeted(sign=1.0),), "should fall"),
     "away from the answers": (
         (targeted(sign=1.0, aim=lambda model, x, t: tf.cast(tf.argmax(model(x), 1), tf.int32)),),
-        "go towards the target",
+        "move towards the target",
     ),
-    "no projection": ((targeted(about=None),), "a value moved by 0.100, but eps is 0.031; go back"),
-    "projects about the last step": ((targeted(about="last"),), "back into the ball about the originals"),
+    "no projection": ((targeted(about=None),), "a value moved by 0.100, but eps is 0.031; project"),
+    "projects about the last step": ((targeted(about="last"),), "onto the ball around the originals"),
     "projects once, at the end": ((projected_at_the_end,), "after every step, not once at the end"),
     "no clip": ((targeted(clip=False),), "you"),
     "one gradient": ((targeted(fresh=False),), "repeats the first"),
-    "starts anew": ((targeted(start_anew=True),), "where the last step ended"),
-    "one step": ((targeted(steps_taken=1),), "where one step leads"),
+    "starts anew": ((targeted(start_anew=True),), "where the last one ended"),
+    "one step": ((targeted(steps_taken=1),), "where one step ends"),
     "no steps": ((targeted(steps_taken=0),), "moved nothing"),
     "always ten steps": ((targeted(steps_taken=10),), "one step of 0.010 moved"),
     "steps of eps": ((targeted(length=8 / 255),), "step_size, not eps"),
@@ -487,7 +487,7 @@ WRONG["check_targeted_pgd"] = {
         (lambda m, x, t, eps, a, n: attacks.pgd(m, x, t, eps, step_size=a, steps=n, targeted=True),),
         "no random start",
     ),
-    "always three steps": ((targeted(steps_taken=3),), "there are `steps` of them"),
+    "always three steps": ((targeted(steps_taken=3),), "each step has size step_size"),
     "softmax twice": ((targeted(loss=softmax_twice),), "twice"),
     "BatchNorm in training mode": ((targeted(training=True),), "training=False"),
     "eps in pixels": (
@@ -510,7 +510,7 @@ WRONG["check_reach"] = {
     "measured with a random start": ((2.55, 8.0), "random_start=False"),
     "measured in [0, 1]": ((2.55, 0.01), "multiply it by 255"),
     "measured a mean": ((2.55, 2.1), "the largest change"),
-    "measured an array": ((2.55, np.full(4, 2.55)), "there are 4"),
+    "measured an array": ((2.55, np.full(4, 2.55)), "one number, not 4"),
     "a text": (("2.55 grey levels", 2.55), "one number"),
 }
 
@@ -664,13 +664,13 @@ def pooled(bottleneck):
 
 WRONG["check_build"] = {
     "no ReLU": ((autoencoder(between=None),), "a ReLU after each convolution"),
-    "softplus": ((autoencoder(between="softplus"),), "of which 0% are 0"),
+    "softplus": ((autoencoder(between="softplus"),), "0% of them are 0"),
     "leaky": ((autoencoder(between=tf.nn.leaky_relu),), "a ReLU after each convolution"),
-    "upsampling": ((autoencoder(by="upsampling"),), "Conv2DTranspose and strides of 2, not with upsampling"),
+    "upsampling": ((autoencoder(by="upsampling"),), "not with UpSampling2D"),
     "pooling": ((pooled,), "strides of the convolutions are 1, 1, 2, 2, 1"),
     "no sigmoid": ((autoencoder(None),), "end with a sigmoid"),
     "ReLU at the end": ((autoencoder("relu"),), "end with a sigmoid"),
-    "tanh": ((autoencoder("tanh"),), "an image lies in [0, 1]"),
+    "tanh": ((autoencoder("tanh"),), "stay in [0, 1]"),
     "bottleneck ignored": ((autoencoder(channels=(16, 8, 8, 16)),), "for bottleneck = 3 no layer"),
     "bottleneck in the first layer": ((autoencoder(channels=(None, 8, 8, 16)),), "the channels are 16"),
     "bottleneck everywhere": (
@@ -692,7 +692,7 @@ WRONG["check_build"] = {
         (lambda bottleneck: keras.Sequential([keras.layers.Conv2D(16, 3, 2, "same")]),),
         "begin with keras.Input",
     ),
-    "a list": ((lambda bottleneck: [16, bottleneck, 8, 16, 3],), "should return a Keras model"),
+    "a list": ((lambda bottleneck: [16, bottleneck, 8, 16, 3],), "should return a built Keras model"),
 }
 
 
@@ -710,9 +710,9 @@ RIGHT["check_denoising_loss"] = one(
 )
 WRONG["check_denoising_loss"] = {
     "target attacked": ((denoising(of=lambda ae, x, y: (ae(x), x)),), "keep the attack"),
-    "swapped": ((denoising(of=lambda ae, x, y: (ae(y), x)),), "teaches to attack"),
+    "swapped": ((denoising(of=lambda ae, x, y: (ae(y), x)),), "would learn to attack"),
     "clean to clean": ((denoising(of=lambda ae, x, y: (ae(y), y)),), "never sees an attack"),
-    "without the autoencoder": ((denoising(of=lambda ae, x, y: (x, y)),), "does not come into it"),
+    "without the autoencoder": ((denoising(of=lambda ae, x, y: (x, y)),), "the autoencoder is not used"),
     "sum": ((denoising(lambda a, b: tf.reduce_sum((a - b) ** 2)),), "that is the sum"),
     "sum over an image": (
         (denoising(lambda a, b: tf.reduce_mean(tf.reduce_sum((a - b) ** 2, [1, 2, 3]))),),
@@ -725,7 +725,7 @@ WRONG["check_denoising_loss"] = {
     ),
     "absolute": ((denoising(lambda a, b: tf.reduce_mean(tf.abs(a - b))),), "absolute error"),
     "root": ((denoising(lambda a, b: tf.sqrt(tf.reduce_mean((a - b) ** 2))),), "that is the root"),
-    "negative": ((denoising(lambda a, b: -tf.reduce_mean((a - b) ** 2)),), "the sign is turned"),
+    "negative": ((denoising(lambda a, b: -tf.reduce_mean((a - b) ** 2)),), "the sign is flipped"),
     "by pixel": ((denoising(lambda a, b: keras.losses.mse(b, a)),), "one number"),
     "NumPy": ((denoising(lambda a, b: np.mean((np.array(a) - np.array(b)) ** 2)),), "has no gradient"),
 }
@@ -805,12 +805,15 @@ RIGHT["check_defense"] = one(
 WRONG["check_defense"] = {
     "nothing": ((lambda images: images,), "100% of the perturbation"),
     "grey": ((lambda images: 0 * images + 0.5,), "the squared error is 1"),
-    "blurred too much": ((lambda images: gaussian()(images, 4.0),), "and 12% may be"),
-    "blurred away": ((lambda images: gaussian()(images, 6.0),), "picture's variance, and 12% may be"),
-    "rounding": ((lambda images: tf.round(images * 31) / 31,), "comes through"),
+    "blurred too much": ((lambda images: gaussian()(images, 4.0),), "at most 12% is allowed"),
+    "blurred away": (
+        (lambda images: gaussian()(images, 6.0),),
+        "picture's variance, and at most 12% is allowed",
+    ),
+    "rounding": ((lambda images: tf.round(images * 31) / 31,), "gets through"),
     "noise": (
         (lambda x: np.clip(np.array(x) + np.random.default_rng().normal(0, 0.05, x.shape), 0, 1),),
-        "the defense is random; such a defense needs another attack (see exercise 06.6)",
+        "the defense is random, and a random defense needs another attack (see exercise 06.6)",
     ),
     "mean of the batch": (
         (lambda images: 0 * images + tf.reduce_mean(images, 0, keepdims=True),),
@@ -847,19 +850,19 @@ RIGHT["check_sizes"] = {
 }
 WRONG["check_sizes"] = {
     "divided by depth": ((lambda d, c: (32 // (2 * d)) ** 2 * c, learned), "power of depth"),
-    "one side": ((lambda d, c: 32 // 2**d * c, learned), "height and width both"),
-    "no channels": ((lambda d, c: (32 // 2**d) ** 2, learned), "vector of as many numbers"),
+    "one side": ((lambda d, c: 32 // 2**d * c, learned), "both height and width"),
+    "no channels": ((lambda d, c: (32 // 2**d) ** 2, learned), "one number per channel"),
     "a quarter of each side": ((lambda d, c: (32 // 4**d) ** 2 * c, learned), "halves each side"),
     "no strides": ((lambda d, c: 32 * 32 * c, learned), "strides are missing"),
-    "the image's channels": ((lambda d, c: 3072 // 4**d, learned), "not those of the bottleneck"),
-    "something else": ((lambda d, c: d * c, learned), "after so many strides"),
+    "the image's channels": ((lambda d, c: 3072 // 4**d, learned), "use the bottleneck's channels"),
+    "something else": ((lambda d, c: d * c, learned), "after that many strides"),
     "no biases": ((latent, lambda d, c: summed([3, *[16] * (d - 1), c, c, *[16] * (d - 1), 3], 0)), "biases"),
     "the encoder": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[: d + 1])), "encoder alone"),
     "the decoder": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[d:])), "decoder alone"),
     "no last one": ((latent, lambda d, c: sixteens(d, c, lambda path, d: path[:-1])), "last convolution"),
     "one bottleneck": (
         (latent, lambda d, c: sixteens(d, c, lambda path, d: path[: d + 1] + path[d + 2 :])),
-        "layer of its own",
+        "keeps the bottleneck's channels",
     ),
     "all alike": ((latent, lambda d, c: summed([3, *[c] * (2 * d), 3])), "only the bottleneck"),
     "one too many": ((latent, lambda d, c: learned(d + 1, c)), "one layer too many"),
@@ -921,10 +924,16 @@ RIGHT["check_pareto_front"] = {
     ),
 }
 WRONG["check_pareto_front"] = {
-    "beaten by itself": ((pareto(lambda o, s: o[0] <= s[0] and o[1] >= s[1]), luck()), "beaten by itself"),
-    "> on both sides": ((pareto(lambda o, s: o[0] < s[0] and o[1] > s[1]), luck()), "lets ties pass"),
-    "> of accuracy": ((pareto(lambda o, s: o[0] <= s[0] and o[1] > s[1]), luck()), "as accurate and smaller"),
-    "> of size": ((pareto(lambda o, s: o[0] < s[0] and o[1] >= s[1]), luck()), "as small and more accurate"),
+    "it beats itself": ((pareto(lambda o, s: o[0] <= s[0] and o[1] >= s[1]), luck()), "it beats itself"),
+    "> on both sides": ((pareto(lambda o, s: o[0] < s[0] and o[1] > s[1]), luck()), "you overlook ties"),
+    "> of accuracy": (
+        (pareto(lambda o, s: o[0] <= s[0] and o[1] > s[1]), luck()),
+        "equally accurate and smaller",
+    ),
+    "> of size": (
+        (pareto(lambda o, s: o[0] < s[0] and o[1] >= s[1]), luck()),
+        "equally small and more accurate",
+    ),
     "large sizes": ((pareto(lambda o, s: o[0] >= s[0] and o[1] >= s[1] and o != s), luck()), "large sizes"),
     "low accuracies": (
         (pareto(lambda o, s: o[0] <= s[0] and o[1] <= s[1] and o != s), luck()),
@@ -937,11 +946,11 @@ WRONG["check_pareto_front"] = {
     ),
     "sorted, at least as good": (
         (sorted_by(lambda p: p[0], lambda a, best: a >= best), luck()),
-        "lets ties pass",
+        "you overlook ties",
     ),
     "the best": (
         (lambda points: [max(points, key=lambda n: points[n][1])], luck()),
-        "most accurate one alone",
+        "only the most accurate one",
     ),
     "all": ((lambda points: list(points), luck()), "beats it"),
     "points": ((lambda points: list(points.values()), luck()), "return names"),
@@ -953,8 +962,8 @@ WRONG["check_pareto_front"] = {
     "largest of repetitions": ((KEPT, luck(lambda a, p: a.max(0) - p, 1000)), "not over repetitions"),
     "the same images": ((KEPT, luck_on_the_same_images), "take the largest of the k"),
     "once": ((KEPT, luck(repetitions=1)), "repeat the whole"),
-    "the smallest": ((KEPT, luck(lambda a, p: a.min(1) - p)), "unluckiest"),
-    "best less worst": ((KEPT, luck(lambda a, p: np.ptp(a, 1))), "less the worst"),
+    "the smallest": ((KEPT, luck(lambda a, p: a.min(1) - p)), "the worst of k"),
+    "best less worst": ((KEPT, luck(lambda a, p: np.ptp(a, 1))), "minus the worst"),
     "one deviation": ((KEPT, lambda k, n, p, rng: np.sqrt(p * (1 - p) / n)), "deviation of one"),
 }
 
@@ -993,27 +1002,27 @@ RIGHT["check_quantiser"] = {
 }
 WRONG["check_quantiser"] = {
     "no gradient": ((lambda z, codes: tf.stop_gradient(nearest(z, codes)), commitment), "z has no gradient"),
-    "to the code": ((nearest, commitment), "goes to the code"),
+    "to the code": ((nearest, commitment), "reaches the code but not z"),
     "stopped at z": (
         (quantise(lambda z, q: tf.stop_gradient(z) + (q - tf.stop_gradient(z))), commitment),
-        "goes to the code",
+        "reaches the code but not z",
     ),
-    "both": ((quantise(lambda z, q: z - tf.stop_gradient(z) + q), commitment), "the codes have one, too"),
+    "both": ((quantise(lambda z, q: z - tf.stop_gradient(z) + q), commitment), "so do the codes"),
     "exchanged": ((quantise(lambda z, q: q + tf.stop_gradient(z - q)), commitment), "value is z itself"),
     "turned": ((quantise(lambda z, q: z + tf.stop_gradient(z - q)), commitment), "wrong sign"),
     "everything stopped": ((quantise(lambda z, q: tf.stop_gradient(z + (q - z))), commitment), "no gradient"),
-    "nothing stopped": ((quantise(lambda z, q: z + (q - z)), commitment), "goes to the code"),
+    "nothing stopped": ((quantise(lambda z, q: z + (q - z)), commitment), "reaches the code but not z"),
     "twice": (
         (quantise(lambda z, q: tf.stop_gradient(q - 2 * z) + 2 * z), commitment),
-        "twice that of the identity",
+        "twice as large",
     ),
     "its number": (
         (lambda z, codes: tf.argmin(tf.norm(z[:, None] - codes, axis=-1), 1), commitment),
         "tf.gather",
     ),
-    "largest product": (
+    "largest dot product": (
         (quantise(choice=lambda z, c: tf.gather(c, tf.argmax(z @ tf.transpose(c), 1))), commitment),
-        "largest product",
+        "largest dot product",
     ),
     "farthest": (
         (
@@ -1022,7 +1031,7 @@ WRONG["check_quantiser"] = {
         ),
         "farthest",
     ),
-    "softmax": ((soft, commitment), "none of the codes"),
+    "softmax": ((soft, commitment), "mixture of codes"),
     "NumPy": ((lambda z, codes: nearest(z, codes).numpy(), commitment), "NumPy array"),
     "commits the code": (
         (STRAIGHT, lambda z, q: tf.reduce_mean((tf.stop_gradient(z) - q) ** 2)),
@@ -1031,14 +1040,14 @@ WRONG["check_quantiser"] = {
     "commits both": ((STRAIGHT, lambda z, q: tf.reduce_mean((z - q) ** 2)), "moves the code as well"),
     "commits nothing": (
         (STRAIGHT, lambda z, q: tf.reduce_mean(tf.stop_gradient(z - q) ** 2)),
-        "nothing has a",
+        "it has no gradient",
     ),
     "a sum": ((STRAIGHT, lambda z, q: tf.reduce_sum((z - tf.stop_gradient(q)) ** 2)), "that is the sum"),
     "a vector's sum": (
         (STRAIGHT, lambda z, q: tf.reduce_mean(tf.reduce_sum((z - tf.stop_gradient(q)) ** 2, 1))),
         "sums over a vector's",
     ),
-    "weighted": ((STRAIGHT, lambda z, q: 0.25 * commitment(z, q)), "weight is not part"),
+    "weighted": ((STRAIGHT, lambda z, q: 0.25 * commitment(z, q)), "leave out the weight"),
 }
 
 
@@ -1075,9 +1084,9 @@ WRONG["check_usage"] = {
     ),
     "averaged": ((lambda counts: np.exp(entropy(counts) / len(counts)), USED), "do not average"),
     "collapsed for few": ((perplexity, USED | {"A": "collapsed"}), "60 vectors"),
-    "dominated for uneven": ((perplexity, USED | {"B": "dominated"}), "unequal is not wrong"),
+    "dominated for uneven": ((perplexity, USED | {"B": "dominated"}), "unequal use is fine"),
     "sound for dominated": ((perplexity, USED | {"C": "sound"}), "share of the first"),
-    "few for collapsed": ((perplexity, USED | {"D": "few"}), "none chose 59"),
+    "few for collapsed": ((perplexity, USED | {"D": "few"}), "59 of the codes were chosen by none"),
     "few for even": ((perplexity, USED | {"E": "few"}), "64 of 64"),
     "one missing": ((perplexity, {k: v for k, v in USED.items() if k != "E"}), "E is missing"),
     "no such thing": ((perplexity, USED | {"B": "uneven"}), "choose from"),
@@ -1160,24 +1169,24 @@ WRONG["check_architecture"] = {
     "a model": ((residual(),), "one entry of ARCHITECTURES"),
     "the function alone": ((residual,), "one entry of ARCHITECTURES"),
     "its model": ((Architecture("x", residual(), 512, 2),), "give a function"),
-    "no model": ((Architecture("x", lambda: 3, 512, 2),), "should return a Keras model"),
-    "another size": ((Architecture("x", lambda: without_last(dense()), 48, 2),), "images are (32,"),
+    "no model": ((Architecture("x", lambda: 3, 512, 2),), "should return a built Keras model"),
+    "another size": ((Architecture("x", lambda: without_last(dense()), 48, 2),), "must be (32,"),
     "one channel": ((own(image=1),), "(32, 32, 1)"),
     "not in [0, 1]": ((own(last=None),), "end with a sigmoid"),
-    "random": ((own(before=lambda x: x + tf.random.normal(tf.shape(x), 0, 0.3)),), "the second time"),
+    "random": ((own(before=lambda x: x + tf.random.normal(tf.shape(x), 0, 0.3)),), "different outputs"),
     "mixes the batch": ((own(before=lambda x: x - tf.reduce_mean(x, 0, keepdims=True)),), "mixes the images"),
     "Table 1": ((Architecture("mine", ae_module.build_autoencoder, 512, 2),), "that is 'paper'"),
     "another of the course's": ((own(16, "relu"),), "that is 'd2_c16'"),
-    "the blur": ((architectures.ARCHITECTURES["blur"],), "nothing to learn"),
-    "latent without channels": ((own(latent=64),), "hands on 512"),
+    "the blur": ((architectures.ARCHITECTURES["blur"],), "no weights to train"),
+    "latent without channels": ((own(latent=64),), "narrowest layer has 512"),
     "a U-Net by its bottleneck": (
         (Architecture("x", lambda: architectures.unet(12), 768, 2),),
-        "goes past the bottleneck",
+        "bypasses the bottleneck",
     ),
     "rounded": ((own(bottleneck=tf.round),), "no gradient"),
     "stopped": ((own(after=tf.stop_gradient),), "no gradient"),
-    "grey": ((own(after=lambda x: 0.7 + 1e-7 * x),), "the same of every picture"),
-    "latent in words": ((Architecture("x", residual, "512", 2),), "whole numbers"),
+    "grey": ((own(after=lambda x: 0.7 + 1e-7 * x),), "the same output for every picture"),
+    "latent in words": ((Architecture("x", residual, "512", 2),), "must be integers"),
 }
 
 # ------------------------------------------------------------------------------------------------ notebook 04
@@ -1198,22 +1207,22 @@ def counts_in_place(rows, n, sources):
 WRONG["check_counts"] = {
     "modulo": (
         (lambda rows, n, sources: np.bincount(rows % sources, minlength=sources),),
-        "divide, and drop",
+        "divide by n, and drop",
     ),
-    "of rows": ((lambda rows, n, sources: np.bincount(rows % n, minlength=sources),), "each source has one"),
+    "of rows": ((lambda rows, n, sources: np.bincount(rows % n, minlength=sources),), "one for each source"),
     "empty sources dropped": (
         (lambda rows, n, sources: np.unique(rows // n, return_counts=True)[1],),
-        "also where it is 0",
+        "even if it is 0",
     ),
-    "shares": ((lambda rows, n, s: np.bincount(rows // n, minlength=s) / len(rows),), "counts are asked for"),
+    "shares": ((lambda rows, n, s: np.bincount(rows // n, minlength=s) / len(rows),), "return counts"),
     "in place": ((counts_in_place,), "changes the arrays"),
     "from 1": (
         (lambda rows, n, s: np.bincount(np.maximum(rows - 1, 0) // n, minlength=s),),
-        "one after another",
+        "follow one another",
     ),
     "divided by sources": (
         (lambda rows, n, s: np.bincount(np.minimum(rows // s, s - 1), minlength=s),),
-        "divide, and drop the rest",
+        "drop the remainder",
     ),
     "some twice": ((lambda rows, n, s: 2 * np.bincount(rows // n, minlength=s),), "sum to 128"),
 }
@@ -1236,8 +1245,11 @@ RIGHT["check_balance"] = one(
     comparisons=balanced(lambda b, a: a > b, lambda b, a: b > a),
 )
 WRONG["check_balance"] = {
-    "swapped": ((balanced(lambda b, a: b & ~a, lambda b, a: a & ~b),), "gained is what was wrong before"),
-    "all that are right": ((balanced(lambda b, a: a, lambda b, a: b),), "all that were right"),
+    "swapped": ((balanced(lambda b, a: b & ~a, lambda b, a: a & ~b),), "gained if it was wrong before"),
+    "all that are right": (
+        (balanced(lambda b, a: a, lambda b, a: b),),
+        "you count all images that were right",
+    ),
     "net only": (
         (lambda b, a: (max(a.sum() - b.sum(), 0), max(b.sum() - a.sum(), 0), 100 * (a.mean() - b.mean())),),
         "count both directions",
@@ -1330,7 +1342,10 @@ WRONG["check_mixed_batch"] = {
         (lambda s, y, size, rng: (rng.shuffle(y), mixed(s, y, size, rng))[1],),
         "changes the arrays",
     ),
-    "a fixed seed": ((lambda s, y, size, rng: mixed(s, y, size, np.random.default_rng(0)),), "the rng"),
+    "a fixed seed": (
+        (lambda s, y, size, rng: mixed(s, y, size, np.random.default_rng(0)),),
+        "the argument rng",
+    ),
     "everything": ((lambda s, y, size, rng: (np.concatenate(s), np.tile(y, 6)),), "a batch of 96"),
     "images only": ((lambda *a: mixed(*a)[0],), "a pair"),
     "averaged": ((averaged,), "none of the sources"),
@@ -1344,7 +1359,7 @@ RIGHT["check_fair_epochs"] = {
 WRONG["check_fair_epochs"] = {
     "as many epochs": ((18, lambda steps, images, batch: 3), "33 steps"),
     "for six sources": ((18, lambda s, n, b: max(1, round(s / (6 * n // b)))), "six sources"),
-    "steps": ((18, lambda steps, images, batch: steps), "those are steps"),
+    "steps": ((18, lambda steps, images, batch: steps), "a number of steps"),
     "a fraction": ((18, lambda steps, images, batch: steps / (images // batch)), "a whole number"),
     "rounded up": (
         (18, lambda steps, images, batch: int(np.ceil(steps / (images // batch)))),
@@ -1356,7 +1371,7 @@ WRONG["check_fair_epochs"] = {
     ),
     "the rest kept": ((18, lambda s, n, b: max(1, round(s / np.ceil(n / b)))), "11 full batches"),
     "images counted": ((18, lambda s, n, b: max(1, round(s * b / n))), "which is nearer"),
-    "steps of an epoch": ((18, lambda steps, images, batch: images // batch), "of one epoch"),
+    "steps of an epoch": ((18, lambda steps, images, batch: images // batch), "steps in one epoch"),
     "batch forgotten": ((18, lambda steps, images, batch: max(1, steps // images)), "full batches"),
     "none predicted": ((0, lambda steps, images, batch: 19), "above 0"),
     "a number": ((18, 19), "give the function"),
@@ -1377,7 +1392,7 @@ WRONG["check_phases"] = {
     ),
     "an unknown source": (([(["clean", "pgd"], 3)],), "source 'clean'"),
     "a test source": (([(["regular", "ae(test)"], 3)],), "ae(test)"),
-    "too long": (([(["regular", "pgd"], 10)],), "no better mixture"),
+    "too long": (([(["regular", "pgd"], 10)],), "does not test the mixture"),
     "no epochs": (([(["regular"], 0)],), "at least 1"),
     "a name for a list": (([("regular", 3)],), "write a list"),
     "no pair": (([["regular", "pgd", "fgsm"]],), "write it as"),
@@ -1387,19 +1402,19 @@ WRONG["check_phases"] = {
 
 # ------------------------------------------------------------------------------------------------ notebook 05
 
-THREATS = {"A": "static", "B": "grey_box", "C": "adaptive", "D": "adaptive"}
+THREATS = {"A": "transfer", "B": "grey_box", "C": "adaptive", "D": "adaptive"}
 RIGHT["check_threats"] = one(
     names=THREATS,
-    titles={"A": "Static", "B": "grey-box", "C": "Adaptive", "D": "adaptive"},
-    spelled={"A": "static", "B": "gray box", "C": "adaptive", "D": "adaptive "},
+    titles={"A": "Transfer", "B": "grey-box", "C": "Adaptive", "D": "adaptive"},
+    spelled={"A": "transfer", "B": "gray box", "C": "adaptive", "D": "adaptive "},
 )
 WRONG["check_threats"] = {
-    "B is adaptive": ((THREATS | {"B": "adaptive"},), "left out of the gradient"),
-    "all static": ((dict.fromkeys("ABCD", "static"),), "evaluation B is not static"),
+    "B is adaptive": ((THREATS | {"B": "adaptive"},), "the gradient leave out"),
+    "all transfer": ((dict.fromkeys("ABCD", "transfer"),), "evaluation B is not transfer"),
     "A is grey-box": ((THREATS | {"A": "grey_box"},), "which one is assessed"),
-    "D is grey-box": ((THREATS | {"D": "grey_box"},), "know of the rounding"),
-    "C is static": ((THREATS | {"C": "static"},), "evaluation C"),
-    "white-box": ((THREATS | {"C": "white-box"},), "choose static"),
+    "D is grey-box": ((THREATS | {"D": "grey_box"},), "know about the rounding"),
+    "C is transfer": ((THREATS | {"C": "transfer"},), "evaluation C"),
+    "white-box": ((THREATS | {"C": "white-box"},), "choose transfer"),
     "D is missing": (({k: v for k, v in THREATS.items() if k != "D"},), "D is missing"),
     "a list": ((list(THREATS.values()),), "a dict"),
 }
@@ -1414,9 +1429,9 @@ RIGHT["check_worst_case"] = one(
 WRONG["check_worst_case"] = {
     "the strongest attack": ((lambda correct: correct.mean(1).min(),), "the strongest attack alone"),
     "mean": ((lambda correct: correct.mean(),), "the one that works"),
-    "any": ((lambda correct: correct.any(0).mean(),), "all must"),
+    "any": ((lambda correct: correct.any(0).mean(),), "all attacks must fail"),
     "product of accuracies": ((lambda correct: correct.mean(1).prod(),), "independent"),
-    "broken": ((lambda correct: 1 - correct.all(0).mean(),), "that is broken"),
+    "broken": ((lambda correct: 1 - correct.all(0).mean(),), "share of broken images"),
     "percent": ((lambda correct: 100 * correct.all(0).mean(),), "in [0, 1]"),
     "a count": ((lambda correct: correct.all(0).sum(),), "a number of images"),
     "in place": (
@@ -1469,17 +1484,17 @@ RIGHT["check_attack_through"] = one(
 WRONG["check_attack_through"] = {
     "the classifier alone": ((through(lambda ae, f: f),), "the classifier alone"),
     "no clip": ((through(clip=False),), "leave [0, 1]: the largest is 1.031"),
-    "reconstruction attacked": ((through(about=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
+    "reconstruction attacked": ((through(about=lambda ae, x: ae(x)),), "you change the autoencoder's output"),
     "helpers on the reconstruction": (
         (lambda ae, f, x, y, eps: attacks.pgd(f, ae(x), y, eps),),
-        "what comes out of the autoencoder",
+        "you change the autoencoder's output",
     ),
     "identity for the autoencoder": (
         (lambda ae, f, x, y, eps: attacks.pgd(adaptive.straight_through(ae, f), x, y, eps),),
         "left the autoencoder out of the gradient",
     ),
     "eps divided twice": ((lambda ae, f, x, y, eps: through()(ae, f, x, y, eps / 255),), "a second time"),
-    "reconstruction returned": ((through(after=lambda ae, x: ae(x)),), "what comes out of the autoencoder"),
+    "reconstruction returned": ((through(after=lambda ae, x: ae(x)),), "you change the autoencoder's output"),
     "NumPy between": (
         (through(lambda ae, f: lambda x: f(ae.predict(x, verbose=0))),),
         "predict and NumPy cut it",
@@ -1488,13 +1503,13 @@ WRONG["check_attack_through"] = {
         (through(lambda ae, f: lambda x: f(tf.stop_gradient(ae(x)))),),
         "is a gradient None?",
     ),
-    "downhill": ((through(sign=-1.0),), "go up"),
-    "no projection": ((through(project=False),), "go back into the ball"),
+    "downhill": ((through(sign=-1.0),), "it should rise"),
+    "no projection": ((through(project=False),), "project onto the ball"),
     "noise": ((lambda ae, f, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "are still right"),
     "nothing": ((lambda ae, f, x, y, eps: x,), "no value moved"),
     "twice the budget": (
         (lambda ae, f, x, y, eps: through()(ae, f, x, y, 2 * eps),),
-        "go back into the ball",
+        "project onto the ball",
     ),
 }
 
@@ -1544,27 +1559,27 @@ RIGHT["check_evaluation"] = one(
     other_batches=lambda f, x, y, eps: evaluation_with()(f, x, y, eps, 7),
 )
 WRONG["check_evaluation"] = {
-    "as it was": ((BROKEN,), "of the four mistakes 4 are"),
+    "as it was": ((BROKEN,), "4 of the four mistakes are"),
     "eps in the wrong unit": (
         (evaluation_with(units=255),),
-        "mistakes 1 is still there:\n- no value moved by more",
+        "1 of the four mistakes is still there:\n- no value moved by more",
     ),
     "training mode": (
         (evaluation_with(training=True),),
-        "mistakes 1 is still there:\n- the network is another",
+        "1 of the four mistakes is still there:\n- the evaluation changes the network",
     ),
     "clipped probabilities": (
         (evaluation_with(clipped=True),),
-        "mistakes 1 is still there:\n- of a classifier",
+        "1 of the four mistakes is still there:\n- for a very confident classifier",
     ),
     "labels of the first batch": (
         (evaluation_with(same_labels=True),),
-        "mistakes 1 is still there:\n- the loss of",
+        "1 of the four mistakes is still there:\n- the loss of",
     ),
-    "two left": ((evaluation_with(training=True, same_labels=True),), "of the four mistakes 2 are"),
+    "two left": ((evaluation_with(training=True, same_labels=True),), "2 of the four mistakes are"),
     "three left": (
         (evaluation_with(units=255, clipped=True, same_labels=True),),
-        "of the four mistakes 3 are",
+        "3 of the four mistakes are",
     ),
     "percent": ((evaluation_with(percent=True),), "in [0, 1]"),
     "assessed on clean images": ((evaluation_with(clean=True),), "you report"),
@@ -1574,7 +1589,7 @@ WRONG["check_evaluation"] = {
     ),
     "assessed in training mode": (
         (assessed_in_training_mode,),
-        "mistakes 1 is still there:\n- the network is another",
+        "1 of the four mistakes is still there:\n- the evaluation changes the network",
     ),
     "only the accuracy": ((lambda *a: evaluation_with()(*a)[1],), "a pair"),
     "eps in pixels": ((lambda f, x, y, e: evaluation_with(units=1 / 20)(f, x, y, e),), "a value moved by"),
@@ -1621,7 +1636,14 @@ WRONG["check_without_gradient"] = {
 
 # ------------------------------------------------------------------------------------------------ notebook 06
 
-RUNGS = {"A": "static", "B": "pgd", "C": "noise", "D": "square", "E": "other_network", "F": "grey_box"}
+RUNGS = {
+    "A": "initial_classifier",
+    "B": "pgd",
+    "C": "noise",
+    "D": "square",
+    "E": "other_network",
+    "F": "grey_box",
+}
 RIGHT["check_rungs"] = {
     "as on the ladder": (RUNGS, ["C", "E", "A", "F", "D", "B"]),
     "D early": (RUNGS, list("CDEAFB")),
@@ -1633,18 +1655,18 @@ RIGHT["check_rungs"] = {
     "a text": (RUNGS, "C < E < A < F < D < B"),
 }
 WRONG["check_rungs"] = {
-    "most first": ((RUNGS, list("BDFAEC")), "turn it"),
-    "F knows all": ((RUNGS | {"F": "pgd"}, list("CEAFDB")), "weights; nobody said"),
-    "A and F swapped": ((RUNGS | {"A": "grey_box", "F": "static"}, list("CEAFDB")), "attacker A"),
+    "most first": ((RUNGS, list("BDFAEC")), "reverse it"),
+    "F knows all": ((RUNGS | {"F": "pgd"}, list("CEAFDB")), "weights; nobody mentioned"),
+    "A and F swapped": ((RUNGS | {"A": "grey_box", "F": "initial_classifier"}, list("CEAFDB")), "attacker A"),
     "D has the weights": (
         (RUNGS | {"D": "pgd"}, list("CEAFDB")),
-        "needs somebody who knows: autoencoder and class",
+        "an attacker knows: autoencoder and class",
     ),
-    "E attacks the initial classifier": ((RUNGS | {"E": "static"}, list("CEAFDB")), "attacker E"),
+    "E attacks the initial classifier": ((RUNGS | {"E": "initial_classifier"}, list("CEAFDB")), "attacker E"),
     "no such rung": ((RUNGS | {"B": "white-box"}, list("CEAFDB")), "choose from"),
     "whoever asks knows most": ((RUNGS, list("CEAFBD")), "B can ask the copy"),
-    "asking is worth nothing": ((RUNGS, list("DCEAFB")), "a coin asks for nothing"),
-    "half as good as all": ((RUNGS, list("CEADBF")), "B has F's classifier as well"),
+    "asking is worth nothing": ((RUNGS, list("DCEAFB")), "a coin learns nothing"),
+    "half as good as all": ((RUNGS, list("CEADBF")), "B has F's classifier and"),
     "the old one is better": ((RUNGS, list("CEFADB")), "F has the very classifier"),
     "own network last": ((RUNGS, list("CAFEDB")), "never a part of the service"),
     "one twice": ((RUNGS, list("CEAFBB")), "each of A to F once"),
@@ -1672,9 +1694,9 @@ WRONG["check_contradictions"] = {
     "swapped": ((counted(lambda worst, left: (~worst & left).sum()), CAUSES), "the other way round"),
     "all that differ": (
         (counted(lambda worst, left: (worst != left).sum()), CAUSES),
-        "one of the two directions",
+        "only one direction",
     ),
-    "both stand": ((counted(lambda worst, left: (worst & left).sum()), CAUSES), "withstood both"),
+    "both stand": ((counted(lambda worst, left: (worst & left).sum()), CAUSES), "robust in both"),
     "sums": ((counted(lambda worst, left: max(worst.sum() - left.sum(), 0)), CAUSES), "cancel each other"),
     "sums with sign": (
         (counted(lambda worst, left: int(worst.sum()) - int(left.sum())), CAUSES),
@@ -1748,7 +1770,7 @@ WRONG["check_curve"] = {
     "predicted shares": (([0.7, 0.4, 0.2, 0.1, 0], curve()), "give percent"),
     "predicted one number": ((20, curve()), "one for each budget"),
     "eps in pixels": ((GUESS, curve(budget=lambda eps: min(255 * eps, 1))), "no attack can leave less than"),
-    "eps divided twice": ((GUESS, curve(budget=lambda eps: eps / 255)), "hardly falls at all"),
+    "eps divided twice": ((GUESS, curve(budget=lambda eps: eps / 255)), "hardly falls"),
     "one budget for all": (
         (GUESS, curve(budget=lambda eps: 8 / 255 if eps else 0)),
         "no attack can leave less than",
@@ -1768,13 +1790,13 @@ WRONG["check_curve"] = {
         "a plain PGD leaves",
     ),
     "percent": ((GUESS, curve(scale=100.0)), "give them in [0, 1]"),
-    "what is broken": ((GUESS, curve(broken=True)), "the share that is broken"),
-    "of those that were right": ((GUESS, curve(of_the_right=True)), "divide by all images"),
+    "what is broken": ((GUESS, curve(broken=True)), "the share of broken images"),
+    "of those that were right": ((GUESS, curve(of_the_right=True)), "the number of all images"),
     "attacked also at 0": (
         (GUESS, curve(budget=lambda eps: eps + 1 / 255)),
         "a budget of 0 allows no change",
     ),
-    "no accuracy at 0": ((GUESS, lambda m, x, y, b: curve()(m, x, y, b[1:])), "5 budgets give as many"),
+    "no accuracy at 0": ((GUESS, lambda m, x, y, b: curve()(m, x, y, b[1:])), "each of the 5 budgets"),
 }
 
 
@@ -1829,7 +1851,7 @@ RIGHT["check_rounded"] = {
 WRONG["check_rounded"] = {
     "just the rounding": ((exercises.rounded, attack_rounded()), "finds no gradient"),
     "NumPy": ((lambda x: np.array(exercises.rounded(x)), attack_rounded()), "finds no gradient"),
-    "the images": ((lambda x: x, attack_rounded()), "the images came back as they were"),
+    "the images": ((lambda x: x, attack_rounded()), "you return the images unchanged"),
     "gradient stopped for all": (
         (lambda x: tf.stop_gradient(exercises.rounded(x)), attack_rounded()),
         "no gradient",
@@ -1854,14 +1876,14 @@ WRONG["check_rounded"] = {
     ),
     "classifier behind the rounding": (
         (through_rounding, attack_rounded(lambda ae, f: lambda x: f(through_rounding(x)))),
-        "comes through the autoencoder",
+        "gets through the autoencoder",
     ),
-    "identity for all": ((through_rounding, attack_rounded(around_everything)), "no stand-in is as good"),
+    "identity for all": ((through_rounding, attack_rounded(around_everything)), "has a gradient of its own"),
     "no clip": ((through_rounding, attack_rounded(clip=False)), "clip them"),
     "eps in pixels": ((through_rounding, attack_rounded(scale=255.0)), "in [0, 1] already"),
     "eps divided twice": ((through_rounding, attack_rounded(scale=1 / 255)), "no value moved by more"),
-    "no projection": ((through_rounding, attack_rounded(project=False)), "go back into the ball"),
-    "downhill": ((through_rounding, attack_rounded(sign=-1.0)), "go up"),
+    "no projection": ((through_rounding, attack_rounded(project=False)), "project onto the ball"),
+    "downhill": ((through_rounding, attack_rounded(sign=-1.0)), "it should rise"),
     "rounded images returned": (
         (through_rounding, attack_rounded(after=exercises.rounded)),
         "you return rounded",
@@ -1899,9 +1921,9 @@ WRONG["check_tables"] = {
     "Square means masked": ((DIAGNOSES | {"A": "masked"}, EVIDENCE, LEFT_OF_B), "the model has a gradient"),
     "a weak attack in B": (
         (DIAGNOSES | {"B": "weak"}, EVIDENCE, LEFT_OF_B),
-        "what should the attack have followed",
+        "what could the attack have followed",
     ),
-    "D is weak": ((DIAGNOSES | {"D": "weak"}, EVIDENCE, LEFT_OF_B), "the images assessed that are weaker"),
+    "D is weak": ((DIAGNOSES | {"D": "weak"}, EVIDENCE, LEFT_OF_B), "the assessed images are weaker"),
     "0% is suspect": ((DIAGNOSES | {"C": "weak"}, EVIDENCE, LEFT_OF_B), "none of its checks failed"),
     "95.8% in B is sound": ((DIAGNOSES | {"B": "sound"}, EVIDENCE, LEFT_OF_B), "8 of its checks failed"),
     "B was made elsewhere": (
@@ -1910,7 +1932,7 @@ WRONG["check_tables"] = {
     ),
     "another word": ((DIAGNOSES | {"A": "obfuscated"}, EVIDENCE, LEFT_OF_B), "choose from sound"),
     "worst case for masked": ((DIAGNOSES, EVIDENCE | {"B": "worst case"}, LEFT_OF_B), "not why"),
-    "eps = 1 for masked": ((DIAGNOSES, EVIDENCE | {"B": "eps = 1"}, LEFT_OF_B), "for other reasons, too"),
+    "eps = 1 for masked": ((DIAGNOSES, EVIDENCE | {"B": "eps = 1"}, LEFT_OF_B), "for other reasons as well"),
     "follows gradient": (
         (DIAGNOSES, EVIDENCE | {"B": "follows gradient"}, LEFT_OF_B),
         "no gradient to follow",
@@ -1918,7 +1940,7 @@ WRONG["check_tables"] = {
     "Square for weak": ((DIAGNOSES, EVIDENCE | {"A": "Square"}, LEFT_OF_B), "so does FGSM"),
     "loss rises for transfer": (
         (DIAGNOSES, EVIDENCE | {"D": "loss rises"}, LEFT_OF_B),
-        "for other reasons, too",
+        "for other reasons as well",
     ),
     "a row that passed": ((DIAGNOSES, EVIDENCE | {"B": "in the ball"}, LEFT_OF_B), "did not fail"),
     "no such row": ((DIAGNOSES, EVIDENCE | {"B": "gradients"}, LEFT_OF_B), "has no row 'gradients'"),
@@ -1967,7 +1989,10 @@ WRONG["check_attack_dice"] = {
         "over more draws",
     ),
     "FGSM": ((lambda m, x, y, eps: attacks.fgsm(m, x, y, eps),), "over more draws"),
-    "the dice left out": ((lambda m, x, y, eps: attacks.pgd(m.classifier, x, y, eps),), "left the dice out"),
+    "the dice left out": (
+        (lambda m, x, y, eps: attacks.pgd(m.classifier, x, y, eps),),
+        "left out the random shift",
+    ),
     "noise": ((lambda m, x, y, eps: attacks.random_signs(np.array(x), eps, 0),), "still right"),
     "downhill": (
         (lambda m, x, y, eps: attacks.pgd(adaptive.expectation(m, 8), x, y, eps, targeted=True),),
@@ -1976,7 +2001,7 @@ WRONG["check_attack_dice"] = {
     "nothing": ((lambda m, x, y, eps: x,), "no value moved"),
     "twice the budget": (
         (lambda m, x, y, eps: by_hand_over_draws(m, x, y, 2 * eps, 8),),
-        "go back into the ball",
+        "project onto the ball",
     ),
     "one image": ((lambda m, x, y, eps: x[0],), "shape"),
 }
@@ -2021,8 +2046,8 @@ WRONG["check_norms"] = {
     "channels forgotten on the way back": ((0.5, guaranteed, lambda e, s: e * s[0]), "three values"),
     "grey levels": ((0.5, lambda r, s: 255 * guaranteed(r, s), needed), "not in grey levels"),
     "divided again": ((0.5, guaranteed, lambda e, s: needed(e / 255, s)), "do not divide by 255 again"),
-    "3,072 for all": ((0.5, as_on_cifar(guaranteed), needed), "take shape's"),
-    "the cube root": ((0.5, lambda r, s: r / np.prod(s) ** (1 / 3), needed), "how long is a change"),
+    "3,072 for all": ((0.5, as_on_cifar(guaranteed), needed), "use the shape"),
+    "the cube root": ((0.5, lambda r, s: r / np.prod(s) ** (1 / 3), needed), "l2 norm of a change"),
     "a guess of nothing": ((0, guaranteed, needed), "above 0"),
     "a number for a function": ((0.5, 0.0045, needed), "give the function guaranteed itself"),
     "all values": ((0.5, guaranteed, lambda e, s: np.full(s, e)), "one number"),
@@ -2054,14 +2079,14 @@ RIGHT["check_histories"] = {
 WRONG["check_histories"] = {
     "the two overfittings turned": (
         (RAN | {"A": "catastrophic", "D": "robust_overfitting"}, best()),
-        "still gain",
+        "still rises on training images",
     ),
-    "catastrophic for robust": ((RAN | {"D": "robust_overfitting"}, best()), "on training images, too"),
+    "catastrophic for robust": ((RAN | {"D": "robust_overfitting"}, best()), "on training images as well"),
     "hardly falls, so robust": ((RAN | {"B": "sound"}, best()), "from the first epoch on"),
-    "nothing left, so collapsed": ((RAN | {"F": "catastrophic"}, best()), "no robustness was lost"),
+    "nothing left, so collapsed": ((RAN | {"F": "catastrophic"}, best()), "it lost no robustness"),
     "sound is unfinished": ((RAN | {"C": "unfinished"}, best()), "levelled off"),
     "a gap is overfitting": ((RAN | {"C": "robust_overfitting"}, best()), "stay together"),
-    "unfinished is sound": ((RAN | {"E": "sound"}, best()), "still rise"),
+    "unfinished is sound": ((RAN | {"E": "sound"}, best()), "still rising"),
     "the attack is weak in F": ((RAN | {"F": "weak_attack"}, best()), "near zero from the first epoch"),
     "another word": ((RAN | {"A": "overfitting"}, best()), "choose from sound"),
     "the last": ((RAN, best() | {"D": LAST["D"]}), "not always the best"),
@@ -2130,9 +2155,9 @@ RIGHT["check_decide"] = one(
 )
 WRONG["check_decide"] = {
     "two-sided": ((decide(two_sided),), "two-sided"),
-    "the share": ((decide(lambda hits, n, alpha: hits / n),), "the observed share says that"),
-    "the share, smoothed": ((decide(lambda hits, n, alpha: (hits + 1) / (n + 2)),), "of `counts` alone"),
-    "Wald": ((decide(wald),), "and Wald's interval"),
+    "the share": ((decide(lambda hits, n, alpha: hits / n),), "like the observed share's"),
+    "the share, smoothed": ((decide(lambda hits, n, alpha: (hits + 1) / (n + 2)),), "uses `counts` alone"),
+    "Wald": ((decide(wald),), "the Wald interval's"),
     "Wilson": (
         (
             decide(
@@ -2141,19 +2166,22 @@ WRONG["check_decide"] = {
                 )
             ),
         ),
-        "is Wilson's",
+        "the Wilson bound",
     ),
     "alpha on the wrong side": (
         (decide(lambda h, n, a: beta.ppf(1 - a, h, n - h + 1)),),
         "on the wrong side",
     ),
-    "a Bayesian's": ((decide(lambda h, n, a: beta.ppf(a, h + 1, n - h + 1)),), "a Bayesian's bound"),
+    "a Bayesian's": ((decide(lambda h, n, a: beta.ppf(a, h + 1, n - h + 1)),), "a Bayesian bound"),
     "alpha fixed": (
         (decide(lambda h, n, a: clopper_pearson(h, n, 0.001)),),
-        "take the alpha that you are given",
+        "use the argument alpha",
     ),
     "sigma forgotten": ((decide(radius=lambda lower, sigma: norm.ppf(lower)),), "multiply by sigma"),
-    "variance": ((decide(radius=lambda lower, sigma: sigma**2 * norm.ppf(lower)),), "sigma counts once"),
+    "variance": (
+        (decide(radius=lambda lower, sigma: sigma**2 * norm.ppf(lower)),),
+        "multiply by sigma twice",
+    ),
     "no quantile": ((decide(radius=lambda lower, sigma: sigma * lower),), "the quantile is missing"),
     "never abstains": ((decide(abstains=lambda lower: False),), "abstain: return"),
     "abstains below the share": (
@@ -2166,18 +2194,18 @@ WRONG["check_decide"] = {
         ),
         "abstain: return",
     ),
-    "a radius without a class": ((decide(abstention=(-1, 0.1)),), "nothing is certified"),
+    "a radius without a class": ((decide(abstention=(-1, 0.1)),), "certifies nothing"),
     "chosen from the draws that bound": (
         (decide(leading=lambda f, c: c.argmax()),),
-        "the selecting draws had another",
+        "the selecting draws choose another",
     ),
-    "all draws bound": ((decide(seen=lambda f, c: f + c),), "of `counts` alone"),
-    "the selecting draws bound": ((decide(seen=lambda f, c: f),), "of `counts` alone"),
-    "abstains too often": ((decide(abstains=lambda lower: lower <= 0.55),), "above a half; that is enough"),
-    "a rival bounded, too": ((with_a_rival,), "bounds the second class"),
+    "all draws bound": ((decide(seen=lambda f, c: f + c),), "uses `counts` alone"),
+    "the selecting draws bound": ((decide(seen=lambda f, c: f),), "uses `counts` alone"),
+    "abstains too often": ((decide(abstains=lambda lower: lower <= 0.55),), "above a half, which is enough"),
+    "a rival bounded, too": ((with_a_rival,), "bound the second class"),
     "a word for an abstention": ((decide(abstention=("abstain", 0.0)),), "the class should be"),
-    "radius alone": ((lambda *a: decide()(*a)[1],), "two things are asked for"),
-    "radius first": ((lambda *a: decide()(*a)[::-1],), "the class is the one that leads"),
+    "radius alone": ((lambda *a: decide()(*a)[1],), "return two values"),
+    "radius first": ((lambda *a: decide()(*a)[::-1],), "answer the class that leads"),
 }
 
 
@@ -2270,15 +2298,15 @@ WRONG["check_min_max"] = {
     "FGSM": ((nfgsm(start=lambda x, noise, eps: x), train_step()), "yours is FGSM"),
     "noise for the gradient only": (
         (nfgsm(at=lambda x, noise: x + noise, add=lambda x, noise: x), train_step()),
-        "forgotten in the sum",
+        "forgot the noise in the sum",
     ),
     "gradient at the image": ((nfgsm(at=lambda x, noise: x), train_step()), "where the step begins"),
     "downhill": ((nfgsm(way=lambda g: -tf.sign(g)), train_step()), "goes downhill"),
     "projected": (
         (nfgsm(after=lambda m, x, eps: tf.clip_by_value(m, x - eps, x + eps)), train_step()),
-        "back into the eps-ball, which",
+        "you project into the eps-ball",
     ),
-    "projected and clipped": ((nfgsm(after=project), train_step()), "back into the eps-ball, which"),
+    "projected and clipped": ((nfgsm(after=project), train_step()), "you project into the eps-ball"),
     "clipped": (
         (nfgsm(after=lambda m, x, eps: tf.clip_by_value(m, 0, 1)), train_step()),
         "you clip to [0, 1]",
@@ -2289,19 +2317,19 @@ WRONG["check_min_max"] = {
     ),
     "noise cut": (
         (nfgsm(lambda x, n, eps: x + tf.clip_by_value(n, -eps, eps)), train_step()),
-        "cut the noise to eps",
+        "clip the noise to eps",
     ),
     "Wong's step": ((nfgsm(way=lambda g: 1.25 * tf.sign(g)), train_step()), "1.25 eps"),
     "the change alone": ((nfgsm(after=lambda m, x, eps: m - x), train_step()), "add it to the image"),
-    "noise alone": ((nfgsm(way=tf.zeros_like), train_step()), "the noise without the step"),
+    "noise alone": ((nfgsm(way=tf.zeros_like), train_step()), "add the noise but take no step"),
     "no sign": ((nfgsm(way=lambda g: g), train_step()), "the sign is missing"),
     "its own answers": ((nfgsm(labels_of=own_labels), train_step()), "network's own answers"),
     "half a step": ((nfgsm(way=lambda g: tf.sign(g) / 2), train_step()), "of your values are"),
-    "on clean images": ((nfgsm(), train_step(batch=lambda m, x, y: (x, y))), "images as they are"),
-    "on noise": ((nfgsm(), train_step(nfgsm(way=tf.zeros_like))), "the attack is left out"),
-    "weights uphill": ((nfgsm(), train_step(sign=-1.0)), "the weights go uphill"),
+    "on clean images": ((nfgsm(), train_step(batch=lambda m, x, y: (x, y))), "train on the clean images"),
+    "on noise": ((nfgsm(), train_step(nfgsm(way=tf.zeros_like))), "attack them first"),
+    "weights uphill": ((nfgsm(), train_step(sign=-1.0)), "your weights go uphill"),
     "the sum": ((nfgsm(), train_step(mean=tf.reduce_sum)), "take the mean"),
-    "inference mode": ((nfgsm(), train_step(training=False)), "call with training=True"),
+    "inference mode": ((nfgsm(), train_step(training=False)), "call the model with training=True"),
     "both": (
         (nfgsm(), train_step(batch=lambda m, x, y: (tf.concat([m, x], 0), tf.concat([y, y], 0)))),
         "clean images as well",
@@ -2310,46 +2338,46 @@ WRONG["check_min_max"] = {
         (nfgsm(), train_step(nfgsm(lambda x, n, eps: x))),
         "FGSM's images, without the noise",
     ),
-    "attack downhill in training": ((nfgsm(), train_step(nfgsm(way=lambda g: -tf.sign(g)))), "go downhill"),
-    "never applied": ((nfgsm(), forgetting_to_apply), "leaves the network's weights as they were"),
-    "the clean loss": ((nfgsm(), train_step(returned=mean_clean_loss)), "that is the clean images'"),
+    "attack downhill in training": ((nfgsm(), train_step(nfgsm(way=lambda g: -tf.sign(g)))), "goes downhill"),
+    "never applied": ((nfgsm(), forgetting_to_apply), "does not change the network's weights"),
+    "the clean loss": ((nfgsm(), train_step(returned=mean_clean_loss)), "the loss of the clean images"),
 }
 
 FLAWED = {
-    "A": "static",
+    "A": "transfer",
     "B": "interval",
-    "C": "stands",
+    "C": "holds",
     "D": "units",
     "E": "masked",
     "F": "chosen",
-    "G": "stands",
+    "G": "holds",
 }
 RIGHT["check_claims"] = {
     "as in the solution": (FLAWED, [1, 3, 8]),
-    "a set": (FLAWED | {"C": "Stands"}, {8, 3, 1}),
+    "a set": (FLAWED | {"C": "Holds"}, {8, 3, 1}),
     "a tuple": (FLAWED, (1, 3, 8)),
     "numpy": (FLAWED, np.array([3.0, 1.0, 8.0])),
 }
 WRONG["check_claims"] = {
-    "JPEG is robust": ((FLAWED | {"A": "stands"}, [1, 3, 8]), "for what were the images made"),
-    "two points are a gain": ((FLAWED | {"B": "stands"}, [1, 3, 8]), "an interval about the difference"),
-    "certified is more": ((FLAWED | {"D": "stands"}, [1, 3, 8]), "how many grey levels"),
-    "a certificate is static": ((FLAWED | {"D": "static"}, [1, 3, 8]), "how many grey levels"),
-    "through both, so it stands": ((FLAWED | {"E": "stands"}, [1, 3, 8]), "the one that needs none"),
-    "49% is 49%": ((FLAWED | {"F": "stands"}, [1, 3, 8]), "number on other images"),
-    "F is chance": ((FLAWED | {"F": "interval"}, [1, 3, 8]), "who chose the epoch"),
+    "JPEG is robust": ((FLAWED | {"A": "holds"}, [1, 3, 8]), "which system were these images made for"),
+    "two points are a gain": ((FLAWED | {"B": "holds"}, [1, 3, 8]), "the interval of the difference"),
+    "certified is more": ((FLAWED | {"D": "holds"}, [1, 3, 8]), "how many grey levels"),
+    "a certificate is transfer": ((FLAWED | {"D": "transfer"}, [1, 3, 8]), "how many grey levels"),
+    "end-to-end, so it holds": ((FLAWED | {"E": "holds"}, [1, 3, 8]), "the one that needs none"),
+    "49% is 49%": ((FLAWED | {"F": "holds"}, [1, 3, 8]), "number on other images"),
+    "F is chance": ((FLAWED | {"F": "interval"}, [1, 3, 8]), "which images chose the epoch"),
     "a stand-in proves nothing": ((FLAWED | {"G": "masked"}, [1, 3, 8]), "that succeeds is proof"),
     "C is chance": ((FLAWED | {"C": "interval"}, [1, 3, 8]), "200 images of 500"),
-    "another word": ((FLAWED | {"A": "transfer"}, [1, 3, 8]), "choose from stands"),
+    "another word": ((FLAWED | {"A": "static"}, [1, 3, 8]), "choose from holds"),
     "G is missing": (({n: f for n, f in FLAWED.items() if n != "G"}, [1, 3, 8]), "G is missing"),
-    "PGD alone": ((FLAWED, [1, 2, 3, 8]), "leaves more than several attacks"),
+    "PGD alone": ((FLAWED, [1, 2, 3, 8]), "breaks less than several attacks"),
     "certified accuracy": ((FLAWED, [1, 3, 4, 8]), "one grey level"),
-    "many images": ((FLAWED, [1, 3, 5, 8]), "n does not mend that"),
+    "many images": ((FLAWED, [1, 3, 5, 8]), "a large n does not help"),
     "half the budget": ((FLAWED, [1, 3, 6, 8]), "half as large"),
     "other images": ((FLAWED, [1, 3, 7, 8]), "other images"),
-    "of those it had right": ((FLAWED, [1, 3, 8, 9]), "only images that the network had right"),
+    "of those it had right": ((FLAWED, [1, 3, 8, 9]), "only images that the network classified correctly"),
     "nothing left, nothing to show": ((FLAWED, [1, 3]), "a low number is no reason"),
-    "n is too small": ((FLAWED, []), "the interval says"),
+    "n is too small": ((FLAWED, []), "its interval accounts for n"),
     "row 0": ((FLAWED, [0, 2, 7]), "there is no row 0"),
     "a text": ((FLAWED, "1, 3, 8"), "a list of row numbers"),
 }
@@ -2418,15 +2446,15 @@ RIGHT["check_repair"] = one(
     middle_alone=middle_alone,
 )
 WRONG["check_repair"] = {
-    "on old images": ((on_old_images,), "knows those old images"),
-    "on noise": ((trained_on(lambda m, x, y, eps, noise: x + noise),), "still leans on"),
-    "more of the same": ((lambda m, x, y, eps: exercises.fitted(m, x, y),), "still leans on"),
+    "on old images": ((on_old_images,), "recognises those old images"),
+    "on noise": ((trained_on(lambda m, x, y, eps, noise: x + noise),), "still relies on"),
+    "more of the same": ((lambda m, x, y, eps: exercises.fitted(m, x, y),), "still relies on"),
     "eps divided twice": (
         (trained_on(lambda m, x, y, e, n: nfgsm()(m, x, y, e / 255, n / 255)),),
         "with this eps",
     ),
-    "downhill": ((trained_on(nfgsm(way=lambda g: -tf.sign(g))),), "still leans on"),
-    "untrained": ((lambda m, x, y, eps: exercises.small_network(),), "next to nothing"),
+    "downhill": ((trained_on(nfgsm(way=lambda g: -tf.sign(g))),), "still relies on"),
+    "untrained": ((lambda m, x, y, eps: exercises.small_network(),), "almost nothing"),
     "a rounding": ((rounding_first,), "the gradient is hidden"),
     "no gradient": ((masked_on_purpose,), "the gradient is hidden"),
     "as it was": ((lambda m, x, y, eps: (m, 0),), "a network is asked for"),
@@ -2448,11 +2476,11 @@ WRONG["check_spread"] = {
     "divided by n": ((lambda a: (a.mean(0), a.std(0)),), "divides by one less"),
     "variance": ((lambda a: (a.mean(0), a.var(0, ddof=1)),), "take its root"),
     "standard error": ((lambda a: (a.mean(0), a.std(0, ddof=1) / np.sqrt(len(a))),), "standard error"),
-    "range": ((lambda a: (a.mean(0), np.ptp(a, 0)),), "highest less lowest"),
+    "range": ((lambda a: (a.mean(0), np.ptp(a, 0)),), "the highest minus the lowest"),
     "along the cells": ((lambda a: (a.mean(1), a.std(1, ddof=1)),), "axis 0"),
     "percent": ((lambda a: (100 * a.mean(0), 100 * a.std(0, ddof=1)),), "in [0, 1]"),
     "best seed": ((lambda a: (a.max(0), a.std(0, ddof=1)),), "best seed"),
-    "mean alone": ((lambda a: a.mean(0),), "return mean, deviation"),
+    "mean alone": ((lambda a: a.mean(0),), "return two arrays"),
     "over everything": ((lambda a: (a.mean(), a.std(ddof=1)),), "shape"),
 }
 
@@ -2486,19 +2514,19 @@ RIGHT["check_paired"] = one(
 WRONG["check_paired"] = {
     "as if other images": (
         (paired(width=lambda _, before, after: np.hypot(standard_error(before), standard_error(after))),),
-        "image by image",
+        "pair them",
     ),
     "widths added": (
         (paired(width=lambda _, before, after: standard_error(before) + standard_error(after)),),
-        "adds the two widths",
+        "add the two widths",
     ),
-    "the other way round": ((paired(sign=-1),), "before less after"),
+    "the other way round": ((paired(sign=-1),), "before minus after"),
     "percent": ((lambda b, a: tuple(100 * x for x in paired()(b, a)),), "in [0, 1]"),
     "one standard error": ((paired(z=1),), "one standard error"),
     "no root of n": ((paired(width=lambda each, *_: each.std()),), "root of n"),
     "90 percent": ((paired(z=1.645),), "90%"),
     "share that changed": ((lambda b, a: ((a != b).mean(), *paired()(b, a)[1:]),), "in either direction"),
-    "interval first": ((lambda b, a: (*paired()(b, a)[1:], paired()(b, a)[0]),), "and you say"),
+    "interval first": ((lambda b, a: (*paired()(b, a)[1:], paired()(b, a)[0]),), "but you return"),
     "ends turned": ((lambda b, a: tuple(paired()(b, a)[k] for k in (0, 2, 1)),), "in this order"),
     "no interval": ((lambda b, a: a.mean() - b.mean(),), "shape"),
 }
@@ -2513,11 +2541,11 @@ WRONG["check_survives"] = {
     "any": ((lambda points: (points > 0).any(0),), "one seed only"),
     "mean": ((lambda points: points.mean(0) > 0,), "a seed disagrees"),
     "majority": ((lambda points: (points > 0).sum(0) >= 2,), "majority"),
-    "zero counts": ((lambda points: (points >= 0).all(0),), "neither is higher"),
+    "zero counts": ((lambda points: (points >= 0).all(0),), "neither one is higher"),
     "any agreement": ((lambda points: abs(np.sign(points).sum(0)) == 3,), "refute"),
     "first seed": ((lambda points: points[0] > 0,), "first seed only"),
     "along the cells": ((lambda points: (points > 0).all(1),), "axis 0"),
-    "one answer": ((lambda points: bool((points > 0).all()),), "a single one"),
+    "one answer": ((lambda points: bool((points > 0).all()),), "a single answer"),
     "turned": ((lambda points: ~(points > 0).all(0),), "does not survive"),
     "points": ((lambda points: points.min(0),), "True or False"),
 }
@@ -2548,7 +2576,7 @@ WRONG["check_grid"] = {
         "attacks of the smaller budget",
     ),
     "one seed": ((GRID.replace("[0, 1, 2]", "[0]"),), "take 3 or more"),
-    "two seeds": ((GRID.replace("[0, 1, 2]", "[0, 1]"),), "2 seeds can tell"),
+    "two seeds": ((GRID.replace("[0, 1, 2]", "[0, 1]"),), "2 seeds cannot show"),
     "nothing trained": ((GRID.replace("[paper]", "[none]"),), "nothing is trained"),
     "pixels": ((GRID.replace("\neps: [4/255]", "\neps: [4]"),), "eps"),
     "misspelt": ((GRID.replace("seed:", "seeds:"),), "no key 'seeds'"),
@@ -2558,11 +2586,11 @@ WRONG["check_grid"] = {
                 "\neps: [4/255]", "\neps: [2/255, 4/255, 8/255, 16/255]"
             ),
         ),
-        "jobs; leave out",
+        "more than 60; leave out",
     ),
-    "no YAML": (("trained_eps: [4/255, 8/255",), "no YAML"),
-    "a dict": (({"seed": [0, 1, 2]},), "text is asked for"),
-    "a sentence": (("three seeds and two budgets",), "holds no keys"),
+    "not valid YAML": (("trained_eps: [4/255, 8/255",), "not valid YAML"),
+    "a dict": (({"seed": [0, 1, 2]},), "give the grid as text"),
+    "a sentence": (("three seeds and two budgets",), "has no keys"),
 }
 
 

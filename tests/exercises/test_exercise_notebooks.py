@@ -162,4 +162,4 @@ def test_the_planted_mistakes_are_the_four_that_the_check_knows():
     source = next(cell.source for cell in cells if cell.source.startswith("def broken("))
     names = {"np": np, "tf": tf}
     exec(source[: source.index("\n\n\n")], names)
-    assert "of the four mistakes 4 are" in exercises.check_evaluation(names["broken"]).text
+    assert "4 of the four mistakes are" in exercises.check_evaluation(names["broken"]).text
