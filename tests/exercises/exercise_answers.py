@@ -2457,8 +2457,8 @@ WRONG["check_repair"] = {
     "untrained": ((lambda m, x, y, eps: exercises.small_network(),), "almost nothing"),
     "a rounding": ((rounding_first,), "the gradient is hidden"),
     "no gradient": ((masked_on_purpose,), "the gradient is hidden"),
-    "as it was": ((lambda m, x, y, eps: (m, 0),), "a network is asked for"),
-    "logits of its images": ((lambda m, x, y, eps: m(x),), "a network is asked for"),
+    "as it was": ((lambda m, x, y, eps: (m, 0),), "return a network"),
+    "logits of its images": ((lambda m, x, y, eps: m(x),), "return a network"),
     "one class": ((lambda m, x, y, eps: lambda z: m(z)[:, :1],), "shape"),
     "images changed": ((lambda m, x, y, eps: (np.clip(x, 0.4, 0.6, out=x), m)[1],), "changes the arrays"),
 }

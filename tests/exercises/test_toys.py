@@ -99,7 +99,7 @@ def test_the_claims_fall_and_stand_by_their_numbers():
 
 @pytest.mark.deep
 def test_the_pictures_have_a_best_answer():
-    """The initial network falls to attacks on itself; a network that uses the visible square withstands them."""
+    """The initial network falls to attacks on itself; the visible square withstands them."""
     initial = exercises.assessed(exercises.initial_network())
     assert initial["clean"] > 0.97 and initial["transfer"] < 0.05 and initial["worst"] <= initial["transfer"]
     middle = RIGHT["check_repair"]["middle alone"][0](None, None, None, None)
