@@ -12,7 +12,7 @@ import click
 
 from .. import settings
 from ..settings import CourseError
-from .command import PATH, Command, eps, run_options, seed, weights
+from .command import PATH, Command, count, eps, run_options, seed, weights
 
 # A file that is uploaded to the explorer is one message, and by default the server refuses 10 MB or more.
 LAB = [
@@ -47,14 +47,15 @@ class _ReportCommand(Command):
 @click.option(
     "--networks", default="trained", help="trained; or shipped: a full run with the networks in weights/"
 )
-def report(out: Path | None, only: tuple[str, ...], networks: str, **parameters) -> int:
+@count("--jobs", help="notebooks that run side by side; else one a core, at most 4, and 1 in a full run")
+def report(out: Path | None, only: tuple[str, ...], networks: str, jobs: int | None, **parameters) -> int:
     """Run the notebooks and write the report."""
     from .. import report
 
     if networks not in ("trained", "shipped"):
         raise CourseError(f"unknown networks {networks!r}; choose trained or shipped")
     folder = out or settings.ROOT / "report" / ("only" if only else "")
-    whole = report.build(parameters, folder, list(only), networks == "shipped")
+    whole = report.build(parameters, folder, list(only), networks == "shipped", jobs)
     report.say(f"the report: {os.path.relpath(folder)}/index.html")
     return 0 if whole else 1
 

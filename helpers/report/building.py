@@ -1,4 +1,4 @@
-"""Run the notebooks one after another, and write the report."""
+"""Run the notebooks and write the report."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from .. import artifacts, datasets, settings
 from ..artifacts import cards, provenance
 from ..classifiers.registry import MODELS
 from ..settings import CourseError
-from . import contents, execution, pdf, rendering
+from . import contents, execution, pdf, rendering, running, scheduling
 
 RUNNING = ".running"
 """A file in a report's folder: the lock of the process that writes the report, and the sign that a report may
 replace the folder."""
 
 
-def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: bool = False) -> bool:
+def build(
+    parameters: dict,
+    folder: Path,
+    only: Sequence[str] = (),
+    shipped: bool = False,
+    jobs: int | None = None,
+) -> bool:
     """Run every notebook of the course and write the report.
 
     Args:
@@ -31,6 +37,7 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
         only: numbers or names of notebooks (find). Only these are run, and they use the networks that the
             course ships wherever they can, in a full run too (pipeline.start, ``auto``).
         shipped: use the shipped autoencoder and fine-tuned classifier in a whole full run too.
+        jobs: how many notebooks run side by side at most (default: scheduling.default_jobs).
 
     Returns:
         Whether all notebooks ran to their end.
@@ -54,7 +61,8 @@ def build(parameters: dict, folder: Path, only: Sequence[str] = (), shipped: boo
     (folder / RUNNING).touch()
     busy = f"another report is being written into {folder.name}/; wait for it, or name another folder: --out"
     with artifacts.sole(folder / RUNNING, busy):
-        return _build(parameters, folder, notebooks, data, bool(only), networks)
+        jobs = jobs or scheduling.default_jobs(parameters["profile"])
+        return _build(parameters, folder, notebooks, data, bool(only), networks, jobs)
 
 
 def _takes_shipped(parameters: dict, some: bool, asked: bool) -> bool:
@@ -135,26 +143,27 @@ def _check_folder(folder: Path) -> None:
 
 
 def _build(
-    parameters: dict, folder: Path, notebooks: list[Path], data: datasets.Data, some: bool, networks: str
+    parameters: dict,
+    folder: Path,
+    notebooks: list[Path],
+    data: datasets.Data,
+    some: bool,
+    networks: str,
+    jobs: int,
 ) -> bool:
     """Run the notebooks and write the report; the checks are done, and the folder is locked."""
-    started, runs = datetime.now(UTC), []
-    executed = folder / "notebooks"
+    started, executed = datetime.now(UTC), folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
     with provenance.files_used() as used:
-        for notebook in notebooks:
-            execution.say(f"{notebook.stem}: running ...")
-            run = execution.execute(notebook, executed / notebook.name, parameters)
-            runs.append(run)
-            if run["error"]:
-                cell, error = run["error"]["cell"], execution.one_line(run["error"])
-                execution.say(f"{notebook.stem}: FAILED in cell {cell}: {error}")
-            else:
-                execution.say(f"{notebook.stem}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB")
+        runs, usage = running.run_all(notebooks, executed, parameters, jobs)
         for file in _weights_without_card(parameters):
             provenance.sha256_of(file)
+    execution.say(
+        f"{usage['seconds'] / 60:.1f} minutes, {usage['processor_seconds'] / 60:.1f} of processor time, "
+        f"{usage['peak_mib']:,} MiB at most"
+    )
     only = [path.stem for path in notebooks] if some else []
-    rendering.write(folder, parameters, data, runs, started, used, only, networks)
+    rendering.write(folder, parameters, data, runs, started, used, only, networks, usage)
     (folder / "report.pdf").unlink(missing_ok=True)
     try:
         pdf.print_to_pdf(folder / "index.html", folder / "report.pdf")

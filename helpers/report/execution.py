@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import nbformat
 
 from .. import settings
 from ..settings import CourseError, write_atomically
-from . import contents
+from . import contents, resources
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
@@ -37,8 +37,8 @@ def execute(notebook: Path, output: Path, parameters: dict) -> dict:
         parameters: values for the notebook's parameters.
 
     Returns:
-        The notebook's name and title, the seconds it took, the peak memory of its kernel in MiB, and the
-        error (None if there was none).
+        The notebook's name and title, the seconds and the processor seconds it took, the peak memory of its
+        kernel in MiB, and the error (None if there was none).
 
     Raises:
         CourseError: the notebook lacks one of the parameters, or ``output`` is the notebook itself.
@@ -48,13 +48,14 @@ def execute(notebook: Path, output: Path, parameters: dict) -> dict:
         raise CourseError(f"{notebook.name} would be overwritten by its own run; name another folder: --out")
     _prepare_progress()
     output.parent.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    with _PeakMemory() as memory:
+    start, used = time.perf_counter(), resources.processor_seconds()
+    with resources.PeakMemory() as memory:
         error = _run(notebook, output, parameters)
     return {
         "notebook": notebook.stem,
         "title": contents.title_of(notebook),
         "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(resources.processor_seconds() - used, 1),
         "peak_mib": memory.peak_mib,
         "error": error,
     }
@@ -71,9 +72,9 @@ def _run(notebook: Path, output: Path, parameters: dict) -> dict | None:
             str(notebook),
             str(output),
             parameters,
-            cwd=str(contents.NOTEBOOKS),
+            cwd=str(notebook.parent),
             kernel_name="python3",
-            progress_bar=sys.stderr.isatty(),
+            progress_bar=sys.stderr.isatty() and settings.progress_file() == _terminal(),
             log_output=False,
             extra_arguments=["--log-level=ERROR"],
         )
@@ -85,47 +86,41 @@ def _run(notebook: Path, output: Path, parameters: dict) -> dict | None:
             "source": failed.source,
         }
     except DeadKernelError:
-        return _kernel_death(output)
+        message = "the kernel died, probably because memory ran out; finished results are kept"
+        return _error_after(output, CourseError.__name__, message)
     return None
 
 
-def _kernel_death(executed: Path) -> dict:
-    """Return the error of a notebook whose kernel died, in the cell after the last finished one."""
-    code = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
-    done = sum(cell.execution_count is not None for cell in code)
+def attempt(notebook: Path, output: Path, parameters: dict) -> dict:
+    """Run one notebook as ``execute`` does, but return whatever goes wrong as its error."""
+    start = time.perf_counter()
+    try:
+        return execute(notebook, output, parameters)
+    except Exception as error:  # such as a kernel that did not answer in time: the others go on
+        return failed(notebook, output, error, time.perf_counter() - start)
+
+
+def failed(notebook: Path, output: Path, error: Exception, seconds: float) -> dict:
+    """Return what ``execute`` would return of a notebook that something outside its cells has ended."""
+    if not output.is_file():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(notebook, output)
     return {
-        "cell": done + 1,
-        "name": "CourseError",
-        "message": "the kernel died, probably because memory ran out; finished results are kept",
-        "source": code[min(done, len(code) - 1)].source,
+        "notebook": notebook.stem,
+        "title": contents.title_of(notebook),
+        "seconds": round(seconds, 1),
+        "processor_seconds": 0.0,
+        "peak_mib": 0,
+        "error": _error_after(output, type(error).__name__, str(error)),
     }
 
 
-class _PeakMemory:
-    """Measure the peak resident memory of this process's children: the notebook's kernel and its workers."""
-
-    def __enter__(self) -> _PeakMemory:
-        self.peak_mib, self._stop = 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        import psutil
-
-        me = psutil.Process()
-        while not self._stop.wait(0.25):
-            total = 0
-            for child in me.children(recursive=True):
-                try:
-                    total += child.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.peak_mib = max(self.peak_mib, total // 2**20)
+def _error_after(executed: Path, name: str, message: str) -> dict:
+    """Return an error of an executed notebook, in the cell after the last finished one."""
+    code = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
+    done = sum(cell.execution_count is not None for cell in code)
+    source = code[min(done, len(code) - 1)].source
+    return {"cell": done + 1, "name": name, "message": message, "source": source}
 
 
 def one_line(error: dict) -> str:
@@ -139,12 +134,16 @@ def _prepare_progress() -> None:
     if settings.progress_file():
         return
     if sys.stderr.isatty():
-        os.environ["COURSE_PROGRESS"] = os.ttyname(sys.stderr.fileno())
+        os.environ["COURSE_PROGRESS"] = _terminal()
     else:
         log = settings.ARTIFACTS / "progress.log"
         write_atomically(log, b"")
         os.environ["COURSE_PROGRESS"] = str(log)
         say("progress of the long steps: artifacts/progress.log")
+
+
+def _terminal() -> str:
+    return os.ttyname(sys.stderr.fileno())
 
 
 def say(text: str) -> None:

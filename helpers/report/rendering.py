@@ -16,7 +16,7 @@ from ..artifacts import provenance
 from ..classifiers.registry import MODELS
 from ..evaluation import titles
 from ..settings import write_atomically
-from . import contents, execution, pages
+from . import contents, execution, pages, running
 
 
 def write(
@@ -28,6 +28,7 @@ def write(
     used: Sequence = (),
     only: Sequence[str] = (),
     networks: str = "trained",
+    usage: running.Usage | None = None,
 ) -> None:
     """Write results.json, the figures and index.html from the executed notebooks in folder/notebooks.
 
@@ -40,6 +41,7 @@ def write(
         used: the files that the notebooks used (provenance.files_used).
         only: the notebooks' names, if they are not all of the course's.
         networks: ``shipped`` if a full run used only networks that the course ships, else ``trained``.
+        usage: what all notebooks together took (running.run_all).
     """
     records, figures, chapters = [], [], []
     names, path = [run["notebook"] for run in runs], str(parameters["weights"])
@@ -63,12 +65,13 @@ def write(
     info = {
         "parameters": parameters,
         "started": started.isoformat(timespec="seconds"),
-        "minutes": round(sum(run["seconds"] for run in runs) / 60, 1),
+        "minutes": round((usage["seconds"] if usage else sum(run["seconds"] for run in runs)) / 60, 1),
         "resumed": _used_earlier_artifacts(used, started),
         "data": data.provenance,
         "weights": provenance.weights_among(used),
         "environment": provenance.environment(),
         "notebooks": runs,
+        "usage": usage,
         "only": list(only),
         "networks": networks,
     }

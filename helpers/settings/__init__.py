@@ -19,6 +19,7 @@ from .environment import keras_home as keras_home
 from .environment import progress_file as progress_file
 from .environment import shows_tensorflow_log as shows_tensorflow_log
 from .environment import takes_shipped_networks as takes_shipped_networks
+from .environment import thread_variables as thread_variables
 from .environment import training_precision as training_precision
 from .environment import workers as workers
 from .errors import CourseError as CourseError

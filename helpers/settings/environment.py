@@ -136,3 +136,18 @@ def outside_git_hooks() -> dict[str, str]:
     They would make git speak of the repository that the hook runs for.
     """
     return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
+def thread_variables(count: int) -> dict[str, str]:
+    """Return the variables with which a new process computes with some threads.
+
+    Args:
+        count: the threads of TensorFlow, OpenMP and OpenBLAS. A variable that the user has set stays.
+    """
+    names = (
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+    )
+    return {name: os.environ.get(name) or str(count) for name in names}

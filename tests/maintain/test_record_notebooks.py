@@ -27,7 +27,7 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch, c
     notebooks.mkdir()
     small_notebooks.write_notebook(notebooks, "00_good", small_notebooks.GOOD)
     monkeypatch.setattr(contents, "NOTEBOOKS", notebooks)
-    monkeypatch.setattr("papermill.execute_notebook", small_notebooks.execute_here)
+    monkeypatch.setattr("papermill.execute_notebook", small_notebooks.run_here)
     monkeypatch.setattr(settings, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(settings, "ROOT", tmp_path)
     same = SimpleNamespace(data=datasets.load("patches10"))

@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from small_notebooks import BAD, GOOD, PARAMETERS, execute_here, write_notebook
+from small_notebooks import BAD, GOOD, PARAMETERS, run_here, write_notebook
 
 from helpers import artifacts, classifiers, datasets, evaluation, report, settings
 from helpers.artifacts import provenance
@@ -25,7 +25,7 @@ def notebooks(tmp_path, monkeypatch):
     folder = tmp_path / "source"
     folder.mkdir()
     monkeypatch.setattr(contents, "NOTEBOOKS", folder)
-    monkeypatch.setattr("papermill.execute_notebook", execute_here)
+    run_here(monkeypatch)
     monkeypatch.setattr(pdf, "find_browser", no_browser)
     return folder
 
@@ -46,7 +46,7 @@ def report_of_two(folder):
 def built(tmp_path_factory):
     """A report of two small notebooks that ran in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("papermill.execute_notebook", execute_here)
+        run_here(patch)
         patch.setattr(pdf, "find_browser", no_browser)
         return report_of_two(tmp_path_factory.mktemp("report"))
 
@@ -57,7 +57,7 @@ def test_kernels_give_what_the_other_tests_take_from_this_process(built, tmp_pat
     assert whole is False
     for name in ("results.json", "run.json"):
         here, there = (json.loads((folder / name).read_text()) for folder in (built[1], out))
-        for changing in ("started", "minutes", "environment", "notebooks"):
+        for changing in ("started", "minutes", "environment", "notebooks", "usage"):
             here.pop(changing, None), there.pop(changing, None)
         assert here == there, name
     page = (out / "index.html").read_text()
@@ -290,7 +290,16 @@ def test_the_same_run_gives_the_same_page(built, monkeypatch, tmp_path):
     for name in ("first", "second"):
         shutil.copytree(built[1] / "notebooks", tmp_path / name / "notebooks")
         started = datetime.fromisoformat(run["started"])
-        report.write(tmp_path / name, PARAMETERS, patches10.load(), run["notebooks"], started, run["weights"])
+        usage = run["usage"]
+        report.write(
+            tmp_path / name,
+            PARAMETERS,
+            patches10.load(),
+            run["notebooks"],
+            started,
+            run["weights"],
+            usage=usage,
+        )
         pages_written.append((tmp_path / name / "index.html").read_bytes())
     assert pages_written[0] == pages_written[1] == (built[1] / "index.html").read_bytes()
 
