@@ -89,11 +89,10 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
 
     def train(path: Path) -> None:
         keras.utils.set_random_seed(seed)
-        model, clean = autoencoder.build_autoencoder(), pipeline.inputs(run, "train", "regular")[:n]
-        samples = training.Samples([pipeline.inputs(run, "train", kind)[:n] for kind in how.sources], clean)
+        model = autoencoder.build_autoencoder()
         history = training.train_autoencoder(
             model,
-            samples,
+            _samples(run, how, n),
             epochs=profile.ae_epochs,
             batch_size=batch,
             rates=profile.ae_rates,
@@ -124,6 +123,12 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
         **validated(run, model),
         history=made.history,
     )
+
+
+def _samples(run: Run, how: Recipe, n: int) -> training.Samples:
+    """Return the recipe's sources of the first n training images, with the clean images as targets."""
+    sources = [pipeline.inputs(run, "train", kind)[:n] for kind in how.sources]
+    return training.Samples(sources, pipeline.inputs(run, "train", "regular")[:n])
 
 
 def file_of(dataset: str, model: str, seed: int, recipe: str = "paper") -> Path:
