@@ -12,7 +12,7 @@ validation loss is shipped.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,25 +66,24 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
     """Train the autoencoder of this seed, measure it on validation images and ship it with its card.
 
     Args:
-        run: Gives the attacked training images; the images of its validation split are held out.
+        run: Gives the attacked training images; its validation split is held out.
         seed: Decides the first weights and the order of the images.
         recipe: A key of RECIPES.
 
     Returns:
-        The card. ``validation`` has the mean squared errors on clean and attacked validation images,
-        ``active_channels`` the number of channels of the bottleneck that are active on them.
+        The card. ``validation`` has the errors on clean and attacked validation images, ``active_channels``
+        the number of channels of the bottleneck that are active on them.
     """
     settings.check_seed(seed)
-    n, profile, how = min(len(run.data.train), run.profile.n_train), run.profile, recipe_of(recipe)
-    batch = how.batch or profile.ae_batch
+    n, profile = min(len(run.data.train), run.profile.n_train), run.profile
+    how = replace(recipe_of(recipe), batch=recipe_of(recipe).batch or profile.ae_batch)
     config = {
         **run.config(autoencoder, training),
         "autoencoder_seed": seed,
         "n": n,
         "epochs": profile.ae_epochs,
-        "batch": batch,
         "rates": profile.ae_rates,
-        **({} if recipe == "paper" else {"recipe": asdict(how)}),
+        "recipe": asdict(how),
     }
 
     def train(path: Path) -> None:
@@ -94,7 +93,7 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
             model,
             _samples(run, how, n),
             epochs=profile.ae_epochs,
-            batch_size=batch,
+            batch_size=how.batch,
             rates=profile.ae_rates,
             plateau=how.plateau,
             seed=seed,
@@ -103,18 +102,18 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
         bundles.save(path, history, model.get_weights())
 
     made = bundles.load(artifacts.make("autoencoder_seeds", config, ".npz", train).path)
-    model, target = autoencoder.build_autoencoder(), file_of(run.data.name, run.model, seed, recipe)
+    model = autoencoder.build_autoencoder()
     model.set_weights(made.weights)
-    classifiers.save_weights(model, target)
+    classifiers.save_weights(model, file := file_of(run.data.name, run.model, seed, recipe))
     return cards.write(
-        target,
+        file,
         None,
         part="autoencoder_seed",
         model=run.model,
         profile=profile.name,
         seed=run.seed,
         autoencoder_seed=seed,
-        recipe={"name": recipe, "epochs": profile.ae_epochs, **asdict(how), "batch": batch},
+        recipe={"name": recipe, "epochs": profile.ae_epochs, **asdict(how)},
         eps=run.eps,
         trained_on=n,
         data=run.data.provenance,
