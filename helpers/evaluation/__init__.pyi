@@ -1,6 +1,8 @@
 from .accuracy import is_correct as is_correct
 from .accuracy import predict as predict
 from .intervals import difference as difference
+from .intervals import holm as holm
+from .intervals import mcnemar as mcnemar
 from .intervals import paired_difference as paired_difference
 from .intervals import proportion as proportion
 from .intervals import wilson as wilson

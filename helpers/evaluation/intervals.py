@@ -1,6 +1,8 @@
-"""Accuracies and differences between accuracies, with their 95% intervals."""
+"""Accuracies and differences between accuracies, with 95% intervals and tests."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -73,11 +75,53 @@ def paired_difference(before: np.ndarray, after: np.ndarray) -> tuple[float, flo
     Raises:
         CourseError: the two arrays do not match, or are empty.
     """
-    before, after = np.asarray(before, bool), np.asarray(after, bool)
-    if before.shape != after.shape or not len(before):
-        raise CourseError(f"answers of shape {before.shape} and {after.shape} are not pairs")
-    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    gained, lost = _changed(before, after)
     n, more, less = len(before) + 2, gained + 0.5, lost + 0.5
     middle = (more - less) / n
     half = Z * float(np.sqrt(more + less - (more - less) ** 2 / n)) / n
     return (gained - lost) / len(before), max(-1.0, middle - half), min(1.0, middle + half)
+
+
+def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
+    """Test whether accuracy differs between two conditions on the same images.
+
+    Only images that are right under one condition and wrong under the other tell. If the conditions are
+    equally good, each of these is as likely to be of one kind as of the other. The test is the exact one:
+    binomial and two-sided (McNemar 1947, Psychometrika 12, 153).
+
+    Args:
+        before: booleans [n], whether each image was classified correctly.
+        after: the same for the same images under another condition.
+
+    Returns:
+        The p-value.
+
+    Raises:
+        CourseError: the two arrays do not match, or are empty.
+    """
+    gained, lost = _changed(before, after)
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p-values of several claims that are made together (Holm 1979, Scand. J. Statist. 6, 65).
+
+    Whoever makes each claim whose adjusted p-value is below 0.05 makes any false one with a probability of
+    at most 5%, however the claims depend on each other.
+
+    Returns:
+        The adjusted p-values, in the order given.
+    """
+    p = np.asarray(p_values, float)
+    order = np.argsort(p)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted.tolist()
+
+
+def _changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """Count the images that become right, and those that become wrong."""
+    before, after = np.asarray(before, bool), np.asarray(after, bool)
+    if before.shape != after.shape or not len(before):
+        raise CourseError(f"answers of shape {before.shape} and {after.shape} are not pairs")
+    return int((after & ~before).sum()), int((before & ~after).sum())

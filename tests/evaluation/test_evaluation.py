@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import sqrt
+from math import comb, sqrt
 
 import IPython.display
 import nbformat
@@ -85,6 +85,30 @@ def test_the_paired_interval_covers_the_truth_19_times_in_20():
         _, low, high = evaluation.paired_difference(before, after)
         hits += low <= 0.05 <= high
     assert 0.93 < hits / 2000 < 0.975
+
+
+@pytest.mark.parametrize("gained, lost, p", [(1, 7, 0.0703), (0, 0, 1.0), (5, 5, 1.0), (59, 16, 6.114e-7)])
+def test_mcnemar(gained, lost, p):
+    """The first is the example of Fagerland et al. 2013, "The McNemar test for binary matched-pairs data"."""
+    before = np.repeat([False, True, True, False], [gained, lost, 20, 5])
+    after = np.repeat([True, False, True, False], [gained, lost, 20, 5])
+    assert evaluation.mcnemar(before, after) == pytest.approx(p, rel=2e-3)
+    assert evaluation.mcnemar(after, before) == pytest.approx(p, rel=2e-3)
+    few, both = min(gained, lost), gained + lost
+    tail = sum(comb(both, k) for k in range(few + 1)) / 2**both
+    assert evaluation.mcnemar(before, after) == pytest.approx(min(1, 2 * tail))
+
+
+def test_mcnemar_refuses_what_are_no_pairs():
+    with pytest.raises(CourseError, match="are not pairs"):
+        evaluation.mcnemar(np.ones(3, bool), np.ones(4, bool))
+
+
+def test_holm_adjusts_in_the_order_given():
+    """By hand: p times the number of p-values that are not smaller; never less than for a smaller p."""
+    assert evaluation.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert evaluation.holm([0.5, 0.9, 0.001]) == pytest.approx([1.0, 1.0, 0.003])
+    assert evaluation.holm([]) == []
 
 
 def test_a_record():
