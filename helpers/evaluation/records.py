@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..settings import RECORDS_MIME
+from ..settings import ANSWERS_MIME, RECORDS_MIME
 from .intervals import proportion
 
 
@@ -65,11 +67,17 @@ def record(correct: np.ndarray, **fields) -> dict:
     return asdict(Record(**proportion(correct), **fields))
 
 
-def publish(records: list[dict]) -> None:
+def publish(records: list[dict], answers: Mapping[str, np.ndarray] | None = None) -> None:
     """Attach records to the output of the notebook cell that calls this.
 
     The report collects them from there.
+
+    Args:
+        records: the records.
+        answers: booleans [n], which images were classified correctly, by the table's cell; with them the
+            report can compare two numbers image by image.
     """
     from IPython.display import display
 
-    display({RECORDS_MIME: records, "text/plain": ""}, raw=True)
+    bits = {cell: [len(a), b64encode(np.packbits(a).tobytes()).decode()] for cell, a in (answers or {}).items()}
+    display({RECORDS_MIME: records, "text/plain": ""} | ({ANSWERS_MIME: bits} if bits else {}), raw=True)

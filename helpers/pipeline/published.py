@@ -40,6 +40,18 @@ PAPER = {
 }
 """Accuracy in percent from the paper's Tables 2 and 3, by network and (input, stage, defense)."""
 
+PAPER_DIFFERENCES = (
+    *((("regular", "initial", "none"), (kind, "initial", "none")) for kind in ("fgsm", "pgd")),
+    *(
+        ((kind, stage, "none"), (kind, stage, "ae"))
+        for stage in ("initial", "fine_tuned")
+        for kind in ("regular", "fgsm", "pgd")
+    ),
+    *(((kind, "initial", "ae"), (kind, "fine_tuned", "ae")) for kind in ("regular", "fgsm", "pgd")),
+)
+"""Pairs of cells whose difference the paper discusses: the effect of the attacks, of the autoencoder, and of
+fine-tuning behind it."""
+
 AUTHOR_LOG = {
     ("regular", "none"): 91.59,
     ("regular", "ae"): 87.15,

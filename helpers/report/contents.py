@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from pathlib import Path
 
 import nbformat
+import numpy as np
 
 from .. import settings
 from ..settings import CourseError
@@ -56,6 +58,15 @@ def records_in(executed: nbformat.NotebookNode) -> list[dict]:
         for output in outputs_of(executed)
         for record in output.get("data", {}).get(settings.RECORDS_MIME, [])
     ]
+
+
+def answers_in(executed: nbformat.NotebookNode) -> dict[str, np.ndarray]:
+    """Return which images were classified correctly (booleans), by cell, where a notebook published that."""
+    return {
+        cell: np.unpackbits(np.frombuffer(b64decode(bits), np.uint8), count=n).astype(bool)
+        for output in outputs_of(executed)
+        for cell, (n, bits) in output.get("data", {}).get(settings.ANSWERS_MIME, {}).items()
+    }
 
 
 def figures_in(executed: nbformat.NotebookNode) -> list[dict]:

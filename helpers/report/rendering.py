@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import nbformat
+import numpy as np
 
 from .. import datasets, pipeline, settings
 from ..artifacts import provenance
@@ -43,7 +44,7 @@ def write(
         networks: ``shipped`` if a full run used only networks that the course ships, else ``trained``.
         usage: what all notebooks together took (running.run_all).
     """
-    records, figures, chapters = [], [], []
+    records, figures, chapters, answers = [], [], [], {}
     names, path = [run["notebook"] for run in runs], str(parameters["weights"])
     parameters = {
         **parameters,
@@ -56,6 +57,7 @@ def write(
             write_atomically(file, text.encode())
         executed = nbformat.read(file, as_version=4)
         records += contents.records_in(executed)
+        answers |= contents.answers_in(executed)
         figures += contents.figures_in(executed)
         chapters.append(pages.chapter(executed, name, names))
     records = list({json.dumps(r, sort_keys=True): r for r in records}.values())
@@ -77,7 +79,7 @@ def write(
     }
     write_atomically(folder / "run.json", json.dumps(info, indent=1).encode())
     write_atomically(folder / "results.json", json.dumps(_results(info, records), indent=1).encode())
-    write_atomically(folder / "index.html", render(info, data, records, chapters).encode())
+    write_atomically(folder / "index.html", render(info, data, records, chapters, answers).encode())
 
 
 def _used_earlier_artifacts(used: Sequence[dict], started: datetime) -> bool:
@@ -90,7 +92,13 @@ def _used_earlier_artifacts(used: Sequence[dict], started: datetime) -> bool:
     return any(file.is_file() and file.stat().st_mtime < started.timestamp() for file in files)
 
 
-def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[pages.Chapter]) -> str:
+def render(
+    info: dict,
+    data: datasets.Data,
+    records: list[dict],
+    chapters: list[pages.Chapter],
+    answers: dict[str, np.ndarray] | None = None,
+) -> str:
     """Return the report: one HTML page that needs no other file and no network.
 
     Args:
@@ -98,6 +106,7 @@ def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[
         data: the data that the notebooks used.
         records: everything that the notebooks published.
         chapters: the executed notebooks.
+        answers: which images were classified correctly, by cell, as far as notebooks published it.
     """
     import jinja2
 
@@ -119,7 +128,7 @@ def render(info: dict, data: datasets.Data, records: list[dict], chapters: list[
         data=data,
         failed=failed,
         network=MODELS[model],
-        summary=summary.of_run(parameters, data.name, records, len(failed)),
+        summary=summary.of_run(parameters, data.name, records, len(failed), answers),
         paper=paper if comparable else {},
         claimed=paper,
         recorded=titles.cells(pipeline.recorded_static(model)) if comparable else {},

@@ -7,14 +7,18 @@ number, the page says that it is missing and claims nothing about it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
+
 from .. import pipeline, settings
 from ..classifiers.registry import MODELS
-from ..evaluation import difference
 from ..evaluation.titles import INPUT_TITLES, percent, title_of
-from ..pipeline import ROBUSTBENCH
+from ..pipeline import ROBUSTBENCH, comparisons
+from ..pipeline.comparisons import Comparison
+from ..pipeline.published import PAPER_DIFFERENCES
 from ..plots import tables
 from ..studies import baselines
 
@@ -29,14 +33,6 @@ DEFENDED: Cell = ("pgd", "fine_tuned", "ae")
 
 INPUTS = ("regular", "fgsm", "pgd")
 
-DIFFERENCES: tuple[tuple[Cell, Cell], ...] = (
-    *((("regular", "initial", "none"), (kind, "initial", "none")) for kind in ("fgsm", "pgd")),
-    *(((kind, stage, "none"), (kind, stage, "ae")) for stage in ("initial", "fine_tuned") for kind in INPUTS),
-    *(((kind, "initial", "ae"), (kind, "fine_tuned", "ae")) for kind in INPUTS),
-)
-"""Pairs of cells whose difference the paper discusses: the effect of the attacks, of the autoencoder, and of
-fine-tuning behind it."""
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -47,17 +43,60 @@ class Claim:
     evidence: str
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Two records, and how far accuracy rises from the first to the second."""
+
+    before: dict
+    after: dict
+    found: Comparison
+
+
+PROTOCOL = "the paper's protocol"
+HELPS = "The autoencoder helps against PGD images made for the initial classifier."
+HELPS_FURTHER = "Fine-tuning helps further against the same images."
+COSTS = "The defense costs accuracy on clean images."
+ADAPTIVE = "The defense is as good against an attacker who knows it."
+BETTER = "Against that attacker it is better than no defense."
+
+
+def judge(transfer: dict, adaptive: dict, answers: Mapping[str, np.ndarray] | None) -> dict[str, Judged]:
+    """Test what the page says of two numbers each, all of it together.
+
+    Args:
+        transfer: records under transfer attacks, by cell.
+        adaptive: records under adaptive attacks, by cell.
+        answers: which images were classified correctly, by the name of the cell.
+
+    Returns:
+        By statement, which is true if accuracy rises; without those whose records are missing.
+    """
+    bare, defended, known = transfer.get(BARE), transfer.get(DEFENDED), adaptive.get(DEFENDED)
+    behind, clean = transfer.get(("pgd", "initial", "ae")), transfer.get(("regular", "initial", "none"))
+    pairs = {
+        PROTOCOL: (bare, defended),
+        HELPS: (bare, behind),
+        HELPS_FURTHER: (behind, defended),
+        COSTS: (transfer.get(("regular", *DEFENDED[1:])), clean),
+        ADAPTIVE: (defended, known),
+        BETTER: (bare, known),
+    }
+    measured = {text: (a, b) for text, (a, b) in pairs.items() if a and b}
+    found = comparisons.of_records(list(measured.values()), answers)
+    return {text: Judged(*pair, one) for (text, pair), one in zip(measured.items(), found, strict=True)}
+
+
 def _said(record: dict) -> str:
     """Return a record for use in a sentence: accuracy and its 95% interval."""
     return percent(record).replace(" [", "% [", 1)
 
 
-def under_the_protocol(transfer: dict, paper: dict) -> str:
+def under_the_protocol(transfer: dict, paper: dict, judged: dict[str, Judged]) -> str:
     """Say whether the defense helps under the paper's protocol."""
-    if BARE not in transfer or DEFENDED not in transfer:
+    if PROTOCOL not in judged:
         return "Whether the defense helps under the paper's protocol was not measured by any notebook."
-    _, low, high = difference(transfer[BARE], transfer[DEFENDED])
-    helps = "helps" if low > 0 else "does harm" if high < 0 else "makes no difference that this run can see"
+    verdicts = {1: "helps", -1: "does harm", 0: "makes no difference that this run can see"}
+    helps = verdicts[judged[PROTOCOL].found.sign]
     theirs = f" (the paper: {paper[BARE]:.2f}% and {paper[DEFENDED]:.2f}%)" if paper else ""
     return (
         f"Under the paper's protocol, with attacks on the initial classifier, the defense {helps}: under PGD "
@@ -66,15 +105,15 @@ def under_the_protocol(transfer: dict, paper: dict) -> str:
     )
 
 
-def under_adaptive_attack(transfer: dict, adaptive: dict) -> str:
+def under_adaptive_attack(transfer: dict, adaptive: dict, judged: dict[str, Judged]) -> str:
     """Say what is left of the defense when its attacker knows it."""
-    if DEFENDED not in transfer or DEFENDED not in adaptive:
+    if ADAPTIVE not in judged:
         return "What an attacker who knows the defense achieves was not measured by any notebook."
     before, left = transfer[DEFENDED], adaptive[DEFENDED]
-    _, low, high = difference(before, left)
-    if low > 0:
+    sign = judged[ADAPTIVE].found.sign
+    if sign > 0:
         verdict = "does better, so doubt that attack"
-    elif high >= 0:
+    elif sign == 0:
         verdict = "does no worse that this run can see"
     else:
         verdict = "falls" if left["accuracy"] < before["accuracy"] / 2 else "loses a part of that"
@@ -110,14 +149,14 @@ def robust_networks(records: list[dict]) -> list[str]:
     ]
 
 
-def comparison(transfer: dict, paper: dict) -> str:
+def comparison(transfer: dict, paper: dict, answers: Mapping[str, np.ndarray] | None) -> str:
     """Compare the paper's differences and numbers with this run's."""
     both = {cell: value for cell, value in paper.items() if cell in transfer}
     if not both:
         return ""
     distance = {cell: 100 * transfer[cell]["accuracy"] - value for cell, value in both.items()}
     far = max(distance, key=lambda cell: abs(distance[cell]))
-    signs = _signs(transfer, both)
+    signs = _signs(transfer, both, answers)
     inside = sum(
         100 * transfer[cell]["ci_low"] <= value <= 100 * transfer[cell]["ci_high"]
         for cell, value in both.items()
@@ -125,7 +164,8 @@ def comparison(transfer: dict, paper: dict) -> str:
     return (
         f"The paper discusses {sum(signs.values())} differences (the effect of the attacks, of the "
         f"autoencoder, and of fine-tuning behind it): {signs['same']} with the paper's sign here, "
-        f"{signs['other']} with the other, {signs['undecided']} undecided (the 95% interval contains 0). "
+        f"{signs['other']} with the other, {signs['undecided']} undecided (p above 0.05 by Holm's "
+        "correction for all of them). "
         f"Sizes differ: in half of {len(both)} cells by more than "
         f"{median(map(abs, distance.values())):.1f} points, at most by {abs(distance[far]):.1f} "
         f"({INPUT_TITLES[far[0]]}, {title_of(far[1:])}: paper {both[far]:.2f}%, this run "
@@ -134,26 +174,26 @@ def comparison(transfer: dict, paper: dict) -> str:
     )
 
 
-def _signs(transfer: dict, paper: dict) -> dict[str, int]:
+def _signs(transfer: dict, paper: dict, answers: Mapping[str, np.ndarray] | None) -> dict[str, int]:
     """Count the paper's differences that have the same sign here, the other one, or neither for certain."""
-    signs = {"same": 0, "other": 0, "undecided": 0}
-    for a, b in DIFFERENCES:
-        if a in paper and b in paper:
-            _, low, high = difference(transfer[a], transfer[b])
-            rises = paper[b] > paper[a]
-            signs["undecided" if low <= 0 <= high else "same" if rises == (low > 0) else "other"] += 1
-    return signs
+    pairs = [(a, b) for a, b in PAPER_DIFFERENCES if a in paper and b in paper]
+    found = comparisons.of_records([(transfer[a], transfer[b]) for a, b in pairs], answers)
+    agree = [one.sign * np.sign(paper[b] - paper[a]) for one, (a, b) in zip(found, pairs, strict=True)]
+    return {"same": agree.count(1), "other": agree.count(-1), "undecided": agree.count(0)}
 
 
-def adaptive(transfer: dict, aware: dict, records: list[dict]) -> str:
+def adaptive(
+    transfer: dict, aware: dict, records: list[dict], answers: Mapping[str, np.ndarray] | None
+) -> str:
     """Say how much lower accuracy is when the attacker knows the defense."""
     behind = [cell for cell in aware["adaptive"] if cell[2] == "ae" and cell in transfer]
     if not behind:
         return "No notebook of this run measured an attacker who knows of the defense."
-    lower = sum(difference(transfer[cell], aware["adaptive"][cell])[2] < 0 for cell in behind)
+    pairs = [(transfer[cell], aware["adaptive"][cell]) for cell in behind]
+    lower = sum(one.sign < 0 for one in comparisons.of_records(pairs, answers))
     said = [
         f"Behind the autoencoder, an attacker who knows it lowers accuracy further in {lower} of "
-        f"{len(behind)} comparisons (the 95% interval of the difference is below 0)."
+        f"{len(behind)} comparisons (p below 0.05 by Holm's correction for all of them)."
     ]
     if (half := aware["grey_box"].get(DEFENDED)) and DEFENDED in behind:
         said.append(
@@ -166,29 +206,20 @@ def adaptive(transfer: dict, aware: dict, records: list[dict]) -> str:
     return " ".join(said)
 
 
-def claims(transfer: dict, adaptive: dict) -> list[Claim]:
+CLAIMS = HELPS, HELPS_FURTHER, COSTS, ADAPTIVE, BETTER
+
+
+def claims(judged: dict[str, Judged]) -> list[Claim]:
     """Return what a reader may believe, each with this run's verdict."""
-    behind, clean = transfer.get(("pgd", "initial", "ae")), transfer.get(("regular", "initial", "none"))
-    bare, defended, known = transfer.get(BARE), transfer.get(DEFENDED), adaptive.get(DEFENDED)
-    return [
-        _claim("The autoencoder helps against PGD images made for the initial classifier.", bare, behind),
-        _claim("Fine-tuning helps further against the same images.", behind, defended),
-        _claim(
-            "The defense costs accuracy on clean images.", transfer.get(("regular", *DEFENDED[1:])), clean
-        ),
-        _claim("The defense is as good against an attacker who knows it.", defended, known),
-        _claim("Against that attacker it is better than no defense.", bare, known),
-    ]
+    return [_claim(text, judged.get(text)) for text in CLAIMS]
 
 
-def _claim(text: str, a: dict | None, b: dict | None) -> Claim:
-    """Return a claim that is true if accuracy rises from record a to record b."""
-    if not a or not b:
+def _claim(text: str, judged: Judged | None) -> Claim:
+    if not judged:
         return Claim(text, "not measured", "no notebook of this run published the numbers")
-    points, low, high = (100 * x for x in difference(a, b))
-    verdict = "no" if high < 0 else "yes" if low > 0 else "undecided"
-    evidence = f"{percent(a)} to {percent(b)}: {points:+.1f} points [{low:+.1f}, {high:+.1f}]"
-    return Claim(text, verdict, evidence)
+    verdict = {1: "yes", -1: "no", 0: "undecided"}[judged.found.sign]
+    same = f" (on the same {judged.found.n:,} images)" if judged.found.n else ""
+    return Claim(text, verdict, f"{percent(judged.before)} to {percent(judged.after)}: {judged.found}{same}")
 
 
 def doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from .. import pipeline
 from ..evaluation import titles
@@ -38,7 +41,13 @@ class Summary:
     figures: dict[str, dict]
 
 
-def of_run(parameters: dict, dataset: str, records: list[dict], failed: int = 0) -> Summary:
+def of_run(
+    parameters: dict,
+    dataset: str,
+    records: list[dict],
+    failed: int = 0,
+    answers: Mapping[str, np.ndarray] | None = None,
+) -> Summary:
     """Return the summary of a run.
 
     Args:
@@ -46,6 +55,7 @@ def of_run(parameters: dict, dataset: str, records: list[dict], failed: int = 0)
         dataset: the name of the data that ``auto`` found.
         records: everything that its notebooks published.
         failed: how many notebooks failed.
+        answers: which images were classified correctly, by cell, where it is known.
     """
     model, eps = parameters["model"], parameters["eps"]
     budget = {"regular": 0}
@@ -55,15 +65,16 @@ def of_run(parameters: dict, dataset: str, records: list[dict], failed: int = 0)
     transfer = {cell: r for cell, r in titles.knowing(here, "static").items() if cell[0] in INPUTS}
     aware = {threat: _attacked(titles.knowing(here, threat)) for threat in ("grey_box", "adaptive")}
     paper = pipeline.PAPER.get(model, {}) if pipeline.comparable(dataset, eps) else {}
+    judged = sentences.judge(transfer, aware["adaptive"], answers)
     return Summary(
         answer=[
-            sentences.under_the_protocol(transfer, paper),
-            sentences.under_adaptive_attack(transfer, aware["adaptive"]),
+            sentences.under_the_protocol(transfer, paper, judged),
+            sentences.under_adaptive_attack(transfer, aware["adaptive"], judged),
             *sentences.robust_networks(every),
         ],
-        comparison=sentences.comparison(transfer, paper),
-        adaptive=sentences.adaptive(transfer, aware, every),
-        claims=sentences.claims(transfer, aware["adaptive"]),
+        comparison=sentences.comparison(transfer, paper, answers),
+        adaptive=sentences.adaptive(transfer, aware, every, answers),
+        claims=sentences.claims(judged),
         doubts=sentences.doubts(parameters, dataset, paper, failed),
         transfer=transfer,
         aware=aware,

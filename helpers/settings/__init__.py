@@ -27,6 +27,7 @@ from .files import cannot_write as cannot_write
 from .files import disk_is_full as disk_is_full
 from .files import write_atomically as write_atomically
 from .networks import Networks as Networks
+from .paths import ANSWERS_MIME as ANSWERS_MIME
 from .paths import ARTIFACTS as ARTIFACTS
 from .paths import FIGURES as FIGURES
 from .paths import RECORDS_MIME as RECORDS_MIME

@@ -2,11 +2,13 @@
 
 import re
 
+import numpy as np
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from helpers import evaluation
 from helpers.plots import tables
-from helpers.report import pages
+from helpers.report import contents, pages
 
 
 def chapter_of(*cells, name="05_results", others=("01_fgsm_and_pgd",)):
@@ -69,3 +71,17 @@ def test_code_is_folded_and_a_failure_is_not():
             new_code_cell("s", outputs=[new_output("display_data", {"text/markdown": "the value is $x^2$"})]),
         )[1].get_text()
     )
+
+
+def test_answers_come_back_from_a_notebook(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    answers = {"one": np.arange(13) % 3 == 0, "other": np.zeros(8, bool)}
+    evaluation.publish([], answers)
+    evaluation.publish([])
+    outputs = [new_output("display_data", data=data) for data in shown]
+    notebook = new_notebook(cells=[new_code_cell(outputs=outputs)])
+    found = contents.answers_in(notebook)
+    assert list(found) == list(answers)
+    for name, correct in answers.items():
+        np.testing.assert_array_equal(found[name], correct)

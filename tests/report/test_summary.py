@@ -91,6 +91,26 @@ def test_the_comparison_counts_signs_and_distances():
     assert "0 with the paper's sign here, 11 with the other" in summary_of(*turned).comparison
 
 
+def test_the_same_images_are_compared_image_by_image():
+    """Of 1,000 images ten more are right: within chance for different images, but not for the same ones."""
+    before, after = np.arange(1000) < 500, np.arange(1000) < 515
+    one, other = record_of(BARE, 50), record_of(DEFENDED, 51.5)
+    answers = {"static/initial/none/pgd": before, "static/fine_tuned/ae/pgd": after}
+    found = summary.of_run(CIFAR, "cifar10", [one, other], answers=answers)
+    assert "the defense helps" in found.answer[0]
+    assert "no difference" in summary_of(one, other).answer[0]
+    answers["static/fine_tuned/ae/pgd"] = after[:900]  # not those of the record
+    assert "no difference" in summary.of_run(CIFAR, "cifar10", [one, other], answers=answers).answer[0]
+
+
+def test_the_verdicts_count_all_claims_of_the_page():
+    """A difference that alone would be beyond chance is not, among others that are not beyond chance."""
+    pair = [record_of(BARE, 50), record_of(DEFENDED, 55)]
+    assert "the defense helps" in summary_of(*pair).answer[0]
+    more = record_of(BEHIND, 50), record_of(DEFENDED, 55, "adaptive")
+    assert "no difference" in summary_of(*pair, *more).answer[0]
+
+
 def test_only_the_records_of_this_run_count():
     right = record_of(DEFENDED, 70)
     others = (
