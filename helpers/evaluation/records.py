@@ -79,5 +79,8 @@ def publish(records: list[dict], answers: Mapping[str, np.ndarray] | None = None
     """
     from IPython.display import display
 
-    bits = {cell: [len(a), b64encode(np.packbits(a).tobytes()).decode()] for cell, a in (answers or {}).items()}
+    def packed(correct: np.ndarray) -> list:
+        return [len(correct), b64encode(np.packbits(correct).tobytes()).decode()]
+
+    bits = {cell: packed(correct) for cell, correct in (answers or {}).items()}
     display({RECORDS_MIME: records, "text/plain": ""} | ({ANSWERS_MIME: bits} if bits else {}), raw=True)

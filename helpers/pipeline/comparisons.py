@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import fisher_exact
 
 from .. import evaluation
-from .results import Answers
+from .published import cell_of
 
 LEVEL = 0.05
 """The probability, at most, that any of the claims made together is false."""
@@ -40,9 +40,13 @@ class Comparison:
         """1 if accuracy rises and -1 if it falls beyond chance, else 0."""
         return int(np.sign(self.points)) if self.p < LEVEL else 0
 
+    @property
+    def p_text(self) -> str:
+        """The p-value in words, such as ``p < 0.001``."""
+        return f"p = {self.p:.2g}" if self.p >= 0.001 else "p < 0.001"
+
     def __str__(self) -> str:
-        p = f"p = {self.p:.2g}" if self.p >= 0.001 else "p < 0.001"
-        return f"{self.points:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {p}"
+        return f"{self.points:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {self.p_text}"
 
 
 def of_answers(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[Comparison]:
@@ -69,7 +73,7 @@ def of_records(
     """
 
     def known(record: dict) -> np.ndarray | None:
-        correct = (answers or {}).get(Answers(record, np.empty(0)).cell)
+        correct = (answers or {}).get(cell_of(record))
         fits = correct is not None and (len(correct), correct.sum()) == (record["n"], record["correct"])
         return correct if fits else None
 

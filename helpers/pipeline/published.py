@@ -89,6 +89,11 @@ def comparable(dataset: str, eps: float) -> bool:
     return dataset == "cifar10" and abs(eps - settings.EPS) < 1e-9
 
 
+def cell_of(record: dict) -> str:
+    """Return the name of a record's cell, unique among those of_the_paper selects."""
+    return "/".join(record[name] for name in ("threat", "stage", "defense", "input"))
+
+
 def of_the_paper(records: list[dict], eps: float) -> list[dict]:
     """Select the records that make up a run's tables.
 

@@ -16,6 +16,7 @@ from ..evaluation import accuracy
 from ..settings import plain_numbers
 from .attacked import attack_config, attacked_images, checksum, inputs, steps_of
 from .denoising import autoencoder, source
+from .published import cell_of
 from .run import SOURCES, Run
 from .tuning import stages
 
@@ -35,7 +36,7 @@ class Answers:
     @property
     def cell(self) -> str:
         """The name of the table's cell, unique among those of static_answers and aware_answers."""
-        return "/".join(self.fields[name] for name in ("threat", "stage", "defense", "input"))
+        return cell_of(self.fields)
 
     def record(self) -> dict:
         """Return the record: the fields, the counts and the accuracy with its interval."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from .. import settings
@@ -18,8 +21,12 @@ from ..evaluation.titles import (
     cells,
     percent,
 )
-from ..pipeline.published import PAPER, of_the_paper
+from ..pipeline import comparisons
+from ..pipeline.published import PAPER, PAPER_DIFFERENCES, of_the_paper
 from ..pipeline.recorded import recorded_static
+
+if TYPE_CHECKING:
+    from ..pipeline import Answers
 
 README_MARKERS = ("<!-- results -->", "<!-- /results -->")
 
@@ -44,6 +51,40 @@ def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.
     if not comparable:
         return frame[["this run [95% interval]"]]
     return frame if paper else frame.drop(columns="paper")
+
+
+def differences_table(answers: Mapping[str, Answers], model: str, comparable: bool = True) -> pd.DataFrame:
+    """Tabulate the differences that the paper discusses, under transfer attacks.
+
+    The intervals are paired and count one claim each. The p-values are McNemar's with Holm's correction for
+    all rows.
+
+    Args:
+        answers: of the static table, by cell (Answers.cell).
+        model: the network.
+        comparable: whether the paper's numbers may be shown (published.comparable).
+    """
+
+    def correct(cell: tuple[str, str, str]) -> np.ndarray:
+        kind, stage, defense = cell
+        return answers[f"static/{stage}/{defense}/{kind}"].correct
+
+    found = comparisons.of_answers([(correct(a), correct(b)) for a, b in PAPER_DIFFERENCES])
+    paper, rows = PAPER.get(model, {}) if comparable else {}, {}
+    for (a, b), one in zip(PAPER_DIFFERENCES, found, strict=True):
+        row = rows[_place(a), _place(b)] = {"points": f"{one.points:+.1f} [{one.low:+.1f}, {one.high:+.1f}]"}
+        row["p"] = one.p_text
+        if paper:
+            theirs = paper[b] - paper[a]
+            agreement = {1: "yes", -1: "no", 0: "undecided"}[int(np.sign(theirs)) * one.sign]
+            row |= {"the paper": f"{theirs:+.1f}", "same sign": agreement}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index = pd.MultiIndex.from_tuples(frame.index, names=["from", "to"])
+    return frame
+
+
+def _place(cell: tuple[str, str, str]) -> str:
+    return f"{INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
 
 
 def threat_table(records: list[dict]) -> pd.DataFrame:
