@@ -41,6 +41,7 @@ def audit(initial_only: bool, out: Path | None, **parameters) -> None:
     """Switch the released code's departures on, one at a time."""
     settings.profile(parameters["profile"])
     from .. import pipeline
+    from ..maintain import record as recording
     from ..plots import tables
     from ..studies import deviations
 
@@ -49,6 +50,8 @@ def audit(initial_only: bool, out: Path | None, **parameters) -> None:
         deviations.check_recordable(run, initial_only)
     found = deviations.audit(run, initial_only)
     deviations.write(found, out or recorded)
+    if out is None:
+        recording.write_readme()
     click.echo(tables.audit_table(found).to_string())
 
 
@@ -86,6 +89,7 @@ def gap(model: str, images: int, author: Path | None, out: Path | None) -> None:
 
     Writes figures/gap.json after each base network and attack. The same command goes on where it stopped.
     """
+    from ..maintain import record as recording
     from ..studies import gap as study
     from ..studies import gap_explained, released_pair
 
@@ -97,6 +101,8 @@ def gap(model: str, images: int, author: Path | None, out: Path | None) -> None:
     if found:
         for text in (gap_explained.sentences(found), gap_explained.not_measured(found)):
             click.echo(text)
+        if out is None:
+            recording.write_readme()
 
 
 @click.command(cls=Command)

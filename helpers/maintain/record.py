@@ -23,7 +23,7 @@ from .. import pipeline, report, settings
 from ..classifiers import registry
 from ..plots import tables
 from ..settings import CourseError, write_atomically
-from ..studies import baselines
+from ..studies import baselines, departures, released_ladder
 
 RECORDED_NOTEBOOKS = "resnet20"
 """The network whose run the committed notebooks show."""
@@ -74,9 +74,11 @@ def record(folder: Path) -> None:
 
 
 def write_readme() -> None:
-    """Write the README's results from what is recorded."""
-    text = readme(pipeline.recorded_results())
-    tables.write_between(settings.ROOT / "README.md", tables.README_MARKERS, text)
+    """Write the README's results, and its list of departures, from what is recorded."""
+    file, text = settings.ROOT / "README.md", readme(pipeline.recorded_results())
+    tables.write_between(file, tables.README_MARKERS, text)
+    if departures.README_MARKERS[0] in file.read_text():
+        tables.write_between(file, departures.README_MARKERS, departures.markdown())
 
 
 def _read(folder: Path) -> tuple[dict, dict]:
@@ -116,7 +118,13 @@ def _adds_to_recorded(info: dict, found: dict, before: dict, folder: str) -> boo
 def readme(results: dict) -> str:
     """Return the README's results section, in Markdown (results: pipeline.recorded_results)."""
     return "\n\n".join(
-        part for part in (tables.readme_table(results), baselines.readme_table(results)) if part
+        part
+        for part in (
+            tables.readme_table(results),
+            baselines.readme_table(results),
+            released_ladder.readme_table(results),
+        )
+        if part
     )
 
 

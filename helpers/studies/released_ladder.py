@@ -143,6 +143,42 @@ def recorded_answers() -> dict[str, np.ndarray]:
         return {name: stored[name] for name in stored.files}
 
 
+def readme_table(results: dict) -> str:
+    """Return the README's table of the pair, in Markdown; empty if it is not recorded.
+
+    Args:
+        results: the recorded results (pipeline.recorded_results).
+    """
+    if SOURCE not in results:
+        return ""
+    frame = table(results[SOURCE]["records"]).reset_index()
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
+    return "\n".join(
+        [
+            "**The author's own networks** (notebook 06): the SEPreResNet-56 and the autoencoder that he "
+            "released, accuracy in percent. His log's attacks were made for his initial network, which he "
+            "did not release; *transfer* here is from the course's. `python -m helpers author FOLDER` "
+            "measures this again from his files.",
+            "",
+            *(f"| {' | '.join(line)} |" for line in lines),
+        ]
+    )
+
+
+def summary(records: list[dict]) -> str:
+    """Say in two sentences what is left of the pair's accuracy for attackers who know more and more."""
+    found = {(r["threat"], r["defense"], r["input"], r["steps"]): r for r in records}
+    clean, stranger = found["static", "ae", "regular", 0], found["transfer", "ae", "pgd", 10]
+    half, whole = found["grey_box", "ae", "pgd", 10], found["adaptive", "ae", "pgd", 10]
+    worst = next(r for r in records if r["input"] == "worst_case")
+    return (
+        f"The author's own pair classifies {percent(clean)}% of the clean images correctly, and "
+        f"{percent(stranger)}% under PGD made for another network. An attacker who knows the classifier "
+        f"leaves {percent(half)}%, one who knows the autoencoder too {percent(whole)}% (n = {whole['n']:,}), "
+        f"and all attacks together {percent(worst)}% (n = {worst['n']:,})."
+    )
+
+
 def table(records: list[dict]) -> pd.DataFrame:
     """Tabulate the records, beside the numbers in the author's own log."""
     rows = {}

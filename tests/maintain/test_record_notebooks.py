@@ -12,6 +12,7 @@ from helpers.maintain import record
 from helpers.plots import tables
 from helpers.report import contents, pdf
 from helpers.settings import CourseError
+from helpers.studies import departures
 
 
 def test_a_report_with_a_failure_is_refused(tmp_path):
@@ -61,5 +62,8 @@ def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch, c
 
 def test_the_readme_shows_the_recorded_results():
     text = (settings.ROOT / "README.md").read_text()
-    shown = text.split(tables.README_MARKERS[0])[1].split(tables.README_MARKERS[1])[0]
-    assert shown.strip() == record.readme(pipeline.recorded_results())
+    for (begin, end), expected in (
+        (tables.README_MARKERS, record.readme(pipeline.recorded_results())),
+        (departures.README_MARKERS, departures.markdown()),
+    ):
+        assert text.split(begin)[1].split(end)[0].strip() == expected
