@@ -8,29 +8,47 @@ operation.
 from __future__ import annotations
 
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..settings import CourseError, devices_option, note, shows_tensorflow_log, workers
 
+_NOISE = re.compile(
+    r"\s*$"
+    r"|WARNING: All log messages before absl::InitializeLog"
+    r"|(\d{4}-\d\d-\d\d [\d:.]+: )?I(\d{4})? "  # what TensorFlow itself calls information
+    r"|To enable the following instructions: "
+    r"|.*(oneDNN|cuInit|[Uu]nable to register cu\w+ factory|computation_placer|Could not find cuda)"
+)
+"""Lines that TensorFlow prints on every start, such as those on a machine without a GPU."""
+
 
 @contextmanager
 def _muted() -> Iterator[None]:
-    """Discard what is written to file descriptor 2 meanwhile, by C++ code too."""
+    """Hold back what is written to file descriptor 2, by C++ code too, and then print all but the noise.
+
+    If something fails, everything is printed.
+    """
     if shows_tensorflow_log():
         yield
         return
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with tempfile.TemporaryFile() as held:
+        kept, failed = os.dup(2), True
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            lines = [line for line in held if failed or not _NOISE.match(line.decode(errors="replace"))]
+            os.write(2, b"".join(lines))
 
 
 def _mirrored(count: str) -> None:
