@@ -122,16 +122,18 @@ def weights(dataset: str, model: str, seed: int, epochs: int | None, recipe: str
 @DATASET
 @MODEL
 @SEED
+@click.option("--schedule", help="of fine-tuning: decay or paper (helpers/pipeline/schedules.py)")
 @REPLACE
-def networks(dataset: str, model: str, seed: int, replace: bool) -> None:
+def networks(dataset: str, model: str, seed: int, schedule: str | None, replace: bool) -> None:
     """Train a full run's autoencoder and fine-tuned classifier; ship each.
 
     Parts that weights/ already has are used, so that the parts can be trained on different days and machines.
     """
     os.environ["COURSE_NETWORKS"] = "shipped"
     from .. import pipeline
+    from ..pipeline import schedules
 
-    run = pipeline.start(dataset, model, "full", seed)
+    run = pipeline.start(dataset, model, "full", seed, schedule=schedule or schedules.CURRENT)
     if run.networks == "shipped":
         click.echo(f"weights/{run.data.name} has the autoencoder and the fine-tuned classifier of this run")
         return
@@ -139,8 +141,8 @@ def networks(dataset: str, model: str, seed: int, replace: bool) -> None:
     if not replace and (other := [part for part in there if not pipeline.is_taken(run, part)]):
         names = ", ".join(f"{model}_{part}" for part in other)
         raise CourseError(
-            f"weights/{run.data.name} has {names} of another run (seed, size, initial classifier or "
-            "autoencoder), and recorded results may rest on it; add --replace to replace it"
+            f"weights/{run.data.name} has {names} of another run (seed, size, schedule, initial classifier "
+            "or autoencoder), and recorded results may rest on it; add --replace to replace it"
         )
 
     def part(name: str, make: Callable) -> Part:

@@ -10,6 +10,7 @@ from .. import classifiers, datasets, settings
 from ..backend import keras, tf
 from ..classifiers import registry
 from ..settings import Networks
+from . import schedules
 from .run import Run
 from .shipped import PARTS, is_shipped
 
@@ -22,6 +23,7 @@ def start(
     weights: str | Path | None = "course",
     eps: float | str | Fraction = settings.EPS,
     networks: str = Networks.TRAINED,
+    schedule: str = schedules.CURRENT,
 ) -> Run:
     """Begin a run: check the parameters, load the data and the initial classifier, and set the random seeds.
 
@@ -37,6 +39,7 @@ def start(
             ``auto`` (shipped, if the course ships what this run would train). A full run trains the networks
             that are shipped, so ``auto`` means ``trained`` for it, unless COURSE_NETWORKS is ``shipped``:
             then a full run takes every part that is shipped, and trains the others.
+        schedule: how the classifier is fine-tuned, a key of schedules.SCHEDULES.
 
     Raises:
         CourseError: a parameter has a value that it cannot have.
@@ -46,11 +49,12 @@ def start(
     eps, seed = settings.check_eps(eps), settings.check_seed(seed)
     weights = "none" if weights is None else str(weights)
     asked = Networks.parse(networks)
+    schedules.check_schedule(schedule)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     data = datasets.load(dataset)
     classifier = classifiers.load(model, data, weights)
-    run = Run(data, classifier, model, chosen, seed, eps, weights)
+    run = Run(data, classifier, model, chosen, seed, eps, weights, schedule=schedule)
     return replace(run, networks=networks_of(run, asked))
 
 

@@ -9,10 +9,9 @@ from types import ModuleType
 from .. import artifacts, attacks, classifiers
 from ..attacks import STEPS, step_size_for
 from ..backend import keras
-from ..classifiers import registry
 from ..datasets import Data, Split
 from ..settings import CourseError, Networks, Profile
-from . import published
+from . import published, schedules
 from .protocol import IMAGENET_MEAN, IMAGENET_STD, Protocol
 
 SOURCES = ("regular", "fgsm", "pgd")
@@ -28,6 +27,7 @@ class Run:
             ``shipped`` with the course, or ``auto`` (each part is taken where the course ships it, and
             trained where not).
         protocol: the run's departures from the course's protocol, for the audit.
+        schedule: how the classifier is fine-tuned, a key of schedules.SCHEDULES.
     """
 
     data: Data
@@ -39,6 +39,7 @@ class Run:
     weights: str
     networks: Networks = Networks.TRAINED
     protocol: Protocol = field(default_factory=Protocol)
+    schedule: str = schedules.CURRENT
 
     def config(self, *modules: ModuleType) -> dict:
         """Return the part of an artifact's configuration that all steps share.
@@ -129,12 +130,12 @@ def unusual_steps(eps: float) -> dict:
 
 
 def phases_of(run: Run) -> list[tuple[Sequence[str], int]]:
-    """Return the paper's fine-tuning schedule: for each phase the names of its sources, and its epochs.
+    """Return the run's fine-tuning schedule: for each phase the names of its sources, and its epochs.
 
     ResNet-20 is trained on all six sources for three epochs. SEPreResNet-56, and any network with a second
     phase in the registry, is trained on all six and then on clean images and the autoencoder's outputs only.
     """
     everything = [*SOURCES, *(f"ae({kind})" for kind in SOURCES)]
     later = ["regular", *everything[3:]]
-    schedule = registry.MODELS[run.model].phases(run.profile)
-    return [(everything if all_six else later, epochs) for all_six, epochs in schedule]
+    phases = schedules.phases(run.model, run.profile, run.schedule)
+    return [(everything if phase.all_six else later, phase.epochs) for phase in phases]

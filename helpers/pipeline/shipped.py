@@ -10,6 +10,7 @@ from .. import artifacts, classifiers
 from ..artifacts import bundles, cards
 from ..backend import keras
 from ..settings import Networks
+from . import schedules
 from .run import Run, phases_of
 
 PARTS = "ae", "fine_tuned"
@@ -42,6 +43,8 @@ def is_shipped(run: Run, part: str) -> bool:
     if part != "ae":
         if run.profile.name == "full":
             wanted["phases"] = phases_of(run)
+            if _schedule_of_card(run, part) != schedules.schedule_of(run.model, run.schedule):
+                return False
         try:
             autoencoder = json.loads(card_file(run, "ae").read_text())
         except FileNotFoundError:
@@ -49,6 +52,12 @@ def is_shipped(run: Run, part: str) -> bool:
         if "weights_sha256" in autoencoder:
             wanted["autoencoder_weights_sha256"] = autoencoder["weights_sha256"]
     return cards.status(weight_file(run, part), wanted).is_shipped
+
+
+def _schedule_of_card(run: Run, part: str) -> str:
+    """Return the schedule that made a shipped part; the first cards do not name it."""
+    file = card_file(run, part)
+    return json.loads(file.read_text()).get("schedule", "decay") if file.is_file() else ""
 
 
 def is_taken(run: Run, part: str) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 from .. import classifiers, settings
 from ..artifacts import cards
 from ..backend import keras
+from . import schedules
 from .denoising import autoencoder
 from .run import Run, phases_of
 from .shipped import PARTS, is_taken, weight_file
@@ -62,6 +63,7 @@ def _tuning(run: Run) -> dict:
     """Return what the card of a fine-tuned classifier adds about its training."""
     return {
         "phases": phases_of(run),
+        "schedule": schedules.schedule_of(run.model, run.schedule),
         "precision": settings.training_precision(),
         "autoencoder_weights_sha256": classifiers.weights_sha256(autoencoder(run)[0]),
     }

@@ -11,6 +11,7 @@ from .. import artifacts, classifiers, evaluation, settings, training
 from ..artifacts import bundles
 from ..backend import keras
 from ..defenses import autoencoder as autoencoder_module
+from . import schedules
 from .denoising import autoencoder, source
 from .run import Run, phases_of
 from .shipped import is_taken, load_or_train, load_shipped
@@ -57,8 +58,10 @@ def after_phase(run: Run, phases: Phases, phase: int, papers: bool) -> tuple[ker
         return load_shipped(run, part, partial(classifiers.clone, run.classifier), classifiers.load_weights)
     before, history = after_phase(run, phases, phase - 1, papers)
     ae, _ = autoencoder(run)
+    schedule = schedules.schedule_of(run.model, run.schedule)
     config = {
         **run.config(autoencoder_module, training),
+        **({} if schedule == "decay" else {"schedule": schedule}),
         "autoencoder": classifiers.weights_sha256(ae),
         "begins_with": classifiers.weights_sha256(before),
         "n": run.profile.n_train,
@@ -84,7 +87,6 @@ def _tune(
     model, (names, epochs) = classifiers.clone(before, settings.training_precision()), phases[phase - 1]
     best = BestOnTest(run, model, folder) if run.protocol.selection == "test" else None
     labels = run.split("train").labels
-    lengths = [(len(sources) * len(labels), passes) for sources, passes in phases]
     history = training.fine_tune(
         model,
         training.Samples([source(run, "train", name) for name in names], labels),
@@ -92,13 +94,21 @@ def _tune(
         seed=run.seed,
         folder=folder,
         phase=phase,
-        rates=training.rates_of_phases(lengths)[phase - 1],
+        rates=_rates(run, phases, len(labels))[phase - 1],
         on_epoch_end=best or _validation_accuracy(run, model),
         on_logits=run.protocol.tune_on_logits,
     )
     if best:
         best.restore()
     return model, history
+
+
+def _rates(run: Run, phases: Phases, images: int) -> list[tuple[float, float]]:
+    """Return each phase's learning rates: the schedule's own, or the parts of one decay."""
+    own = [phase.rates for phase in schedules.phases(run.model, run.profile, run.schedule)]
+    if list(phases) == phases_of(run) and all(own):
+        return [rates for rates in own if rates]
+    return training.rates_of_phases([(len(sources) * images, epochs) for sources, epochs in phases])
 
 
 def _validation_accuracy(run: Run, model: keras.Model) -> Callable[[], dict[str, float]]:
