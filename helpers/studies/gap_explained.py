@@ -6,7 +6,7 @@ Works on records and answers alone; needs no TensorFlow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -198,21 +198,28 @@ def sentences(found: dict) -> str:
 
 
 def _nearest_in_words(found: dict) -> str:
-    best = nearest(found)
-    if best is None:
-        return ""
-    place, largest = best
-    return (
-        "; of all combinations measured, the nearest to the paper in every cell at once "
-        f"({_combination(place)}) is up to {largest:.1f} points away"
-    )
+    """Name the combinations nearest to the paper: of all cells at once, and of each column alone."""
+    said = []
+    for words, defenses in (("in all cells at once", ("none", "ae")), *_COLUMNS):
+        if best := nearest(found, defenses):
+            place, largest = best
+            said.append(f"{words} it is {_combination(place)}, up to {largest:.1f} points away")
+    return f"; of all combinations measured, the nearest to the paper: {'; '.join(said)}" if said else ""
 
 
-def nearest(found: dict) -> tuple[Combination, float] | None:
+_COLUMNS = tuple((f"{DEFENSE_TITLES[defense]}, alone,", (defense,)) for defense in ("none", "ae"))
+
+
+def nearest(found: dict, defenses: Sequence[str] = ("none", "ae")) -> tuple[Combination, float] | None:
     """Return the combination that is nearest to the paper, and its largest distance in any cell, in points.
 
-    One combination has to explain every attacked cell of the initial columns. None if no combination has all
-    of them.
+    Args:
+        found: a network's part of gap.json.
+        defenses: the columns that one combination has to explain. The cells without an autoencoder do not
+            depend on it; there, the combination's is ``none`` if no other column is asked for.
+
+    Returns:
+        None if no combination has all of the cells, or the paper none of them.
     """
     paper = PAPER.get(found["parameters"]["model"], {})
     accuracies: dict[Combination, dict] = {}
@@ -220,13 +227,16 @@ def nearest(found: dict) -> tuple[Combination, float] | None:
         place = Combination(r["base"], r["attack"], r["autoencoder"])
         accuracies.setdefault(place, {})[r["input"]] = 100 * r["accuracy"]
     distances = {}
-    for place, behind in accuracies.items():
-        bare = accuracies.get(place._replace(autoencoder="none"))
-        if place.autoencoder != "none" and bare and paper:
-            sides = {"none": bare, "ae": behind}
-            distances[place] = max(
-                abs(sides[defense][kind] - paper[kind, "initial", defense]) for kind, defense in CELLS
-            )
+    for place in accuracies:
+        bare = place._replace(autoencoder="none")
+        if not paper or bare not in accuracies or (place == bare) == ("ae" in defenses):
+            continue
+        sides = {"none": accuracies[bare], "ae": accuracies[place]}
+        distances[place] = max(
+            abs(sides[defense][kind] - paper[kind, "initial", defense])
+            for kind, defense in CELLS
+            if defense in defenses
+        )
     if not distances:
         return None
     best = min(distances, key=lambda place: distances[place])
@@ -271,4 +281,5 @@ def _cell(cell: tuple[str, str]) -> str:
 
 def _combination(place: Combination) -> str:
     base, attack, autoencoder = (_TITLES.get(name, name.replace("_", " ")) for name in place)
-    return f"base network {base}, {attack}, autoencoder {autoencoder}"
+    behind = "" if place.autoencoder == "none" else f", autoencoder {autoencoder}"
+    return f"base network {base}, {attack}{behind}"

@@ -111,8 +111,11 @@ def test_the_nearest_combination_has_to_explain_every_cell():
     place, largest = gap_explained.nearest(whole(table(values)))
     assert place == Combination("mixup", "raw", "seed_2")
     assert largest == pytest.approx(25)  # PGD alone: 25 here, 0 in the paper
+    alone = gap_explained.nearest(whole(table(values)), ("none",))
+    assert alone == (Combination("shipped", "raw", "none"), 13)  # FGSM 12 and PGD 13 points away
     bare = {place: value for place, value in WHOLE.items() if place[2] == "none"}
     assert gap_explained.nearest(whole(table(bare))) is None
+    assert gap_explained.nearest(whole(table(bare)), ("none",)) is not None
 
 
 def test_the_spread_is_of_the_courses_cells_over_its_seeds():
