@@ -137,7 +137,8 @@ def record(out: Path | None) -> None:
 @click.command(cls=Command)
 @click.option("--model", type=Checked("name", model), help="one network; else every recorded one")
 @count("--images", default=1000, help="test images to attack and classify again")
-def verify(model: str | None, images: int) -> int:
+@click.option("--author", type=PATH, help="folder of the author's released networks, to check theirs too")
+def verify(model: str | None, images: int, author: Path | None) -> int:
     """Check that the shipped weights still give the recorded results."""
     from .. import pipeline
     from ..maintain import verify as verification
@@ -146,10 +147,17 @@ def verify(model: str | None, images: int) -> int:
     if not models:
         raise CourseError("no run is recorded; make one (make report, make record)")
     failures = 0
-    for name in models:
-        for finding in verification.verify(name, images):
+
+    def report(name: str, findings: list) -> None:
+        nonlocal failures
+        for finding in findings:
             failures += not finding.holds
             verdict = "ok  " if finding.holds else "FAIL"
             click.echo(f"{verdict} {name} {finding.what}: recorded {finding.recorded}, now {finding.now}")
+
+    for name in models:
+        report(name, verification.verify(name, images))
+    if author or not model:
+        report("author", verification.verify_author(author, images))
     click.echo(f"{failures} of the recorded results do not hold" if failures else "all recorded results hold")
     return 1 if failures else 0

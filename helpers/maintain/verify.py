@@ -14,7 +14,7 @@ from .. import evaluation, pipeline, settings
 from ..defenses.architectures import ARCHITECTURES
 from ..pipeline import Run
 from ..settings import CourseError
-from ..studies import robust_models, search
+from ..studies import released_ladder, released_pair, robust_models, search
 from .record import by_cell
 
 TOLERATED = 0.01
@@ -74,6 +74,36 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
         *(_counted(cell, table[cell], correct) for cell, correct in answers.items()),
         *(_repeated(cell, correct[: len(now[cell])], now[cell]) for cell, correct in answers.items()),
     ]
+
+
+def verify_author(folder: Path | None, images: int = 1000) -> list[Finding]:
+    """Check what is recorded of the author's released pair.
+
+    Args:
+        folder: the author's two files. Without it, only the counts are checked.
+        images: how many test images to attack and classify again.
+
+    Raises:
+        CourseError: the files are not the released ones, or recorded answers are missing.
+    """
+    section, answers = released_ladder.recorded(), released_ladder.recorded_answers()
+    if not section:
+        return []
+    records = {released_ladder.name_of(record): record for record in section["records"]}
+    if missing := set(records) - set(answers):
+        raise CourseError(
+            f"figures/author/answers.npz lacks {', '.join(sorted(missing))}; measure the author's networks "
+            "again: python -m helpers author FOLDER"
+        )
+    found = [_counted(name, record, answers[name]) for name, record in records.items()]
+    if folder is None:
+        return found
+    pair = released_pair.load(folder)
+    with _fresh_store():
+        now = released_ladder.of_the_tables(released_ladder.begin(), pair, images)
+    names = [released_ladder.name_of(one.fields) for one in now]
+    both = [(name, answers[name], one.correct) for name, one in zip(names, now, strict=True)]
+    return [*found, *(_repeated(name, old[: len(new)], new[: len(old)]) for name, old, new in both)]
 
 
 def _recorded(model: str) -> tuple[dict, list[dict], dict[str, np.ndarray]]:

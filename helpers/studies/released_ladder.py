@@ -18,7 +18,7 @@ from .. import pipeline, settings
 from ..artifacts import provenance
 from ..evaluation import percent
 from ..evaluation.titles import DEFENSE_TITLES, INPUT_TITLES, THREAT_TITLES
-from ..pipeline import Answers, Run
+from ..pipeline import Answers, Run, comparisons
 from ..pipeline.published import AUTHOR_LOG
 from ..settings import CourseError
 from . import released_pair, threat_ladder
@@ -61,10 +61,10 @@ def climb(run: Run, pair: Pair, n: int, n_strong: int) -> list[Answers]:
     """
     if (most := max(n, n_strong)) > len(run.data.test):
         raise CourseError(f"{most:,} images are asked for, but there are {len(run.data.test):,} test images")
-    return [*_of_the_tables(run, pair, n), *_strong(run, pair, n_strong)]
+    return [*of_the_tables(run, pair, n), *_strong(run, pair, n_strong)]
 
 
-def _of_the_tables(run: Run, pair: Pair, n: int) -> list[Answers]:
+def of_the_tables(run: Run, pair: Pair, n: int) -> list[Answers]:
     """Measure what the paper's tables have: clean images, FGSM and PGD."""
     run, defended = replace(run, profile=replace(run.profile, n_sweep=n)), pair.defended
     models = {"none": pair.classifier, "ae": defended}
@@ -176,6 +176,20 @@ def summary(records: list[dict]) -> str:
         f"{percent(stranger)}% under PGD made for another network. An attacker who knows the classifier "
         f"leaves {percent(half)}%, one who knows the autoencoder too {percent(whole)}% (n = {whole['n']:,}), "
         f"and all attacks together {percent(worst)}% (n = {worst['n']:,})."
+    )
+
+
+def steps(answers: dict[str, np.ndarray]) -> str:
+    """Say what each thing that the attacker learns takes from the pair, as a list in Markdown.
+
+    Args:
+        answers: of recorded_answers.
+    """
+    said = ("the classifier", "transfer", "grey_box"), ("the autoencoder too", "grey_box", "adaptive")
+    pairs = [[answers[f"{threat}/ae/pgd/10"] for threat in pair] for _, *pair in said]
+    found = comparisons.of_answers(pairs)
+    return "\n".join(
+        f"- to know {words}: {one}, n = {one.n:,}" for (words, *_), one in zip(said, found, strict=True)
     )
 
 

@@ -10,8 +10,11 @@ from support import small_in_registry
 from helpers import attacks, classifiers, evaluation, pipeline, settings
 from helpers.attacks import attack_ensemble
 from helpers.backend import keras
+from helpers.cli.app import main
 from helpers.datasets.storage import to_float, to_uint16
 from helpers.defenses import autoencoder
+from helpers.evaluation import percent
+from helpers.maintain import verify
 from helpers.settings import CourseError
 from helpers.studies import released_ladder, released_pair, threat_ladder
 
@@ -107,3 +110,48 @@ def test_the_table_has_the_log_beside_the_records(case):
     assert log["clean", "–"] == "87.15" and list(log).count("–") == len(log) - 3
     assert table["his log, no AE"]["clean", "–"] == "91.59"
     assert table.loc[("PGD-20", "end-to-end (adaptive, white-box)"), "n"] == str(STRONG)
+
+
+def test_verify_counts_and_measures_again(case, tmp_path, monkeypatch, capsys):
+    run, pair, answers = case
+    monkeypatch.setattr(settings, "FIGURES", tmp_path)
+    assert verify.verify_author(None) == []  # nothing is recorded
+    released_ladder.write(released_ladder.section(run, answers), answers)
+    counted = verify.verify_author(None)
+    assert len(counted) == len(answers) and all(finding.holds for finding in counted)
+    monkeypatch.setattr(released_pair, "load", lambda folder: pair)
+    monkeypatch.setattr(released_ladder, "begin", lambda: run)
+    again = verify.verify_author(tmp_path, images=N)
+    assert len(again) == 2 * len(answers) - len(released_ladder.STRONG)
+    assert all(finding.holds for finding in again)
+    turned = [replace(one, correct=~one.correct) for one in answers]
+    released_ladder.write(released_ladder.section(run, turned), turned)
+    assert sum(not finding.holds for finding in verify.verify_author(tmp_path, images=N)) == 12
+    found = released_ladder.section(run, answers)
+    released_ladder.write(found, turned)
+    assert main(["verify", "--author", str(tmp_path), "--images", str(N)]) == 2  # no run is recorded
+    assert not verify.verify_author(None)[0].holds
+    (tmp_path / "author" / "answers.npz").unlink()
+    with pytest.raises(CourseError, match="answers.npz lacks"):
+        verify.verify_author(None)
+
+
+def test_the_steps_name_what_the_attacker_learns(case):
+    _, _, answers = case
+    named = {released_ladder.name_of(a.fields): a.correct for a in answers}
+    first, second = released_ladder.steps(named).splitlines()
+    rise = 100 * (named["grey_box/ae/pgd/10"].mean() - named["transfer/ae/pgd/10"].mean())
+    assert f"{rise:+.1f} points" in first and f"n = {N}" in second
+
+
+def test_the_summary_reads_the_records(case):
+    run, _, answers = case
+    records = released_ladder.section(run, answers)["records"]
+    said = released_ladder.summary(records)
+    for threat in ("transfer", "grey_box", "adaptive"):
+        assert percent(of(answers, threat, "ae", "pgd", 10).record()) in said
+    assert f"(n = {STRONG})" in said
+    assert released_ladder.readme_table({"author": {"records": records}}).count("\n| ") == 2 + len(
+        released_ladder.table(records)
+    )
+    assert released_ladder.readme_table({}) == ""
