@@ -6,7 +6,7 @@
     tuned, history = pipeline.fine_tuned(run)        # section 2, Fine-Tuning
     records = pipeline.static_table(run)             # section 3, Tables 2 and 3
 
-The store keeps results under everything they depend on, so that every notebook can call any of these.
+The store keeps each result under everything that it depends on, so any notebook can call any of these.
 """
 
 import lazy_loader

@@ -16,14 +16,14 @@ from ..settings import CourseError, plain_numbers
 from .run import SOURCES, Run
 
 PART_SIZE = 1024
-"""How many images are attacked between two checkpoints."""
+"""The number of images that are attacked between two checkpoints."""
 
 
 def inputs(run: Run, split: str, kind: str) -> np.ndarray:
     """Return the images of a split, clean or attacked, in storage form.
 
-    Attacks are aimed at the initial classifier, whatever model is assessed on the images later. This is the
-    paper's protocol: a transfer attack, by an attacker who does not know of the defense. Records call it
+    Attacks are made for the initial classifier, whatever model is assessed on the images later. This is the
+    paper's protocol: a transfer attack, by an attacker who does not know about the defense. Records call it
     ``static``.
 
     Args:
@@ -63,7 +63,7 @@ def attacked_images(
 
     Args:
         run: the run.
-        target: the model that the attack is aimed at.
+        target: the model that the attack differentiates.
         kind: ``regular``, ``noise`` (every value moved by eps, up or down at random), ``fgsm`` or ``pgd``.
         eps: the budget.
         steps: of PGD, with the step size that step_size_for gives.
@@ -99,7 +99,7 @@ def attack_config(run: Run, target: keras.Model, kind: str, eps: float, steps: i
 
 
 def steps_of(kind: str, steps: int = STEPS) -> int:
-    """Return how many steps an attack takes, if PGD takes ``steps``."""
+    """Return the number of steps that an attack takes if PGD takes ``steps``."""
     return {"pgd": steps, "fgsm": 1}.get(kind, 0)
 
 
@@ -159,7 +159,7 @@ def for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
 
     Args:
         model: a classifier, or a defense with one behind it.
-        normalised: if not, the copy leaves the normalisation out, and is another function than the model.
+        normalised: if not, the copy leaves the normalisation out, and is a different function from the model.
     """
     statistics = [
         (x.mean.tobytes(), x.std.tobytes()) for x in model.submodules if isinstance(x, classifiers.Normalize)

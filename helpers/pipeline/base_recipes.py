@@ -1,4 +1,4 @@
-"""Training the base classifiers: one cycle of the learning rate, then an average of the weights."""
+"""Train the base classifiers: one cycle of the learning rate, then an average of the weights."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Source: Loshchilov & Hutter 2017, "SGDR: Stochastic gradient descent with warm r
 """
 
 STATISTICS_BATCHES, STATISTICS_SIZE = 50, 500
-"""How many batches of how many images determine BatchNorm's statistics for averaged weights."""
+"""The number and size of the batches that determine BatchNorm's statistics for averaged weights."""
 
 
 def train_classifier(
@@ -58,10 +58,10 @@ def train_classifier(
     recipe: dict = BASE_RECIPE,
     **options: Unpack[Options],
 ) -> list[dict]:
-    """Train a base classifier with one cycle of the learning rate, from the weights it has.
+    """Train a base classifier with one cycle of the learning rate, starting from its current weights.
 
     Args:
-        classifier: Ends with the weights of the last epoch.
+        classifier: The classifier, which ends with the weights of the last epoch.
         samples: Images and labels.
         epochs: The length of the cycle.
         recipe: BASE_RECIPE, or another dict with its keys; ``mixup`` may be added (steps.mix_up).
@@ -99,7 +99,7 @@ def average_weights(
     recipe: dict = AVERAGING_RECIPE,
     **options: Unpack[Options],
 ) -> list[dict]:
-    """Train on at a constant rate, and make ``average`` the mean of the weights after each epoch.
+    """Continue training at a constant rate, and make ``average`` the mean of the weights after each epoch.
 
     Args:
         classifier: A trained classifier, which is trained further.

@@ -42,7 +42,7 @@ def start(
         schedule: how the classifier is fine-tuned, a key of schedules.SCHEDULES.
 
     Raises:
-        CourseError: a parameter has a value that it cannot have.
+        CourseError: a parameter has an invalid value.
     """
     chosen = settings.profile(profile)
     registry.check_model(model)

@@ -21,7 +21,7 @@ def run_checklist(
 
     Args:
         run: the run.
-        model: the classifier, or the defense with a classifier behind it, that is assessed.
+        model: the assessed classifier, or a defense with a classifier behind it.
         attacked: ``fgsm`` or ``pgd``, if the reported accuracy was measured on inputs(run, "test", ...).
         transfer: ``fgsm`` or ``pgd``, if the model's own attack must do at least as well as inputs(run,
             "test", ...).

@@ -1,8 +1,7 @@
-"""The paper's released code departs from its text in places; each departure is a switch here.
+"""Switches for the places where the paper's released code departs from its text.
 
-The course follows the text, and where the text is silent, good practice: Protocol(). Notebook 05's audit
-    turns the
-switches on one at a time and measures how every cell of Table 2 changes.
+The course follows the text and, where the text says nothing, good practice: Protocol(). Notebook 05's audit
+turns the switches on one at a time and measures how every cell of Table 2 changes.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ class Protocol:
         attack_normalises: the attack differentiates the classifier including its normalisation. If not, it
             takes the network's gradient at the raw image in [0, 1], which is a different function from the
             one assessed.
-        statistics: whose mean and deviation the classifier normalises by: the data set's ``own``, or
-            ``imagenet``.
+        statistics: the mean and standard deviation by which the classifier normalises: the data set's
+            ``own``, or ``imagenet``.
         attack_loss: a name in losses.LOSSES.
         tune_on_logits: fine-tuning's cross-entropy takes logits. If not, it treats the logits as
             probabilities.

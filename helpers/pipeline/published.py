@@ -1,6 +1,6 @@
 """Published numbers: the paper's tables, RobustBench's entries and published certificates.
 
-No run of the course produced these numbers; it produced all others.
+These are the only numbers that no run of the course produced.
 """
 
 from __future__ import annotations
@@ -111,8 +111,7 @@ def of_the_paper(records: list[dict], eps: float) -> list[dict]:
 
 
 def run_label(dataset: str, profile: str, eps: float, weights: str) -> str:
-    """Describe in a few words how a run differs from a full run on CIFAR-10 with the course's weights at
-    8/255.
+    """Describe briefly how a run differs from a full run on CIFAR-10 with the course's weights at 8/255.
 
     Args:
         dataset: the data set's name.

@@ -24,7 +24,7 @@ def recorded_static(model: str, dataset: str = "cifar10") -> list[dict]:
 
 
 def recorded_audit(model: str) -> dict | None:
-    """Return a network's part of figures/audit.json, or None where no audit on CIFAR-10 is recorded."""
+    """Return a network's part of figures/audit.json, or None if no audit on CIFAR-10 is recorded."""
     file = settings.FIGURES / "audit.json"
     found = json.loads(file.read_text()).get(model) if file.is_file() else None
     return found if found and found["data"]["dataset"].startswith("CIFAR-10") else None

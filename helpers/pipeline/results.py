@@ -1,4 +1,4 @@
-"""What a run measures: which test images each model classifies correctly (section 3, Tables 2 and 3)."""
+"""The measurements of a run: which test images each model classifies correctly (Tables 2 and 3)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .tuning import stages
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Which images a model classified correctly.
+    """The images that a model classified correctly.
 
     Attributes:
-        fields: the fields of the record (evaluation.Record): which model, against which attack.
+        fields: the fields of the record (evaluation.Record), which name the model and the attack.
         correct: booleans [n].
     """
 
@@ -83,11 +83,10 @@ def _answers_of(run: Run, stage: str, defense: str, model: keras.Model) -> list[
 
 
 def aware_table(run: Run) -> list[dict]:
-    """Return the records of the same defenses against attackers who know more of them (n_sweep images).
+    """Return the records of the same defenses against attackers who know more about them (n_sweep images).
 
-    grey_box: the attack is aimed at the assessed classifier, without its autoencoder. adaptive: it is aimed
-        at
-    autoencoder and classifier end-to-end.
+    A ``grey_box`` attack differentiates the assessed classifier, without its autoencoder. An ``adaptive``
+    attack differentiates autoencoder and classifier end-to-end.
     """
     return [answers.record() for answers in aware_answers(run)]
 
@@ -132,7 +131,7 @@ def attacked_answers(
     Args:
         run: the run.
         assessed: the model that classifies the attacked images.
-        target: the model that the attack is aimed at.
+        target: the model that the attack differentiates.
         kind: ``regular``, ``noise``, ``fgsm`` or ``pgd``.
         eps: the budget.
         stage: the record's stage.
@@ -179,7 +178,7 @@ def _of_initial(run: Run, kind: str, eps: float, **steps: int) -> dict:
 
 
 def correct(run: Run, classifier: keras.Model, split: str, name: str) -> np.ndarray:
-    """Return which images of one of the six sources (source) a classifier gets right: booleans [n]."""
+    """Return which images of one of the six sources a classifier gets right: booleans [n]."""
     images, labels = source(run, split, name), run.split(split).labels
     config = {**_assessed(run, classifier), "source": name, "split": split, "n": len(labels)}
     if name.startswith("ae("):

@@ -1,4 +1,4 @@
-"""A run: the data, the initial classifier and the parameters that every step of the pipeline is given."""
+"""A run: the data, the initial classifier and the parameters that every step of the pipeline takes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Run:
 
     Attributes:
         networks: where the autoencoder and the fine-tuned classifier come from: ``trained`` by this run,
-            ``shipped`` with the course, or ``auto`` (each part is taken where the course ships it, and
-            trained where not).
+            ``shipped`` with the course, or ``auto`` (a part is taken if the course ships it, and trained
+            otherwise).
         protocol: the run's departures from the course's protocol, for the audit.
         schedule: how the classifier is fine-tuned, a key of schedules.SCHEDULES.
     """
@@ -108,7 +108,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """How a figure labels this run; empty for a full run on CIFAR-10 with the paper's parameters."""
+        """The label of this run in figures; empty for a full run on CIFAR-10 with the paper's parameters."""
         return published.run_label(self.data.name, self.profile.name, self.eps, self.weights)
 
 
@@ -121,7 +121,7 @@ def departing(run: Run, protocol: Protocol) -> Run:
 
 
 def unusual_steps(eps: float) -> dict:
-    """Return PGD's steps and step size where they differ from the paper's (ten steps of 0.01), else nothing.
+    """Return PGD's steps and step size if they differ from the paper's (ten steps of 0.01), else nothing.
 
     Artifacts made with the paper's values keep keys that do not name them.
     """

@@ -17,16 +17,16 @@ PARTS = "ae", "fine_tuned"
 """The parts that a run trains and ``make record`` ships. ``make networks`` ships more (parts_of)."""
 
 _LOADED: dict[tuple[Path, str], tuple[keras.Model, list[dict]]] = {}
-"""This process's networks, by artifact: asking twice returns the same network, already compiled."""
+"""This process's networks, by artifact. A second request returns the same network, already compiled."""
 
 
 def weight_file(run: Run, part: str) -> Path:
-    """Return where the weights of a part (parts_of) of the run's network lie, if they are shipped."""
+    """Return the path of the weights of a part (parts_of) of the run's network, shipped or not."""
     return classifiers.shipped(run.data.name, f"{run.model}_{part}")
 
 
 def card_file(run: Run, part: str) -> Path:
-    """Return where the card of a part lies (weight_file)."""
+    """Return the path of the card of a part (weight_file)."""
     return cards.card_file(weight_file(run, part))
 
 
@@ -71,7 +71,7 @@ def load_shipped(
     """Load a network that is shipped in weights/, and its training history.
 
     Raises:
-        CourseError: the network is not there, or was made for another initial classifier.
+        CourseError: the network is missing, or was made for another initial classifier.
     """
     file, initial = weight_file(run, part), classifiers.weights_sha256(run.classifier)
     if (file, initial) not in _LOADED:
@@ -93,14 +93,14 @@ def load_or_train(
     train: Callable[[Path], None],
     meanwhile: Callable[[], None] | None = None,
 ) -> tuple[keras.Model, list[dict]]:
-    """Load a network and its training history from the artifact store, and train it first if it is not there.
+    """Load a network and its training history from the artifact store; train it first if it is missing.
 
     Args:
         kind: the artifact's kind.
         config: everything the network depends on.
         build: returns a network whose weights are then replaced.
-        train: trains the network and writes it, with its history, to the path that it is given.
-        meanwhile: what this process does while another one trains the network, before it waits.
+        train: trains the network and writes it, with its history, to the given path.
+        meanwhile: called before this process waits for another one that trains the network.
     """
     key = artifacts.folder_of(kind, config)
     if key not in _LOADED:

@@ -16,7 +16,7 @@ from .tuning import after_phase, part_after
 
 
 def parts_of(run: Run) -> dict[str, Callable[[], tuple[keras.Model, list[dict]]]]:
-    """Return the networks that a run trains, in order, by the name under which they are shipped.
+    """Return the networks that a run trains, in order, by the names of their shipped parts.
 
     Returns:
         By name, a function that makes the network and returns it with its history.

@@ -1,4 +1,4 @@
-"""What ``make weights`` does: from data to the shipped weights of a base classifier and their card."""
+"""Train and ship a base classifier with its card (``make weights``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RANDOM = "random weights"
 
 
 def beginning(model: str) -> str:
-    """Return what training begins with here, as the card says it; empty if it can only be random weights."""
+    """Return what training begins with here, in the card's words; empty for random weights."""
     known = registry.MODELS[model].begins_with
     return (known.provenance() or RANDOM) if known else ""
 
@@ -34,8 +34,8 @@ def make(dataset: str, model: str, seed: int = 0, epochs: int | None = None) -> 
     Args:
         dataset: The name of the data set.
         model: A key of registry.MODELS.
-        seed: Decides the first weights, the order of the images and their augmentation.
-        epochs: Another length of the first part, for a try; then there is no second round.
+        seed: Determines the initial weights, the order of the images and their augmentation.
+        epochs: Another length of the first part, for experiments; then there is no second round.
 
     Returns:
         The card.
@@ -92,7 +92,7 @@ def _plan(
 
 
 def _announce(entry: registry.Network, begins: str, epochs: int) -> None:
-    """Say what training begins with, and what would make it shorter."""
+    """Tell what training begins with, and what would make it shorter."""
     known, shorter = entry.begins_with, ""
     if begins == RANDOM:
         shorter = f"; {known.epochs} epochs would do after: {known.install}"
@@ -141,7 +141,7 @@ def parts_of(card: dict) -> list[Part]:
 
 @dataclass
 class Trainer:
-    """Trains one classifier in rounds; each round has two parts, and each part is an artifact."""
+    """The training of one classifier in rounds. Each round has two parts, and each part is an artifact."""
 
     data: Data
     classifier: keras.Model

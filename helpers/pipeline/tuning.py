@@ -25,7 +25,7 @@ def fine_tuned(run: Run, phases: Phases = ()) -> tuple[keras.Model, list[dict]]:
 
     Args:
         run: the run.
-        phases: another schedule than the paper's (phases_of), for experiments.
+        phases: a schedule to use instead of the paper's (phases_of), for experiments.
     """
     own = list(phases or phases_of(run))
     return after_phase(run, own, len(own), papers=not phases)

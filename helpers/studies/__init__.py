@@ -1,1 +1,1 @@
-"""The course's studies: what the notebooks behind the paper's tables measure."""
+"""The course's studies: the measurements of the notebooks that go beyond the paper's tables."""

@@ -1,12 +1,12 @@
-"""How far the paper's autoencoder varies with its seed, and which of several seeds is shipped.
+"""How much the paper's autoencoder varies with its seed, and which of several seeds is shipped.
 
     run = pipeline.start("cifar10", "resnet20", "full")
     card = make(run, 3)                          # trains it and puts it into weights/<dataset>/seeds/
     table(cards_of("cifar10", "resnet20"))       # active channels and validation losses; the median is marked
 
-All seeds share the attacked images of the run; the seed decides the first weights and the order of the
-images. Validation images are held out. The rule was fixed before any training: the seed with the median
-validation loss is shipped.
+All seeds share the attacked images of the run; the seed determines the initial weights and the order of the
+images. Validation images are held out. The rule was fixed before any training: the course ships the seed with
+the median validation loss.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
     """Train the autoencoder of this seed, measure it on validation images and ship it with its card.
 
     Args:
-        run: Gives the attacked training images; its validation split is held out.
-        seed: Decides the first weights and the order of the images.
+        run: Provides the attacked training images; its validation split is held out.
+        seed: Determines the initial weights and the order of the images.
         recipe: A key of RECIPES.
 
     Returns:
@@ -131,7 +131,7 @@ def _samples(run: Run, how: Recipe, n: int) -> training.Samples:
 
 
 def file_of(dataset: str, model: str, seed: int, recipe: str = "paper") -> Path:
-    """Return where the autoencoder of a seed is shipped."""
+    """Return the path of the shipped autoencoder of a seed."""
     middle = "ae" if recipe == "paper" else f"ae_{recipe}"
     return settings.WEIGHTS / dataset / "seeds" / f"{model}_{middle}_{seed}.h5"
 

@@ -73,8 +73,8 @@ WATCHED_TITLES = {"clean": "unchanged", "pgd": "PGD-10", "training_pgd": "PGD-10
 def available(run: Run) -> list[str]:
     """Return the names of the systems whose networks the course has for the run's classifier.
 
-    The paper's defense is included only where its networks are shipped, because the run would have to train
-    them. A smoke run is given the initial classifier and one robust network.
+    The paper's defense is included only if its networks are shipped, because otherwise the run would have to
+    train them. A smoke run gets the initial classifier and one robust network.
     """
     there = [name for name, s in SYSTEMS.items() if s.network and robust_models.recorded(run, s.network)]
     if run.profile.name == "smoke":
@@ -109,7 +109,7 @@ def under_attack(run: Run, name: str, n: int | None = None) -> dict[str, Answers
     Args:
         run: the run.
         name: a key of SYSTEMS.
-        n: how many test images; default: the profile's n_ladder.
+        n: the number of test images; default: the profile's n_ladder.
     """
     (model, classifier), system = built(run, name), SYSTEMS[name]
     full, chosen = run.profile.name == "full", run.data.test.head(n or run.profile.n_ladder)
@@ -127,13 +127,13 @@ def cost(run: Run, name: str, n: int = 128, rounds: int = 5) -> dict[str, float 
     Args:
         run: the run.
         name: a key of SYSTEMS.
-        n: how many images are classified at a time.
-        rounds: how often they are classified.
+        n: the number of images classified at a time.
+        rounds: the number of repetitions.
 
     Returns:
-        ``parameters``; ``minutes`` of training beyond the initial classifier's and the run's own networks,
-        from the card (epochs times their median; None for the paper's defense, whose cards have no minutes);
-        and ``milliseconds`` to classify an image on this machine (the median over the rounds).
+        ``parameters``; ``minutes`` of training beyond the initial classifier and the run's own networks, from
+        the card (epochs times their median; None for the paper's defense, whose cards have no minutes); and
+        ``milliseconds`` per image on this machine (the median over the rounds).
     """
     model, _ = built(run, name)
     images = run.data.test.head(n).take()[0]
@@ -171,8 +171,8 @@ def comparison_table(
     """Tabulate accuracy without an attack and in the worst case beside the cost, and published numbers below.
 
     Args:
-        found: by system, what under_attack returns.
-        costs: by system, what cost returns.
+        found: the result of under_attack, by system.
+        costs: the result of cost, by system.
         published: by title, clean accuracy and accuracy under AutoAttack, in percent.
     """
     rows = {
@@ -303,12 +303,12 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
     Args:
         run: the run.
         name: a key of transformations.DEFENSES.
-        n: how many test images; default: the profile's n_ladder.
+        n: the number of test images; default: the profile's n_ladder.
 
     Returns:
         The answers without an attack (``regular``), under a transfer attack (``static``: PGD on the bare
-        classifier), and under an end-to-end attack (``adaptive``: PGD on both, with a straight-through
-        gradient for rounding).
+        classifier), and under an end-to-end attack (``adaptive``: PGD on transformation and classifier, with
+        a straight-through gradient for rounding).
     """
     n = n or run.profile.n_ladder
     images, labels = run.data.test.head(n).take()
@@ -338,7 +338,7 @@ def transformed(run: Run, name: str, n: int | None = None) -> dict[str, Answers]
 
 
 def transformations_table(found: dict[str, dict[str, Answers]]) -> pd.DataFrame:
-    """Tabulate accuracy behind each transformation, without an attack and under either attacker."""
+    """Tabulate accuracy behind each transformation, without an attack and under both attacks."""
     rows = {
         transformations.DEFENSES[name].title: {
             kind: percent(answers.record()) for kind, answers in kinds.items()

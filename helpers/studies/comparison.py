@@ -1,4 +1,4 @@
-"""Comparing the autoencoders of the search (notebook 03): tables, the Pareto front, and tests against chance.
+"""Compare the autoencoders of the search (notebook 03): tables, the Pareto front, and tests against chance.
 
 Cards come from search.about or search.make, answers from search.assessed.
 """
@@ -66,7 +66,7 @@ def bare_answers(run: Run) -> dict[str, Answers]:
 
 
 def transfer_score(card: dict) -> float:
-    """Return the mean validation accuracy on clean, FGSM and PGD images, by which the search chooses."""
+    """Return the mean validation accuracy on clean, FGSM and PGD images, the search's criterion."""
     return float(np.mean([card["validation"][kind]["accuracy"] for kind in SOURCES]))
 
 
@@ -130,7 +130,7 @@ def mean_difference(before: dict[str, Answers], after: dict[str, Answers]) -> tu
 
 
 def table(cards: dict[str, dict]) -> pd.DataFrame:
-    """Return a table of what validation images say about the candidates, smallest first."""
+    """Return a table of the candidates' validation accuracies and errors, smallest first."""
     rows = {}
     for card in sorted(cards.values(), key=lambda card: (card["latent"], card["depth"], card["name"])):
         rows[card["title"]] = {
@@ -143,7 +143,7 @@ def table(cards: dict[str, dict]) -> pd.DataFrame:
 
 
 def test_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]]) -> pd.DataFrame:
-    """Return a table of test accuracies, best mean first, with each one's place on validation images."""
+    """Return a table of test accuracies, best mean first, with each candidate's rank on validation images."""
     places = sorted(cards, key=lambda name: -transfer_score(cards[name]))
     rows = {}
     for name in sorted(answers, key=lambda name: -transfer_mean(answers[name]).mean()):
@@ -167,8 +167,8 @@ def _accuracies(scores: dict[str, dict]) -> dict[str, str]:
 def bottleneck_of(model: keras.Model) -> tf.Tensor | None:
     """Return the bottleneck of an autoencoder of Table 1's family: what its first enlarging layer takes.
 
-    Return None for any other: one with a codebook, with a path around the bottleneck, with nothing to learn,
-    or with nothing made smaller.
+    Return None for any other: one with a codebook, with a skip connection around the bottleneck, without
+    weights, or without a layer that reduces the size.
     """
     one_path = all(hasattr(layer, "input") and not isinstance(layer.input, list) for layer in model.layers)
     if not one_path or not model.trainable_weights or codebook_of(model) is not None:
@@ -180,8 +180,8 @@ def bottleneck_of(model: keras.Model) -> tf.Tensor | None:
 def active_channels(model: keras.Model, images: np.ndarray) -> tuple[int, int]:
     """Return how many channels of the bottleneck are active, and how many there are.
 
-    A channel is active if it is not 0 everywhere in all of the images. A dead channel passes nothing on, and
-    no gradient revives it.
+    A channel is dead if it is 0 everywhere in all of the images. A dead channel passes nothing on, and no
+    gradient revives it.
 
     Args:
         model: An autoencoder of Table 1's family (bottleneck_of).
@@ -271,7 +271,7 @@ def versus(
 
 
 def versus_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]], name: str) -> pd.DataFrame:
-    """Return a table of what versus finds for each of QUESTIONS, in points with the 95% interval."""
+    """Return a table of the results of versus for each of QUESTIONS, in points with the 95% interval."""
     latents = {other: card["latent"] for other, card in cards.items()}
     found = {
         title: {
@@ -293,7 +293,7 @@ def peak(sizes: dict[str, int], records: dict[str, dict]) -> tuple[str, str, str
     Returns:
         The name of the most accurate, of the most accurate among the smallest, and of the most accurate among
         the largest; and whether both ends are less accurate than the first beyond chance (their intervals do
-        not meet).
+        not overlap).
     """
 
     def most(names: list[str]) -> str:
@@ -305,7 +305,7 @@ def peak(sizes: dict[str, int], records: dict[str, dict]) -> tuple[str, str, str
 
 
 def told_apart(records: Sequence[dict]) -> tuple[int, int]:
-    """Return how many pairs of records have 95% intervals that do not meet, and the number of pairs."""
+    """Return how many pairs of records have 95% intervals that do not overlap, and the number of pairs."""
     pairs = list(combinations(records, 2))
     apart = sum(a["ci_high"] < b["ci_low"] or b["ci_high"] < a["ci_low"] for a, b in pairs)
     return apart, len(pairs)

@@ -32,17 +32,17 @@ VARIANTS = {
         Protocol(False, "imagenet", "of_softmax", False, "test", True, True),
     ),
 }
-"""By name, a title and the protocol with this departure."""
+"""For each departure, its title and the protocol with it."""
 
 ANEW = "attack_anew", "attacks made anew for what is assessed", "departure"
-"""One more departure: the tables follow the released code (threat static), this row the paper's text."""
+"""One more departure: the tables follow the released code (transfer attacks), this row the paper's text."""
 
 SEEDS = 2
-"""How many other seeds are run, to show what chance alone changes."""
+"""The number of other seeds that are run, to show what chance alone changes."""
 
 
 def audit(run: Run, initial_only: bool = False) -> dict:
-    """Measure the static table of a run, and how each departure and other seeds change it.
+    """Measure the transfer table of a run, and how each departure and other seeds change it.
 
     Args:
         run: the run.
@@ -77,7 +77,7 @@ def audit(run: Run, initial_only: bool = False) -> dict:
 
 
 def check_recordable(run: Run, initial_only: bool) -> None:
-    """Check, before an audit is computed, that it may be recorded in figures/audit.json.
+    """Check that an audit may be recorded in figures/audit.json, before it is computed.
 
     Raises:
         CourseError: the run is not one of the course's networks on CIFAR-10 at the paper's budget, or a

@@ -106,14 +106,14 @@ FAILURES = ("few_images", "collapsing")
 """The recipes that show how adversarial training fails; they leave a history and no weights."""
 
 WATCHED = 500
-"""How many validation images are attacked, or made noisy, after every epoch."""
+"""The number of validation images that are attacked, or made noisy, after every epoch."""
 
 
 def make(run: Run, name: str) -> dict:
-    """Train a network and ship it in weights/; continues where an earlier call was stopped.
+    """Train a network and ship it in weights/; resume where an earlier call was stopped.
 
     Args:
-        run: Gives data, initial classifier, budget and seed; ``joint`` begins with its autoencoder.
+        run: Provides data, initial classifier, budget and seed; ``joint`` begins with its autoencoder.
         name: A key of RECIPES.
 
     Returns:
@@ -282,13 +282,13 @@ def command(run: Run, name: str) -> str:
 
 
 def card(run: Run, name: str) -> dict:
-    """Return the card of a training, which exists even where no weights are shipped.
+    """Return the card of a training, which exists even if no weights are shipped.
 
     It has the recipe, the minutes, and a ``history`` with a record for each epoch: loss, seconds, accuracies
     on validation images (``clean``, ``pgd``, or ``noisy``), and ``training_pgd`` on training images.
 
     Raises:
-        CourseError: There is no such recipe, or no card of it.
+        CourseError: There is no such recipe, or it has no card.
     """
     recipe_of(name)
     file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
@@ -296,7 +296,7 @@ def card(run: Run, name: str) -> dict:
 
 
 def recorded(run: Run, name: str) -> bool:
-    """Return whether there is a card of this training that began with the run's initial classifier."""
+    """Return whether there is a card of this training, started from the run's initial classifier."""
     recipe_of(name)
     file = classifiers.shipped(run.data.name, f"{run.model}_{name}")
     return cards.status(file, {"initial_sha256": classifiers.weights_sha256(run.classifier)}).is_shipped

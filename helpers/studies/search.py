@@ -1,13 +1,13 @@
-"""The search for the autoencoder (notebook 03): every architecture is trained alike, shipped and measured.
+"""The search for the autoencoder (notebook 03): all architectures are trained and measured in the same way.
 
     run = pipeline.start(profile="quick")
     make(run, "d2_c16")                          # trains it and puts it into weights/<dataset>/search/
     model = network(run, "d2_c16")               # loads it
     records = [answers.record() for answers in assessed(run, "d2_c16", model).values()]
 
-Each is trained on clean images and on images attacked once, with the initial classifier as target; the
-originals are what it has to restore. Choices use validation images only (a card's ``validation``); test
-images only report. The module comparison compares the architectures.
+Each is trained to restore the originals from clean images and from images attacked once, with the initial
+classifier as target. Choices use only validation images (a card's ``validation``); test images are used only
+for the report. The module comparison compares the architectures.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ ADAPTIVE = {
 
 
 def trained(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> tuple[keras.Model, list[dict]]:
-    """Return an architecture trained by the recipe, and its history, from the artifact store if it is there.
+    """Return an architecture trained by the recipe, and its history; train it if the store does not have it.
 
-    All architectures share the attacked images. Training continues where it was stopped.
+    All architectures share the attacked images. Training resumes where it was stopped.
 
     Raises:
         CourseError: There is no such architecture.
@@ -121,12 +121,12 @@ def make(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> dict:
 
 
 def file_of(run: Run, name: str) -> Path:
-    """Return where the weights of an architecture are shipped."""
+    """Return the path of an architecture's shipped weights."""
     return settings.WEIGHTS / run.data.name / "search" / f"{run.model}_{name}.h5"
 
 
 def network(run: Run, name: str) -> keras.Model:
-    """Return an architecture with the weights that the course ships, if it has any.
+    """Return an architecture with its shipped weights, if it has any weights.
 
     Raises:
         CourseError: There is no such architecture, or its weights are missing, damaged, or made for another
@@ -155,8 +155,8 @@ def card(run: Run, name: str) -> dict:
 def available(run: Run) -> list[str]:
     """Return the architectures that need no training here.
 
-    These are the ones shipped for this run's initial classifier, seed and budget and trained by RECIPE, and
-    the ones that have nothing to learn.
+    These are the ones that RECIPE trained and the course ships for this run's initial classifier, seed and
+    budget, and the ones without weights.
     """
     ours = {
         "initial_sha256": classifiers.weights_sha256(run.classifier),
@@ -186,7 +186,7 @@ class Candidate:
 
     Attributes:
         model: The autoencoder.
-        card: What training and validation images say about it (about, make).
+        card: Its training and its results on validation images (about, make).
     """
 
     model: keras.Model
@@ -199,7 +199,7 @@ def candidates(run: Run) -> dict[str, Candidate]:
     These are all architectures shipped for this run, or only those of FEW in a smoke run. If too few are
     shipped (is_shipped), all of FEW are trained here by LIVE, so that the two recipes never mix.
 
-    Architectures with nothing to train are measured here on as many validation images as the others.
+    Architectures without weights are measured here on as many validation images as the others.
     """
     shipped = is_shipped(run)
     names = available(run) if shipped else _few()
@@ -216,7 +216,7 @@ def candidates(run: Run) -> dict[str, Candidate]:
 
 
 def tryout(run: Run) -> Run:
-    """Return the run with as few test images as a smoke run, for autoencoders that LIVE trained."""
+    """Return the run with as few test images as a smoke run has, for autoencoders that LIVE trained."""
     few = settings.PROFILES["smoke"]
     n_test, n_sweep = min(run.profile.n_test, few.n_test), min(run.profile.n_sweep, few.n_sweep)
     return replace(run, profile=replace(run.profile, n_test=n_test, n_sweep=n_sweep))
@@ -267,14 +267,14 @@ def assessed(
     """Return the initial classifier's answers to test images behind an autoencoder.
 
     Args:
-        run: Gives the classifier, the images and the budget.
-        name: Names the defense in records, as ``ae:<name>``.
+        run: Provides the classifier, the images and the budget.
+        name: The defense in records is ``ae:<name>``.
         model: The autoencoder.
         attacks_through: Keys of ADAPTIVE. These attacks use n_sweep images of the profile, the others n_test.
 
     Returns:
-        The answers by name: regular, fgsm and pgd are transfer attacks, ``adaptive`` is end-to-end PGD, and
-        ``bpda`` is what ADAPTIVE says.
+        The answers by name: ``regular`` is without an attack, fgsm and pgd are transfer attacks, ``adaptive``
+        is end-to-end PGD, and ADAPTIVE describes ``bpda``.
 
     Raises:
         CourseError: There is no such attack.
@@ -306,7 +306,7 @@ def assessed(
 
 
 def _config(run: Run, name: str, model: keras.Model) -> dict:
-    # The name as well as the weights, because a blur has no weights.
+    # The name belongs here as well as the weights, because a blur has no weights.
     return {
         **run.config(autoencoder, architectures, codebook, adaptive, accuracy),
         "architecture": name,
@@ -325,7 +325,7 @@ def _attacked(run: Run, model: keras.Model, chosen: datasets.Split, kind: str) -
 
 @lru_cache(maxsize=64)
 def end_to_end(model: keras.Model, classifier: keras.Model, kind: str = "pgd") -> attacks.Model:
-    """Return the model, images to logits, that is the target of an attacker who knows the autoencoder.
+    """Return the model, images to logits, that an attacker who knows the autoencoder differentiates.
 
     The same arguments give the same model, so that its graph is traced once.
 
@@ -333,7 +333,7 @@ def end_to_end(model: keras.Model, classifier: keras.Model, kind: str = "pgd") -
         model: The autoencoder.
         classifier: The classifier behind it.
         kind: ``pgd`` attacks end-to-end; a codebook passes the gradient straight through. ``bpda``
-            replaces the autoencoder's gradient by the identity's (Athalye et al. 2018).
+            replaces the autoencoder's gradient with the identity's (Athalye et al. 2018).
     """
     if kind == "bpda":
         return adaptive.straight_through(lambda images: model(images, training=False), then=classifier)

@@ -1,4 +1,4 @@
-"""How the architectures of the search are trained, and on how many images."""
+"""The recipe by which the architectures of the search are trained, and its numbers of images."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..pipeline import Run
 
 @dataclass(frozen=True)
 class SearchRecipe(training.Recipe):
-    """How every architecture of the search is trained: with Adam, on clean, FGSM and PGD images.
+    """The training of every architecture of the search: with Adam, on clean, FGSM and PGD images.
 
-    The attacks are aimed at the initial classifier (transfer attacks).
+    The attacks are made for the initial classifier (transfer attacks).
 
     Attributes:
-        images: How many training images are used; each epoch shows each of them in three forms.
-        epochs: Far fewer than the paper's 100, with smaller batches.
-        batch_size: The images in one step.
+        images: The number of training images; each epoch shows each of them in three forms.
+        epochs: The number of epochs, far fewer than the paper's 100, with smaller batches.
+        batch_size: The number of images in one step.
         rates: The first and the last learning rate.
-        validated: How many validation images the trained network is measured on, clean and transfer-attacked.
-        attacked: How many of these are also attacked end-to-end.
+        validated: The number of validation images for the measurement, clean and under transfer attacks.
+        attacked: The number of these that are also attacked end-to-end.
     """
 
     images: int = 20_000
@@ -61,11 +61,11 @@ RECIPE = SearchRecipe()
 """The recipe of the networks that the course ships; each saw 240,000 images."""
 
 LIVE = SearchRecipe(images=256, epochs=3, validated=64, attacked=32)
-"""The recipe of the few networks that a notebook trains if too few are shipped; it shows that all works."""
+"""The recipe of the few networks that a notebook trains if too few are shipped; only a demonstration."""
 
 
 def on_recipe(run: Run, recipe: SearchRecipe) -> Run:
-    """Return the run with the recipe's numbers of images; it never trains on validation images."""
+    """Return the run with the recipe's numbers of images, without validation images in the training split."""
     n = min(recipe.images, len(run.data.train))
     validated = min(recipe.validated, len(run.data.validation))
     return replace(run, profile=replace(run.profile, n_train=n, n_validation=validated))

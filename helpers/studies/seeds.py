@@ -31,7 +31,7 @@ CLAIMS: dict[str, tuple[Place, Place]] = {
         ("fine_tuned", "ae", "pgd", "static"),
     ),
 }
-"""The conclusions of notebooks 02 to 06: the place of the lower accuracy, and that of the higher one."""
+"""The conclusions of notebooks 02 to 06: the place of the lower accuracy and that of the higher one."""
 
 
 def at(records: list[dict], place: Place) -> dict[tuple[float, int, int], dict]:
@@ -112,7 +112,7 @@ def check(records: list[dict], claim: str) -> list[dict]:
         pair = [_matching(found, eps, steps, seed) for found in (lower, higher)]
         if None in pair:
             raise CourseError(
-                f"the sweep is not whole: seed {seed}, eps {eps:.4g}, {steps} steps lacks a record"
+                f"the sweep is incomplete: a record for seed {seed}, eps {eps:.4g}, {steps} steps is missing"
             )
         points, low, high = (100 * x for x in difference(*pair))
         rows.append({"eps": eps, "steps": steps, "seed": seed, "points": points, "low": low, "high": high})
@@ -127,9 +127,9 @@ def verdicts(records: list[dict]) -> pd.DataFrame:
     """Tabulate, for each claim, in how many cells it holds.
 
     Returns:
-        The number of cells; in how many the claim holds for every seed and beyond the interval; in how many
-        for every seed, but within the interval for some; in how many not for every seed; and the smallest and
-        the largest difference in points.
+        The number of cells; the number in which the claim holds for every seed and beyond the interval; the
+        number in which it holds for every seed, but for some within the interval; the number in which it
+        fails for some seed; and the smallest and largest difference in points.
     """
     rows = {}
     for claim in CLAIMS:

@@ -62,8 +62,7 @@ RUNGS = {
 """From the attacker who knows least to the one who knows most.
 
 The order is not strict: Square knows no weights but sees the defense's answers, and the end-to-end attacks
-    differ in
-effort only.
+differ only in effort.
 """
 
 CHEAP = ("noise", "static", "grey_box", "pgd")
@@ -92,11 +91,11 @@ class Attacker:
     """How a rung attacks a defense.
 
     Attributes:
-        target: the model that the attack is aimed at.
-        steps: gradients per restart, or Square's queries, or 0.
+        target: the model that the attack differentiates or queries.
+        steps: the gradients per restart, or Square's queries, or 0.
         assess: takes images and labels, attacks, and returns which images the defense still classifies
             correctly.
-        config: what the answers depend on besides target, steps and the run.
+        config: everything the answers depend on besides target, steps and the run.
     """
 
     target: keras.Model
@@ -113,10 +112,10 @@ def climb(
     Args:
         run: the run.
         stage: ``initial`` or ``fine_tuned``.
-        n: how many test images; default: the profile's n_ladder.
+        n: the number of test images; default: the profile's n_ladder.
         effort: of APGD, Square and the worst case, a name in attacks.EFFORTS; default: effort_of.
-        rungs: names in RUNGS. The worst case combines the other rungs that are asked for, and an ensemble of
-            attacks on the images that these leave robust.
+        rungs: names in RUNGS. The worst case combines the other requested rungs with an ensemble of attacks
+            on the images that these leave robust.
 
     Returns:
         The answers by rung, in order. ``other_network`` is left out if the course ships no other network for
@@ -159,7 +158,7 @@ def measure(
         run: the run.
         defense: the defended model.
         eps: the budget.
-        n: how many test images.
+        n: the number of test images.
         effort: a name in attacks.EFFORTS.
         rungs: names in RUNGS.
         first: the index of the first test image. A long measurement can so be made in parts, each with random
