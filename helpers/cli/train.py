@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import settings
+from ..artifacts import cards
 from ..settings import CourseError
 from .command import DATASET, MODEL, PROFILES, SEED, Checked, Command, seed
 
@@ -29,12 +30,12 @@ class Part:
 
     Attributes:
         make: trains the network for a run, ships it, and returns what to print.
-        card: the card of the shipped network that it would replace.
+        card: the card of the shipped network that it would replace; None if it replaces none unasked.
         asked: fields of that card, as the new network's card will have them.
     """
 
     make: Callable[[Run], str]
-    card: Path = Path()
+    card: Path | None = None
     asked: dict = field(default_factory=dict)
 
 
@@ -59,11 +60,8 @@ def ship(parts: Sequence[Part], replace: bool, begin: Callable[[], Run | None]) 
 
 def _check_replaces(part: Part) -> None:
     """Refuse to replace a shipped network on which recorded results rest."""
-    if not part.card.is_file():
-        return
-    shipped = json.loads(part.card.read_text())
-    differing = [name for name, value in part.asked.items() if shipped.get(name, value) != value]
-    if differing:
+    if part.card is not None and (differing := cards.status(part.card, part.asked).differing):
+        shipped = json.loads(part.card.read_text())
         other = ", ".join(f"{name.replace('_', ' ')} {shipped[name]}" for name in differing)
         raise CourseError(
             f"{part.card.stem} is shipped, made with {other}, and recorded results rest on it; "

@@ -21,8 +21,6 @@ from ..attacks import Model, check_batch, check_count, check_seed, logits_of
 from ..backend import tf
 from ..settings import CourseError, plain_numbers, progress
 
-BATCH = 128
-
 ABSTAIN = -1
 """The prediction if the samples do not show which class leads."""
 

@@ -10,6 +10,7 @@ from .denoising import autoencoder as autoencoder
 from .denoising import examples as examples
 from .denoising import reconstructed as reconstructed
 from .denoising import source as source
+from .matching import SOURCES as SOURCES
 from .protocol import Protocol as Protocol
 from .published import PAPER as PAPER
 from .published import PUBLISHED_CERTIFICATES as PUBLISHED_CERTIFICATES
@@ -33,7 +34,6 @@ from .results import static_answers as static_answers
 from .results import static_records as static_records
 from .results import static_table as static_table
 from .results import undefended_answers as undefended_answers
-from .run import SOURCES as SOURCES
 from .run import Run as Run
 from .run import departing as departing
 from .run import phases_of as phases_of

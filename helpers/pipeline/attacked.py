@@ -13,7 +13,8 @@ from ..classifiers import fused
 from ..datasets import Split, storage
 from ..defenses import autoencoder as autoencoder_module
 from ..settings import CourseError, plain_numbers
-from .run import SOURCES, Run
+from .matching import SOURCES
+from .run import Run
 
 PART_SIZE = 1024
 """The number of images that are attacked between two checkpoints."""

@@ -16,7 +16,8 @@ from ..datasets import storage
 from ..defenses import autoencoder as autoencoder_module
 from ..settings import Networks
 from .attacked import inputs
-from .run import SOURCES, Run
+from .matching import SOURCES
+from .run import Run
 from .shipped import is_taken, load_or_train, load_shipped
 
 

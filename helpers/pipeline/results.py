@@ -16,8 +16,9 @@ from ..evaluation import accuracy
 from ..settings import plain_numbers
 from .attacked import attack_config, attacked_images, checksum, inputs, steps_of
 from .denoising import autoencoder, source
+from .matching import SOURCES
 from .published import cell_of
-from .run import SOURCES, Run
+from .run import Run
 from .tuning import stages
 
 

@@ -12,10 +12,8 @@ from ..backend import keras
 from ..datasets import Data, Split
 from ..settings import CourseError, Networks, Profile
 from . import published, schedules
+from .matching import named_phases
 from .protocol import IMAGENET_MEAN, IMAGENET_STD, Protocol
-
-SOURCES = ("regular", "fgsm", "pgd")
-"""The images a network is trained and assessed on: clean, or attacked by FGSM or PGD."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +128,5 @@ def unusual_steps(eps: float) -> dict:
 
 
 def phases_of(run: Run) -> list[tuple[Sequence[str], int]]:
-    """Return the run's fine-tuning schedule: for each phase the names of its sources, and its epochs.
-
-    ResNet-20 is trained on all six sources for three epochs. SEPreResNet-56, and any network with a second
-    phase in the registry, is trained on all six and then on clean images and the autoencoder's outputs only.
-    """
-    everything = [*SOURCES, *(f"ae({kind})" for kind in SOURCES)]
-    later = ["regular", *everything[3:]]
-    phases = schedules.phases(run.model, run.profile, run.schedule)
-    return [(everything if phase.all_six else later, phase.epochs) for phase in phases]
+    """Return the run's fine-tuning schedule (matching.named_phases)."""
+    return named_phases(run.model, run.profile, run.schedule)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from .. import artifacts, classifiers
 from ..artifacts import bundles, cards
 from ..backend import keras
 from ..settings import Networks
-from . import schedules
-from .run import Run, phases_of
+from .matching import is_shipped_as
+from .run import Run
 
 PARTS = "ae", "fine_tuned"
 """The parts that a run trains and ``make record`` ships. ``make networks`` ships more (parts_of)."""
@@ -32,32 +31,17 @@ def card_file(run: Run, part: str) -> Path:
 
 def is_shipped(run: Run, part: str) -> bool:
     """Return whether weights/ has this part as the run would train it."""
-    wanted = {
-        "initial_sha256": classifiers.weights_sha256(run.classifier),
-        "seed": run.seed,
-        "eps": run.eps,
-        "protocol": run.protocol.changes(),
-    }
-    if run.profile.name == "full":
-        wanted |= {"profile": "full", "trained_on": run.profile.n_train}
-    if part != "ae":
-        if run.profile.name == "full":
-            wanted["phases"] = phases_of(run)
-            if _schedule_of_card(run, part) != schedules.schedule_of(run.model, run.schedule):
-                return False
-        try:
-            autoencoder = json.loads(card_file(run, "ae").read_text())
-        except FileNotFoundError:
-            return False
-        if "weights_sha256" in autoencoder:
-            wanted["autoencoder_weights_sha256"] = autoencoder["weights_sha256"]
-    return cards.status(weight_file(run, part), wanted).is_shipped
-
-
-def _schedule_of_card(run: Run, part: str) -> str:
-    """Return the schedule that made a shipped part; the first cards do not name it."""
-    file = card_file(run, part)
-    return json.loads(file.read_text()).get("schedule", "decay") if file.is_file() else ""
+    return is_shipped_as(
+        part,
+        dataset=run.data.name,
+        model=run.model,
+        profile=run.profile,
+        initial_sha256=classifiers.weights_sha256(run.classifier),
+        seed=run.seed,
+        eps=run.eps,
+        protocol=run.protocol.changes(),
+        schedule=run.schedule,
+    )
 
 
 def is_taken(run: Run, part: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from .. import artifacts, datasets, settings
 from ..artifacts import cards, provenance
 from ..classifiers.registry import MODELS
+from ..pipeline.matching import is_shipped_as
 from ..settings import CourseError
 from . import contents, execution, pdf, rendering, running, scheduling
 
@@ -108,21 +109,23 @@ def _are_shipped(parameters: dict, dataset: str) -> bool:
 
     Only cards are read. Building the networks here would occupy the GPU memory that the notebooks need.
     """
-    folder, model, profile = settings.WEIGHTS / dataset, parameters["model"], settings.profile("full")
-    files = [folder / f"{model}{part}.h5" for part in ("", "_ae", "_fine_tuned")]
-    if parameters["weights"] != "course" or not all(cards.card_file(file).is_file() for file in files):
+    model = parameters["model"]
+    initial = cards.card_file(settings.WEIGHTS / dataset / f"{model}.h5")
+    if parameters["weights"] != "course" or not initial.is_file():
         return False
-    initial, autoencoder, _ = (json.loads(cards.card_file(file).read_text()) for file in files)
-    wanted = {
-        "initial_sha256": initial["weights_sha256"],
-        "autoencoder_weights_sha256": autoencoder["weights_sha256"],
-        "seed": parameters["seed"],
-        "eps": parameters["eps"],
-        "profile": "full",
-        "protocol": {},
-        "trained_on": profile.n_train,
-    }
-    return all(cards.status(file, wanted).is_shipped for file in files[1:])
+    return all(
+        is_shipped_as(
+            part,
+            dataset=dataset,
+            model=model,
+            profile=settings.profile("full"),
+            initial_sha256=json.loads(initial.read_text())["weights_sha256"],
+            seed=parameters["seed"],
+            eps=parameters["eps"],
+            protocol={},
+        )
+        for part in ("ae", "fine_tuned")
+    )
 
 
 def _check_folder(folder: Path) -> None:
@@ -173,7 +176,7 @@ def _build(
 
 
 def _weights_without_card(parameters: dict) -> list[Path]:
-    """Return the weight files without a card, whose checksum nothing else takes: the user's and tf2cv's."""
+    """Return the weight files that have no card to record their checksum: the user's and tf2cv's."""
     if parameters["weights"] == "tf2cv":
         name = MODELS[parameters["model"]].tf2cv
         return sorted(settings.expanded("~/.tensorflow/models").glob(f"{name}-*.h5"))

@@ -162,9 +162,19 @@ def _weights(where: str, value: object) -> str:
     return str(path)
 
 
+def _profile(where: str, value: object) -> object:
+    """Check a profile. A file would not do: jobs are found by the profile's name, not by its contents."""
+    if str(value).endswith(".toml"):
+        raise CourseError(
+            f"{where} is the file {value}; a sweep takes only {', '.join(settings.PROFILES)}: set n and "
+            "n_train in the grid instead"
+        )
+    return _one_of(*settings.PROFILES)(where, value)
+
+
 _CHECKS: dict[str, Check] = {
     "dataset": _one_of(*DATASETS),
-    "profile": _one_of(*settings.PROFILES),
+    "profile": _profile,
     "weights": _weights,
     "n": _whole(1, 10_000),
     "n_train": _whole(32, 50_000),

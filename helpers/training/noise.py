@@ -11,7 +11,7 @@ import numpy as np
 from ..attacks import logits_of
 from ..backend import keras, tf
 from ..defenses import build_autoencoder
-from ..defenses.smoothing import BATCH, check_sigma
+from ..defenses.smoothing import check_sigma
 from .adversarial import accuracy
 from .augmentation import crop_and_flip
 from .loop import Options, Step, run
@@ -19,6 +19,9 @@ from .recipe import Pair, Recipe
 from .samples import Batch, Samples
 from .schedules import Decay, OneCycle
 from .steps import perturbed_step
+
+BATCH = 128
+"""The number of images in one step of training on noise."""
 
 
 @dataclass(frozen=True)

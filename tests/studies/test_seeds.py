@@ -122,7 +122,7 @@ def test_what_is_missing_or_twice_there_is_said():
             STATIC,
         )
     lost = next(r for r in records if (r["stage"], r["threat"]) == ("fine_tuned", "adaptive"))
-    with pytest.raises(CourseError, match="the sweep is not whole: seed .* lacks a record"):
+    with pytest.raises(CourseError, match="the sweep is incomplete: a record for seed .* is missing"):
         seeds.verdicts([r for r in records if r is not lost])
 
 

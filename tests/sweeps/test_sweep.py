@@ -54,6 +54,7 @@ BAD = {
     "a key of the course only": ("name: x", r"'name'"),
     "data set": ("dataset: auto", r"dataset .*'auto'.* cifar10, patches10"),
     "profile": ("profile: huge", r"profile .*'huge'.* smoke, quick, full"),
+    "profile in a file": ("profile: mine.toml", r"profile .*mine\.toml.* smoke, quick, full"),
     "model": ("model: [resnet20, vgg]", r"model .*'vgg'.* resnet20, sepreresnet56"),
     "autoencoder": ("autoencoder: unet", r"autoencoder .*'unet'.* none, paper"),
     "eps of 8": ("eps: [8]", r"eps .*8.*write 8/255"),
