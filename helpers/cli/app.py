@@ -1,7 +1,7 @@
 """The command line: python -m helpers COMMAND. The Makefile's targets call these commands.
 
-TensorFlow, papermill and whatever else is slow to import is imported inside the commands, so that a mistyped
-word is answered at once.
+TensorFlow, papermill and everything else that is slow to import is imported inside the commands, so that a
+mistyped word gets an answer at once.
 """
 
 from __future__ import annotations

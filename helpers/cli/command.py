@@ -1,4 +1,4 @@
-"""What the commands share: how they fail, which devices they may use, and their common options."""
+"""The common parts of the commands: their errors, the devices they may use, and their shared options."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _check_devices(command: str) -> None:
 
 
 class Commands(click.Group):
-    """A command line that lists its commands in their own order and reports each error in one line."""
+    """A command line that keeps its commands in order and reports each error in one line."""
 
     command_class = Command
 
@@ -81,12 +81,12 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            print("interrupted; the same command resumes where this one stopped", file=sys.stderr)
             return 130
 
 
 def _explained(error: click.UsageError) -> str:
-    """Return what is wrong with a command line, and what there is to choose from, in one line."""
+    """Say in one line what is wrong with a command line, and what the choices are."""
     command = error.ctx.command if error.ctx else None
     if isinstance(command, Commands):
         return f"{error.message.rstrip('.')}; choose one of {', '.join(command.commands)}"
@@ -125,7 +125,7 @@ def seed(text: str) -> int:
 
 
 def eps(text: str) -> float:
-    """Return an attack budget from its text; fractions are understood."""
+    """Return an attack budget from its text, which may be a fraction."""
     return settings.check_eps(text)
 
 

@@ -38,7 +38,7 @@ def bench(dataset: str, model: str, rounds: int, largest: int, out: Path | None)
 @click.option("--initial-only", is_flag=True, help="the initial classifier only; trains nothing")
 @click.option("--out", type=PATH, help="the file to write; else figures/audit.json")
 def audit(initial_only: bool, out: Path | None, **parameters) -> None:
-    """Switch the released code's departures on, one at a time."""
+    """Measure each way in which the paper's released code departs from its text."""
     settings.profile(parameters["profile"])
     from .. import pipeline
     from ..maintain import record as recording

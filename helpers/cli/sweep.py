@@ -36,7 +36,7 @@ def sweep(
     record: bool,
     out: Path | None,
 ) -> int:
-    """Run a grid of jobs, or predict what it takes.
+    """Run a grid of jobs, or predict its time and memory.
 
     GRID is a YAML file, such as sweeps/smoke.yml.
     """
@@ -113,7 +113,7 @@ def _checked(options: dict) -> Grid:
 
 
 def _finish(found: dict, out: Path | None) -> None:
-    """Write and print what a job found."""
+    """Write and print a job's result."""
     from ..sweeps import execution
 
     execution.write(found, out)

@@ -1,1 +1,1 @@
-"""Record, verify, benchmark and generate: for whoever maintains the course."""
+"""Record, verify, benchmark and generate: tools for the course's maintainers."""

@@ -1,4 +1,4 @@
-"""Measure how fast the attacks and the training loops are, against other libraries and against upper limits.
+"""Measure the speed of attacks and training loops, compared with other libraries and with upper limits.
 
     python -m helpers bench                 # prints a table and writes figures/benchmarks.json
 
@@ -42,7 +42,7 @@ def bench(
     Args:
         data: its test images are attacked.
         model: the network.
-        rounds: how often each contender runs; take at least 5 for numbers to be reported.
+        rounds: the number of runs of each contender, at least 5 for numbers to report.
         largest: the largest n of the scaling curve.
         batch: the number of attacked images, all in one batch.
         steps: fine-tuning steps in each round.
@@ -107,7 +107,7 @@ def _run_once(name: str, dataset: str, model: str, batch: int) -> int:
     """Run one contender once and return this process's peak memory."""
     data = datasets.load(dataset)
     classifier, (images, labels) = classifiers.load(model, data), data.test.take(batch)
-    memory.forget_peak()  # that of reading the data
+    memory.forget_peak()  # leave out the peak of reading the data
     CONTENDERS[name](classifier, images, labels)()
     return memory.peak_mib()
 

@@ -34,7 +34,7 @@ def _ours(target: Callable[[keras.Model], keras.Model]) -> Callable[..., Contend
 
 
 def _theirs(library: Callable[..., Contender]) -> Callable[..., Contender]:
-    """Return a library's PGD on tf2cv's network, as users of the library have it."""
+    """Return a library's PGD on tf2cv's network, as the library's users run it."""
     return lambda classifier, images, labels: library(as_in_tf2cv(classifier), images, labels)
 
 

@@ -6,12 +6,10 @@ A solution notebook is an ordinary notebook. In its code cells, the code between
     # END SOLUTION
 
 is replaced by the text after the colon, or by ``...`` if there is none, at the marker's indentation. Cells
-with
-the tag ``solution`` are left out, and so are all outputs.
+with the tag ``solution`` are left out, and so are all outputs.
 
 An exercise begins with a heading ``## Exercise 1 · ...``. It has a cell with such markers, hints in
-<details>, and
-a cell that calls a check of helpers.exercises.
+<details>, and a cell that calls a check of helpers.exercises.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ def generate() -> dict[str, bytes]:
     """Return the student notebooks by file name; the same bytes every time.
 
     Raises:
-        CourseError: there are no solutions, or one of them is not of the form that the module's docstring
+        CourseError: there are no solutions, or one of them does not have the form that the module's docstring
             describes.
     """
     if not (found := solutions()):

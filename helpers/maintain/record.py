@@ -1,4 +1,4 @@
-"""Copy what the tree keeps of a finished report: one run of each network.
+"""Copy a finished report's results into the tree, which keeps one run of each network.
 
 - figures/results.json has the records of every recorded run.
 - figures/<model>/ has the run's figures, run.json (when, where, how long) and answers.npz (which test
@@ -33,7 +33,7 @@ BEGINS_WITH = "05_results"
 
 
 def record(folder: Path) -> None:
-    """Copy a finished report into the tree; what was recorded of other networks stays.
+    """Copy a finished report into the tree; the recorded runs of other networks stay.
 
     Everything is checked before anything is written.
 
@@ -42,8 +42,8 @@ def record(folder: Path) -> None:
 
     Raises:
         CourseError: there is no report; one of its notebooks failed; it does not fit this tree's code,
-            notebooks and networks; it is of other weights than the course's; or it is of some notebooks and
-            can neither be added to the recorded run of its network nor begin it.
+            notebooks and networks; it used other weights than the course's; or it covers only some notebooks
+            and can neither be added to the recorded run of its network nor begin one.
     """
     info, found = _read(folder)
     run = pipeline.start(**found["parameters"], networks=info.get("networks", "trained"))
@@ -88,7 +88,7 @@ def _read(folder: Path) -> tuple[dict, dict]:
     info = json.loads((folder / "run.json").read_text())
     if failed := [run["notebook"] for run in info["notebooks"] if run["error"]]:
         raise CourseError(
-            f"{', '.join(failed)} failed in that report; mend it and run it again before recording"
+            f"{', '.join(failed)} failed in that report; repair it and run it again before recording"
         )
     found = json.loads((folder / "results.json").read_text())
     if found["parameters"]["weights"] != "course":
@@ -100,8 +100,8 @@ def _adds_to_recorded(info: dict, found: dict, before: dict, folder: str) -> boo
     """Return whether a report is added to the recorded run of its network, instead of replacing it.
 
     Raises:
-        CourseError: it is of some notebooks, but there is no recorded run to add it to, and it cannot begin
-            one.
+        CourseError: it covers only some notebooks, but there is no recorded run to add it to, and it cannot
+            begin one.
     """
     model, only = found["parameters"]["model"], info.get("only", [])
     if not only or (model not in before["runs"] and BEGINS_WITH in only):
@@ -146,7 +146,7 @@ def _rank(model: str) -> int:
 
 
 def with_records(results: dict, found: dict) -> dict:
-    """Return all recorded results with those of some notebooks; they replace the same measurements."""
+    """Return all recorded results with those of some notebooks, which replace earlier measurements."""
     counted = ("n", "correct", "accuracy", "ci_low", "ci_high")
 
     def measured(record: dict) -> str:

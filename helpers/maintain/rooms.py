@@ -1,4 +1,4 @@
-"""Draw the rooms of `helpers` from their imports, for CONTRIBUTING.md: python -m helpers.maintain.rooms"""
+"""Draw the rooms of `helpers` from their imports, for CONTRIBUTING.md (python -m helpers.maintain.rooms)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def imports() -> dict[str, set[str]]:
 
 
 def reduced(edges: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Leave out every arrow that follows from two others: what a room imports through another room."""
+    """Leave out every arrow that follows from others: imports that a room has through another room."""
 
     def below(room: str) -> set[str]:
         return edges[room] | {r for target in edges[room] for r in below(target)}
@@ -41,7 +41,7 @@ def reduced(edges: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def diagram() -> str:
-    """Return the picture as a Mermaid flowchart, an arrow from each room to those it imports directly."""
+    """Return the picture as a Mermaid flowchart with an arrow from each room to those it imports directly."""
     lines = ["```mermaid", "flowchart TD"]
     lines += [
         f"  {room} --> {target}"

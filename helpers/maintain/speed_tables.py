@@ -1,4 +1,4 @@
-"""The benchmark's results as text: for the README, and for the terminal."""
+"""The benchmark's results as text, for the README and for the terminal."""
 
 from __future__ import annotations
 

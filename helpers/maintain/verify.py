@@ -18,7 +18,7 @@ from ..studies import released_ladder, released_pair, robust_models, search
 from .record import by_cell
 
 TOLERATED = 0.01
-"""Share of images whose answer may differ from the recorded one.
+"""The share of images whose answer may differ from the recorded one.
 
 Attacks follow the signs of gradients, and rounding on another processor or in another library may flip a
 sign.
@@ -46,8 +46,8 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
 
     Args:
         model: the network.
-        images: how many test images to attack and classify again. An evaluation of fewer images uses them
-            all.
+        images: the number of test images to attack and classify again. An evaluation of fewer images uses
+            all of them.
 
     Raises:
         CourseError: nothing is recorded of the network; a weight file is missing or does not fit its card;

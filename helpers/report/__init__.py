@@ -1,4 +1,4 @@
-"""Run the notebooks with papermill, and write the report from what they show."""
+"""Run the notebooks with papermill, and write the report from their outputs."""
 
 import lazy_loader
 

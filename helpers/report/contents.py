@@ -1,4 +1,4 @@
-"""The course's notebooks, and what an executed notebook holds: records, figures, a title."""
+"""The course's notebooks, and the contents of an executed notebook: records, figures, a title."""
 
 from __future__ import annotations
 

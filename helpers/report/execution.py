@@ -130,7 +130,7 @@ def one_line(error: dict) -> str:
 
 
 def _prepare_progress() -> None:
-    """Send the notebooks' progress bars to this terminal, or to a file if there is none."""
+    """Show the notebooks' progress bars in this terminal, or write them to a file if there is none."""
     if settings.progress_file():
         return
     if sys.stderr.isatty():

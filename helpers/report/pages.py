@@ -36,7 +36,7 @@ class Chapter:
 def chapter(notebook: nbformat.NotebookNode, name: str, others: Collection[str] = ()) -> Chapter:
     """Turn an executed notebook into a chapter that needs no network.
 
-    Formulas become MathML, scripts are removed, code is folded, and headings move down one level.
+    Formulas become MathML, scripts are removed, code is collapsed, and headings move down one level.
 
     Args:
         notebook: the executed notebook.

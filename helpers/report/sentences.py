@@ -29,7 +29,7 @@ BARE: Cell = ("pgd", "initial", "none")
 """The cell that shows what PGD does to the initial classifier."""
 
 DEFENDED: Cell = ("pgd", "fine_tuned", "ae")
-"""The cell that the paper's claim rests on."""
+"""The cell on which the paper's claim rests."""
 
 INPUTS = ("regular", "fgsm", "pgd")
 
@@ -94,7 +94,7 @@ def _said(record: dict) -> str:
 def under_the_protocol(transfer: dict, paper: dict, judged: dict[str, Judged]) -> str:
     """Say whether the defense helps under the paper's protocol."""
     if PROTOCOL not in judged:
-        return "Whether the defense helps under the paper's protocol was not measured by any notebook."
+        return "No notebook measured whether the defense helps under the paper's protocol."
     verdicts = {1: "helps", -1: "does harm", 0: "makes no difference that this run can see"}
     helps = verdicts[judged[PROTOCOL].found.sign]
     theirs = f" (the paper: {paper[BARE]:.2f}% and {paper[DEFENDED]:.2f}%)" if paper else ""
@@ -108,7 +108,7 @@ def under_the_protocol(transfer: dict, paper: dict, judged: dict[str, Judged]) -
 def under_adaptive_attack(transfer: dict, adaptive: dict, judged: dict[str, Judged]) -> str:
     """Say what is left of the defense when its attacker knows it."""
     if ADAPTIVE not in judged:
-        return "What an attacker who knows the defense achieves was not measured by any notebook."
+        return "No notebook measured what an attacker who knows the defense achieves."
     before, left = transfer[DEFENDED], adaptive[DEFENDED]
     sign = judged[ADAPTIVE].found.sign
     if sign > 0:
@@ -185,10 +185,10 @@ def _signs(transfer: dict, paper: dict, answers: Mapping[str, np.ndarray] | None
 def adaptive(
     transfer: dict, aware: dict, records: list[dict], answers: Mapping[str, np.ndarray] | None
 ) -> str:
-    """Say how much lower accuracy is when the attacker knows the defense."""
+    """Say how much lower the accuracy is when the attacker knows the defense."""
     behind = [cell for cell in aware["adaptive"] if cell[2] == "ae" and cell in transfer]
     if not behind:
-        return "No notebook of this run measured an attacker who knows of the defense."
+        return "No notebook of this run measured an attacker who knows the defense."
     pairs = [(transfer[cell], aware["adaptive"][cell]) for cell in behind]
     lower = sum(one.sign < 0 for one in comparisons.of_records(pairs, answers))
     said = [
@@ -227,7 +227,7 @@ def doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[str
     model, profile, weights = (parameters[key] for key in ("model", "profile", "weights"))
     said = []
     if failed:
-        said.append("A notebook failed: what it measures is missing, and what is missing is no finding.")
+        said.append("A notebook failed, so its measurements are missing; a missing number is not a finding.")
     if profile != "full":
         said.append(f"A {profile} run trains on a subset and assesses few images.")
     said += [

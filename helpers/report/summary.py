@@ -25,7 +25,7 @@ class Summary:
         doubts: what to doubt, as sentences.
         transfer: records under transfer attacks, by cell (input, stage, defense).
         aware: records under ``grey_box`` and ``adaptive`` attacks, by threat and cell.
-        counts: how many images were assessed, as text, by threat.
+        counts: the number of assessed images, as text, by threat.
         figures: name, alternative text and PNG bytes of the figures ``paper`` and ``threats``, if they have
             records.
     """
@@ -54,7 +54,7 @@ def of_run(
         parameters: of its notebooks.
         dataset: the name of the data that ``auto`` found.
         records: everything that its notebooks published.
-        failed: how many notebooks failed.
+        failed: the number of notebooks that failed.
         answers: which images were classified correctly, by cell, where it is known.
     """
     model, eps = parameters["model"], parameters["eps"]

@@ -82,7 +82,7 @@ def test_a_failed_notebook_is_told_and_the_rest_is_kept(built):
     assert (
         re.search(r'<details class="code" id="01_bad-failed" open', page) and 'href="#01_bad-failed"' in page
     )
-    assert "what is missing is no finding" in page
+    assert "a missing number is not a finding" in page
     assert "Title of 00_good" in page and "ran to its end" in page
 
 
