@@ -125,7 +125,7 @@ def test_a_report_that_failed_is_not_recorded(tmp_path, capsys):
         {"notebook": "01_fgsm_and_pgd", "error": {"cell": 3}},
     ]
     (tmp_path / "run.json").write_text(json.dumps({"notebooks": runs}))
-    assert "01_fgsm_and_pgd failed in that report; mend it" in error_of(
+    assert "01_fgsm_and_pgd failed in that report; repair it" in error_of(
         capsys, "record", "--out", str(tmp_path)
     )
 
@@ -168,7 +168,7 @@ def test_an_interrupted_run_says_how_to_go_on(notebooks, monkeypatch, capsys):
 
     monkeypatch.setattr(report, "build", interrupted)
     assert main(["report"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("whole, status", [(True, 0), (False, 1)])
