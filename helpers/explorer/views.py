@@ -61,8 +61,7 @@ class Choice:
 
     @property
     def step_size(self) -> float:
-        """PGD's step size: the paper's 0.01, or eps / 4 if that is larger, so that ten steps cross the
-        ball."""
+        """PGD's step size: the paper's 0.01, or eps / 4 if that is larger (step_size_for)."""
         return step_size_for(self.eps)
 
 
@@ -126,7 +125,7 @@ class View:
 def load(run: Run) -> Networks:
     """Load a run's networks, or train them, and trace every graph that explore uses.
 
-    Takes about ten seconds on two cores if nothing has to be trained.
+    This takes about ten seconds on two cores if nothing has to be trained.
     """
     autoencoder, _ = pipeline.autoencoder(run)
     systems = {}
@@ -227,8 +226,7 @@ def test_image(networks: Networks, number: int) -> tuple[np.ndarray, int]:
 
 
 def first_recognised(networks: Networks, choice: Choice) -> int:
-    """Return the number of the first test image that the chosen system classifies correctly without an
-    attack.
+    """Return the number of the first clean test image that the chosen system classifies correctly.
 
     It is 0 if the system is wrong about the first hundred.
     """

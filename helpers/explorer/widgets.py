@@ -32,8 +32,9 @@ def show(networks: Networks, choice: Choice = Choice(), number: int = 0, fixed: 
 
     Args:
         networks: what load returns.
-        choice, number: the initial state; the number is that of a test image.
         fixed: HTML (frames).
+        choice: the initial choice.
+        number: the number of the first test image.
     """
     from IPython.display import display
 
@@ -56,7 +57,7 @@ def _dropdown(
 
 
 class Panel:
-    """The controls, and below them the view that they ask for.
+    """The controls, and below them the chosen view.
 
     A callback computes while the kernel is busy. Meanwhile the browser keeps only the latest position of a
     slider, so the view is never more than one position behind.

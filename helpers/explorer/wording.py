@@ -26,7 +26,7 @@ WITHOUT_ARTICLE = {"coins", "grass", "gravel", "stars", "text", "tissue"}
 
 
 def verdict(view: View) -> str:
-    """Say what the chosen system takes the image for, and what it took it for before the attack."""
+    """Say how the chosen system classifies the image, and how it did before the attack."""
     then, now = int(view.before.argmax()), int(view.after.argmax())
     name, old = (with_article(view.classes[k]) for k in (now, then))
     sure, once = percent(view.after[now]), percent(view.before[then])

@@ -54,6 +54,10 @@ def accuracy_curve(records: list[dict], x: str, xlabel: str, title: str, scale: 
 
     Args:
         x: the field of the records on the horizontal axis, multiplied by ``scale``.
+        records: the records to draw.
+        scale: a factor of the values on the horizontal axis.
+        title: the title.
+        xlabel: the label of the horizontal axis.
     """
     figure, axis = plt.subplots(figsize=(6.4, 3.8))
     for kind in dict.fromkeys(r["input"] for r in records):
@@ -73,6 +77,7 @@ def budgets_figure(curves: dict[str, list[dict]], title: str) -> Figure:
 
     Args:
         curves: by the attacker's title, records.
+        title: the title.
     """
     figure, axis = plt.subplots(figsize=(7.6, 3.8))
     for (name, records), marker, color in zip(curves.items(), "^osD", PALETTE, strict=False):
@@ -101,6 +106,9 @@ def training_curve(
         log: whether the vertical axis is logarithmic.
         marks: by epoch, what begins there: a dotted line with that text.
         level: a number to compare with and its name: a dotted line across.
+        history: a record for each epoch.
+        title: the title.
+        ylabel: the label of the vertical axis.
     """
     figure, axis = plt.subplots(figsize=(7.6, 3.4))
     epochs = range(1, len(history) + 1)
@@ -134,6 +142,7 @@ def ladder_figure(rungs: dict[str, dict[str, dict]], clean: dict[str, dict], tit
     Args:
         rungs: by the stage's title and the rung's title, in order, records (threat_ladder.titled).
         clean: by the stage's title, the record of the clean images: a dashed line.
+        title: the title.
     """
     names = list(next(iter(rungs.values())))
     figure, axis = plt.subplots(figsize=(7.6, 0.9 + 0.42 * len(names)))

@@ -33,6 +33,9 @@ def results_figure(records: list[dict], model: str, title: str, comparable: bool
 
     Args:
         comparable: whether the paper's values may be drawn (pipeline.Run.comparable).
+        model: a key of registry.MODELS.
+        records: the records to draw.
+        title: the title.
     """
     ours, paper = cells(records), PAPER.get(model, {}) if comparable else {}
     kinds = ("pgd", "fgsm", "regular")
@@ -63,6 +66,7 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
     Args:
         static: records of the transfer attack.
         aware: records of the grey-box and of the adaptive attack.
+        title: the title.
     """
     attackers = {
         "static": "initial classifier only\n(the released code)",
@@ -90,6 +94,8 @@ def paper_figure(records: list[dict], model: str, title: str, comparable: bool =
     Args:
         records: of the transfer attack; cells without a record are left out.
         comparable: whether the paper's values may be drawn (published.comparable).
+        model: a key of registry.MODELS.
+        title: the title.
     """
     found, paper = cells(records), PAPER.get(model, {}) if comparable else {}
     figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.5), sharey=True)
@@ -118,6 +124,7 @@ def threats_figure(records: list[dict], title: str) -> Figure:
 
     Args:
         records: of any threat; cells without a record are left out.
+        title: the title.
     """
     found = {threat: knowing(records, threat) for threat in ("static", "adaptive")}
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7), sharey=True)
@@ -146,6 +153,7 @@ def certified_figure(
         curves: by title, records whose eps is the radius; the 95% interval is shaded.
         published: by source, percent by radius: hollow markers.
         eps: the linf budget whose smallest enclosing l2 ball is marked.
+        title: the title.
     """
     figure, axis = plt.subplots(figsize=(8.2, 4.2))
     for (name, records), style in zip(curves.items(), ("-", "--", "-.", ":"), strict=False):
@@ -172,6 +180,7 @@ def tradeoff_figure(
     Args:
         systems: by title, the record of the clean images and that of the worst case.
         published: by source, both numbers in percent, the second under AutoAttack: hollow markers.
+        title: the title.
     """
     figure, axis = plt.subplots(figsize=(8.6, 3.8))
     for (name, pair), marker, color in zip(systems.items(), "osD^v<>", PALETTE, strict=False):
@@ -191,7 +200,8 @@ def audit_figure(audit: dict, title: str) -> Figure:
     Numbers are bold where the 95% interval does not contain 0.
 
     Args:
-        audit: what deviations.audit returns.
+        audit: the result of deviations.audit.
+        title: the title.
     """
     first, *rows = audit["rows"]
     points = np.array([[d["points"] for d in row["differences"]] for row in rows])

@@ -1,4 +1,4 @@
-"""What the search for an autoencoder found: size, error, codebook."""
+"""The results of the search for an autoencoder: size, error, codebook."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .style import GREY, PALETTE, draw_guessing, with_error
 
 _COLORS = (PALETTE[0], PALETTE[1], PALETTE[3])
 _SYMBOL = "#555555"
-"""The colour of markers in a legend that stand for a shape and not for a line."""
+"""The colour of markers in a legend that explain a shape and not a line."""
 
 
 def latent_figure(
@@ -36,6 +36,7 @@ def latent_figure(
         marked: the title of the autoencoder that the others are compared with: ringed.
         others: titles of autoencoders of another family; each has its own marker.
         bare: by the line's name, the record without an autoencoder: a dashed line each.
+        title: the title.
     """
     figure, axis = plt.subplots(figsize=(8.6, 4.8))
     depths = dict(zip(sorted({points[t][1] for t in points if t not in others}), "^osDv", strict=False))
@@ -105,6 +106,7 @@ def error_figure(
             interval.
         unchanged: the error of the attacked images themselves: a dashed line.
         named: by autoencoder, a text above its points, joined to them by a thin line.
+        title: the title.
     """
     figure, axis = plt.subplots(figsize=(8.6, 4.6))
     for (name, records), color, marker in zip(series.items(), _COLORS, "osD", strict=False):
@@ -135,6 +137,7 @@ def codes_figure(counts: np.ndarray, title: str, images: str) -> Figure:
     Args:
         counts: [codes].
         images: which images were encoded, in words.
+        title: the title.
     """
     figure, axis = plt.subplots(figsize=(7.6, 2.8))
     shares = 100 * np.sort(counts)[::-1] / counts.sum()

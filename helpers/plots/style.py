@@ -53,6 +53,7 @@ def png(figure: Figure, mark: str = "") -> bytes:
 
     Args:
         mark: see show.
+        figure: the figure.
     """
     if mark:
         size = max(9, figure.get_figwidth())  # points; the report shrinks wide figures
@@ -74,7 +75,7 @@ def say(text: str) -> None:
 
 
 def with_error(records: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Return accuracies and the lengths of their error bars, in the form that ``errorbar`` takes.
+    """Return accuracies and the sizes of their error bars, in the form that ``errorbar`` takes.
 
     Returns:
         Accuracies [n] in percent, and how far each interval reaches down and up [2, n].
@@ -122,6 +123,8 @@ def finish(figure: Figure, title: str, ncols: int | None = None, axis: Axes | No
     Args:
         ncols: columns of a legend below the axes; one at their right if None.
         axis: the axes whose labels the legend lists; all axes if None.
+        figure: the figure.
+        title: the title.
     """
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     labels = axis.get_legend_handles_labels() if axis else ()

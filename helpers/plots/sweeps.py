@@ -1,4 +1,4 @@
-"""What a sweep found, and what it cost."""
+"""The results of a sweep, and its cost."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def heat_maps(grids: dict[str, pd.DataFrame], title: str) -> Figure:
 
     Args:
         grids: by title, percent with eps in the index and steps in the columns (seeds.grid_of).
+        title: the title.
     """
     size = 1.6 + 3.1 * len(grids), 3.3
     figure, axes = plt.subplots(1, len(grids), figsize=size, sharey=True, squeeze=False)
@@ -40,7 +41,8 @@ def seeds_figure(differences: dict[str, list[dict]], title: str) -> Figure:
     """Draw by how many points each claim holds: a marker for each seed, budget and number of steps.
 
     Args:
-        differences: by claim, what seeds.check returns.
+        differences: by claim, the result of seeds.check.
+        title: the title.
     """
     figure, axis = plt.subplots(figsize=(8.2, 1.1 + 0.75 * len(differences)))
     rows = np.arange(len(differences))[::-1]
@@ -72,6 +74,7 @@ def cost_figure(
     Args:
         steps: of figures/cost.json (cost.recorded).
         fit: returns the line through points (cost.line), from which costs are predicted.
+        title: the title.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.9))
     names = list(dict.fromkeys(s["name"] for s in steps if s["n"]))

@@ -39,6 +39,7 @@ def paper_table(records: list[dict], model: str, comparable: bool = True) -> pd.
     Args:
         records: of this run.
         comparable: whether the paper's and the recorded run's numbers may be shown (published.comparable).
+        model: a key of registry.MODELS.
     """
     ours, full, paper = cells(records), cells(recorded_static(model)), PAPER.get(model, {})
     columns = {"paper": {}, "this run [95% interval]": {}, "recorded full run": {}}

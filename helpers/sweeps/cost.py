@@ -56,6 +56,7 @@ def steps_of(job: Job, attacked: set | None = None) -> list[Step]:
 
     Args:
         attacked: the attacks of earlier jobs, which this job will find in the store; its own are added.
+        job: the job.
     """
     profile = settings.profile(job.profile, **{"n_train": job.n_train} if job.n_train else {})
     found = [("start", 0, 1)]

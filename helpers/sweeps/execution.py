@@ -41,8 +41,10 @@ class Watch:
         """Record the cost of the block, unless it found all its artifacts in the store.
 
         Args:
-            name, n, times: see Step.
             always: record it in any case.
+            n: the number of images (Step.n).
+            name: the step's name.
+            times: the passes of each image.
 
         Yields:
             A list that holds, after the block, the artifacts that it made.
@@ -136,7 +138,7 @@ def _models(job: Measurement, run: pipeline.Run, watch: Watch) -> dict[tuple[str
             for stage, classifier in stages.items():
                 models[stage, "none"], models[stage, "ae"] = classifier, autoencoder.defended(ae, classifier)
         if made:
-            watch.steps.pop()  # it trained them, which is not the cost of loading
+            watch.steps.pop()  # the networks were trained, so this is not the cost of loading
     return models
 
 

@@ -29,13 +29,13 @@ class Grid:
     Attributes:
         name: the file's name without its ending, and the name of the folder with the results.
         dataset, profile, weights: of every job, as everywhere in the course.
-        n: how many test images are attacked; the profile's number (n_sweep) if None.
-        n_train: how many images the autoencoder and fine-tuning see; the profile's number if None.
+        n: the number of attacked test images; the profile's number (n_sweep) if None.
+        n_train: the number of images for the autoencoder and fine-tuning; the profile's number if None.
         threads: processor cores of a job.
         model: networks, keys of registry.MODELS.
         autoencoder: members of AUTOENCODERS.
         trained_eps: budgets of the attacked images in the training of the autoencoder and in fine-tuning.
-        eps, steps: budgets and numbers of PGD steps of the attack that is measured.
+        eps, steps: budgets and numbers of PGD steps of the measured attack.
         seed: seeds of training and of PGD's random start.
     """
 

@@ -60,8 +60,8 @@ CELLS = {
         Cell("fine_tuned", "ae", "pgd", "adaptive"),
     ),
 }
-"""The records of a measurement, by autoencoder. Static: the attack is made once, against the initial
-classifier. Adaptive: it is made end-to-end, against everything that is assessed."""
+"""The records of a measurement, by autoencoder. A ``static`` attack is made once, against the initial
+classifier (a transfer attack); an ``adaptive`` one is made end-to-end, against the assessed system."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _options(job: Job) -> list[str]:
 
 
 def _id(text: str, job: Job) -> str:
-    """Add a checksum to a readable name, since the name leaves out some of what tells jobs apart."""
+    """Add a checksum to a readable name, since the name leaves out some of the differences between jobs."""
     checksum = hashlib.sha256(json.dumps(asdict(job), sort_keys=True).encode()).hexdigest()[:8]
     return f"{text.replace('/', '_')}-{checksum}"
 
@@ -134,7 +134,7 @@ def _id(text: str, job: Job) -> str:
 def measurements(grid: Grid) -> list[Measurement]:
     """Return the grid's measurements, each once.
 
-    Where nothing is trained, ``trained_eps`` makes no difference and therefore no other job.
+    If nothing is trained, ``trained_eps`` makes no difference, so it adds no job.
     """
     found = {}
     shared = {name: getattr(grid, name) for name in ("dataset", "profile", "weights", "n", "n_train")}

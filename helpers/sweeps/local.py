@@ -1,5 +1,4 @@
-"""Run a small grid in this process, job after job, for notebooks. Snakemake runs the large ones
-(running.run)."""
+"""Run a small grid in this process, job after job, for notebooks (running.run runs large ones)."""
 
 from __future__ import annotations
 
@@ -10,8 +9,7 @@ from .jobs import Training
 
 
 def run(grid: Grid) -> list[dict]:
-    """Run all jobs of a grid and return their records; what is in the artifact store is not computed
-    again."""
+    """Run all jobs of a grid that are not in the artifact store, and return the records of all jobs."""
     records, todo = [], jobs.all_of(grid)
     with settings.progress(total=len(todo), title="jobs") as bar:
         for job in todo:

@@ -35,8 +35,9 @@ def measure(dataset: str, models: Sequence[str], cores: int, threads: int, sizes
     Args:
         dataset: of the grids.
         models: keys of registry.MODELS.
-        cores, threads: how many cores are busy, and how many of them a job has.
         sizes: of the grids; one size gives constant lines.
+        cores: how many cores are busy.
+        threads: the cores of a job.
 
     Returns:
         What figures/cost.json holds (recorded).

@@ -32,8 +32,7 @@ def merge(grid: Grid) -> list[dict]:
 
 
 def each_once(records: list[dict]) -> list[dict]:
-    """Return records without duplicates: jobs that differ in their steps alone share the clean images'
-    records."""
+    """Return records without duplicates: jobs that differ only in steps share the records of clean images."""
     return list({json.dumps(record, sort_keys=True): record for record in records}.values())
 
 
