@@ -16,7 +16,7 @@ WORKERS ?= 2
 VENV := .venv
 VENV_SWEEP := .venv-sweep
 RUN := $(VENV)/bin/python -m helpers
-PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS)
+PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
 # Otherwise make would silently ignore a misspelt variable, and run with other parameters than the ones asked for.

@@ -1,10 +1,17 @@
-"""Writes how long each test file takes, by tier, to tests/durations.json (pytest --record-durations)."""
+"""How long each test file takes, by tier: recorded in tests/durations.json, so that the longest come first.
+
+`make coverage` records (pytest --record-durations). With one file on each core at a time, beginning with
+the longest keeps both cores busy to the end; and the longest start processes of their own, which is best
+done while pytest's workers are still small.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from pathlib import Path
+
+import pytest
 
 FILE = Path(__file__).with_name("durations.json")
 TIERS = ("slow", "deep", "check")
@@ -18,6 +25,31 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the file whose chosen tests take longest; a file without a record comes first."""
+    if not FILE.is_file():
+        return
+    recorded = json.loads(FILE.read_text())["files"]
+    chosen = defaultdict(set)
+    for item in items:
+        chosen[_file(item.nodeid)].add(_tier(item.keywords))
+    seconds = {
+        file: sum(recorded[file].get(tier, 0.0) for tier in tiers) if file in recorded else float("inf")
+        for file, tiers in chosen.items()
+    }
+    items.sort(key=lambda item: -seconds[_file(item.nodeid)])
+
+
+def _file(nodeid):
+    return nodeid.split("::")[0]
+
+
+def _tier(keywords):
+    """Return the slowest tier that a test is marked with."""
+    return next((tier for tier in TIERS if tier in keywords), "check")
+
+
 def pytest_terminal_summary(terminalreporter, config):
     """Sum the seconds of set-up, call and teardown; a test counts for the slowest tier it is marked with."""
     if not config.getoption("--record-durations"):
@@ -27,8 +59,7 @@ def pytest_terminal_summary(terminalreporter, config):
         for report in reports:
             if not hasattr(report, "duration") or not hasattr(report, "nodeid"):
                 continue
-            tier = next((tier for tier in TIERS if tier in report.keywords), "check")
-            seconds[report.nodeid.split("::")[0]][tier] += report.duration
+            seconds[_file(report.nodeid)][_tier(report.keywords)] += report.duration
     files = {
         file: {tier: round(found[tier], 1) for tier in reversed(TIERS) if tier in found}
         for file, found in sorted(seconds.items())

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .. import attacks, pipeline, settings
@@ -103,15 +103,34 @@ def train(job: Training) -> dict:
     }
 
 
-def measure(job: Measurement) -> dict:
+@dataclass(frozen=True)
+class Assembled:
+    """What a measurement attacks: a run, and its models by stage and defense."""
+
+    run: pipeline.Run
+    models: dict[tuple[str, str], Callable]
+
+
+def assemble(job: Measurement) -> tuple[Assembled, Watch]:
+    """Start a measurement's run and load its models; return also the watch over what this cost."""
+    run, watch = start(job)
+    return Assembled(run, _models(job, run, watch)), watch
+
+
+def measure(job: Measurement, assembled: Assembled | None = None) -> dict:
     """Attack one defense and assess it.
+
+    Args:
+        job: the job.
+        assembled: the models of another job that differs in the budget and the steps only. They are
+            attacked again without being built and traced again.
 
     Returns:
         The job, its records, and the cost of the steps.
     """
-    run, watch = start(job)
+    assembled, watch = (assembled, Watch(job.model)) if assembled else assemble(job)
+    run, models = assembled.run, assembled.models
     n = len(run.data.test.head(run.profile.n_sweep))
-    models = _models(job, run, watch)
     initial, records = models["initial", "none"], []
     for cell in CELLS[job.autoencoder]:
         assessed = models[cell.stage, cell.defense]
