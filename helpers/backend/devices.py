@@ -21,6 +21,7 @@ import numpy as np
 
 from ..settings import CourseError, workers
 from . import keras, tf
+from .arrays import tensor
 
 STRATEGY = tf.distribute.get_strategy()
 COUNT = STRATEGY.num_replicas_in_sync
@@ -57,7 +58,7 @@ def together(step: Callable) -> Callable[..., tf.Tensor]:
             the loss divided by COUNT (``share``), because an optimizer sums over the devices.
     """
     if COUNT == 1:
-        return lambda *arrays: step(*map(tf.constant, arrays))
+        return lambda *arrays: step(*map(tensor, arrays))
 
     def shared(*arrays):
         with answering():

@@ -7,9 +7,10 @@ import hashlib
 import numpy as np
 
 
-def to_float(stored: np.ndarray) -> np.ndarray:
-    """Convert uint8 or uint16 images to float32 in [0, 1]."""
-    return stored.astype(np.float32) / np.float32(np.iinfo(stored.dtype).max)
+def to_float(stored: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Convert uint8 or uint16 images to float32 in [0, 1], in a new array or in ``out``."""
+    largest = np.float32(np.iinfo(stored.dtype).max)
+    return np.divide(stored, largest, out=out, dtype=np.float32, casting="unsafe")
 
 
 def to_uint16(images: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..backend import arrays
 from ..datasets.storage import to_float
 from ..settings import CourseError
 from .augmentation import Augmentation
@@ -44,11 +45,16 @@ class Samples:
     def read(self, rows: np.ndarray) -> Batch:
         """Return the samples with these numbers; the sources are numbered one after another."""
         which, row = np.divmod(rows, len(self.targets))
-        images = np.empty((len(rows), *self.sources[0].shape[1:]), np.float32)
+        images = arrays.empty((len(rows), *self.sources[0].shape[1:]))
         for k in np.unique(which):
-            images[which == k] = to_float(self.sources[k][row[which == k]])
+            images[which == k] = self.sources[k][row[which == k]]
+        largest = np.array([np.iinfo(source.dtype).max for source in self.sources], np.float32)
+        flat = images.reshape(len(rows), -1)
+        flat /= largest[which, None]
         targets = self.targets[row]
-        return images, to_float(targets) if targets.ndim > 1 else targets
+        if targets.ndim == 1:
+            return images, targets
+        return images, to_float(targets, out=arrays.empty(targets.shape))
 
     def batches(
         self, size: int, seed: int, epoch: int, augment: Augmentation | None = None
