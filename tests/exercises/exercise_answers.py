@@ -265,7 +265,7 @@ def gradient_of(model, images, labels, loss=losses.cross_entropy, training=False
 def fgsm(
     loss=losses.cross_entropy, training=False, direction=tf.sign, clip=(0, 1), scale=1.0, of=None, aim=None
 ):
-    """FGSM, or with an argument a wrong one."""
+    """FGSM, or, with an argument, a wrong variant."""
 
     def attack(model, images, labels, eps):
         labels = labels if aim is None else aim(model, images, labels)
@@ -425,7 +425,7 @@ def targeted(
     training=False,
     start_anew=False,
 ):
-    """Targeted PGD without random start, or with an argument a wrong one."""
+    """Targeted PGD without random start, or, with an argument, a wrong variant."""
 
     def attack(model, images, targets, eps, step_size, steps):
         targets = targets if aim is None else aim(model, images, targets)
@@ -584,7 +584,7 @@ def autoencoder(
     scale=False,
     between="relu",
 ):
-    """The function that builds the paper's autoencoder, or with an argument another one."""
+    """The function that builds the paper's autoencoder, or, with an argument, a variant."""
 
     def build(bottleneck):
         layers, relu = keras.layers, {"padding": padding, "activation": between}
@@ -1446,7 +1446,7 @@ WRONG["check_worst_case"] = {
 def through(
     target=lambda ae, f: lambda x: f(ae(x)), sign=1.0, project=True, clip=True, after=None, about=None
 ):
-    """PGD through both, or with an argument a wrong one."""
+    """End-to-end PGD, or, with an argument, a wrong variant."""
 
     def attack(ae, f, images, labels, eps):
         model, start = target(ae, f), images if about is None else about(ae, images)
@@ -1819,7 +1819,7 @@ def attack_rounded(
     after=None,
     fresh=True,
 ):
-    """PGD through rounding, autoencoder and classifier, or with an argument a wrong one."""
+    """PGD through rounding, autoencoder and classifier, or, with an argument, a wrong variant."""
 
     def attack(ae, f, images, labels, eps):
         model, x, eps = between(ae, f), images, scale * eps
@@ -1899,7 +1899,7 @@ EVIDENCE = {"A": "uses eps", "B": "zero gradients", "D": "fresh images"}
 
 
 class OfTableB:
-    """A number read off the sanity table of exercise 06.5 when it is asked for: the table takes long to
+    """A number read from the checklist of exercise 06.5 when it is needed: the checklist takes long to
     make."""
 
     def __init__(self, which, times=1.0):
@@ -2113,7 +2113,7 @@ def decide(
     abstains=lambda lower: lower <= 0.5,
     abstention=(-1, 0.0),
 ):
-    """CERTIFY's decision; with an argument, another one."""
+    """CERTIFY's decision; with an argument, a variant."""
 
     def decision(first, counts, sigma, alpha):
         chosen, used = leading(first, counts), seen(first, counts)
@@ -2241,12 +2241,12 @@ N_FGSM = nfgsm()
 def train_step(
     attack=N_FGSM, training=True, sign=1.0, mean=tf.reduce_mean, batch=None, inside=False, returned=None
 ):
-    """A step of training on attacked images; with an argument, another one."""
+    """A step of training on attacked images; with an argument, a variant."""
 
     def step(model, optimizer, images, labels, eps, noise):
         moved = tf.stop_gradient(attack(model, images, labels, eps, noise))
         with tf.GradientTape() as tape:
-            if inside:  # the sign has no gradient: dearer, and the same
+            if inside:  # the sign has no gradient: slower, but the same
                 moved = attack(model, images, labels, eps, noise)
             x, y = (moved, labels) if batch is None else batch(moved, images, labels)
             each = tf.nn.sparse_softmax_cross_entropy_with_logits(y, model(x, training=training))
@@ -2486,7 +2486,7 @@ WRONG["check_spread"] = {
 
 
 def paired(z=1.96, sign=1, ddof=1, width=lambda each, before, after: each.std(ddof=1) / np.sqrt(len(each))):
-    """The interval of 08.2; with an argument, another one."""
+    """The interval of 08.2; with an argument, a variant."""
 
     def difference(before, after):
         each = sign * (after.astype(float) - before)
