@@ -5,6 +5,9 @@ from .attacked import checksum as checksum
 from .attacked import for_attack as for_attack
 from .attacked import inputs as inputs
 from .begin import start as start
+from .bottleneck import active_channels as active_channels
+from .bottleneck import bottleneck_of as bottleneck_of
+from .bottleneck import channels_told as channels_told
 from .checklist import run_checklist as run_checklist
 from .denoising import autoencoder as autoencoder
 from .denoising import examples as examples

@@ -8,7 +8,9 @@ from .. import artifacts, checklist
 from ..backend import keras
 from ..defenses import autoencoder
 from ..evaluation import accuracy
+from . import bottleneck
 from .attacked import checksum, inputs
+from .bottleneck import autoencoder_in
 from .run import Run
 
 
@@ -27,7 +29,8 @@ def run_checklist(
             "test", ...).
 
     Returns:
-        The table of check_evaluation.
+        The table of check_evaluation. A model with an autoencoder gets a further row, which fails if a
+        channel of the bottleneck is dead.
     """
     n = run.profile.n_checklist
     images, labels = run.split("test").head(n).take()
@@ -47,4 +50,23 @@ def run_checklist(
             model, images, labels, run.eps, seed=run.seed, quick=quick, **arrays
         ).to_dict("records")
 
-    return pd.DataFrame(artifacts.make_json("sanity", config, check))
+    rows = artifacts.make_json("sanity", config, check)
+    if preprocessor := autoencoder_in(model):
+        rows = [*rows, _dead_channels(preprocessor, run)]
+    return pd.DataFrame(rows)
+
+
+def _dead_channels(preprocessor: keras.Model, run: Run) -> dict:
+    """Check that every channel of an autoencoder's bottleneck is active on clean validation images.
+
+    The check is quick and is not kept, so that kept checklists stay what they are.
+    """
+    images = run.data.validation.head(bottleneck.IMAGES).pixels
+    active, there = bottleneck.active_channels(preprocessor, images)
+    return {
+        "check": "dead channels",
+        "value": f"{there - active} of {there} channels are 0 on {len(images)} clean images",
+        "bound": "0",
+        "passed": active == there,
+        "meaning": "The autoencoder is smaller than it says: train it with another seed, or say so.",
+    }

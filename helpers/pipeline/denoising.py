@@ -14,8 +14,9 @@ from ..artifacts import bundles
 from ..backend import keras
 from ..datasets import storage
 from ..defenses import autoencoder as autoencoder_module
-from ..settings import Networks
+from ..settings import Networks, note
 from .attacked import inputs
+from .bottleneck import channels_told
 from .matching import SOURCES
 from .run import Run
 from .shipped import is_taken, load_or_train, load_shipped
@@ -61,6 +62,7 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
             plateau=run.protocol.plateau,
         )
         bundles.save(path, history, model.get_weights())
+        note(f"autoencoder: {channels_told(model, run.data.validation)}")
 
     # A process that waits for another one's autoencoder helps to attack the training images.
     return load_or_train("autoencoder", config, build, train, partial(_attack_training_images, run))

@@ -25,7 +25,6 @@ from ..datasets.storage import to_float
 from ..defenses import autoencoder
 from ..pipeline import Run
 from ..settings import CourseError
-from .comparison import active_channels
 
 KINDS = ("fgsm", "pgd")
 """The attacked images that it is validated on (the paper, section 2)."""
@@ -187,5 +186,5 @@ def validated(run: Run, model: keras.Model) -> dict:
     loss = float(np.mean([errors[kind] for kind in KINDS]))
     return {
         "validation": {"n": len(clean), "loss": loss, "errors": errors},
-        "active_channels": active_channels(model, clean)[0],
+        "active_channels": pipeline.active_channels(model, clean)[0],
     }

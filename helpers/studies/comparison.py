@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .. import evaluation, pipeline
-from ..backend import keras, tf
 from ..datasets.storage import to_float
-from ..defenses.codebook import codebook_of
 from ..evaluation.titles import percent
 from ..pipeline import SOURCES, Answers, Run
 from ..settings import CourseError
@@ -162,33 +160,6 @@ def _accuracies(scores: dict[str, dict]) -> dict[str, str]:
 
 # ---------------------------------------------------------------------------------------------------------
 # comparing
-
-
-def bottleneck_of(model: keras.Model) -> tf.Tensor | None:
-    """Return the bottleneck of an autoencoder of Table 1's family: what its first enlarging layer takes.
-
-    Return None for any other: one with a codebook, with a skip connection around the bottleneck, without
-    weights, or without a layer that reduces the size.
-    """
-    one_path = all(hasattr(layer, "input") and not isinstance(layer.input, list) for layer in model.layers)
-    if not one_path or not model.trainable_weights or codebook_of(model) is not None:
-        return None
-    images = [layer for layer in model.layers if len(layer.input.shape) == len(layer.output.shape) == 4]
-    return next((layer.input for layer in images if layer.output.shape[1] > layer.input.shape[1]), None)
-
-
-def active_channels(model: keras.Model, images: np.ndarray) -> tuple[int, int]:
-    """Return how many channels of the bottleneck are active, and how many there are.
-
-    A channel is dead if it is 0 everywhere in all of the images. A dead channel passes nothing on, and no
-    gradient revives it.
-
-    Args:
-        model: An autoencoder of Table 1's family (bottleneck_of).
-        images: float32 [n, 32, 32, 3] in [0, 1], or stored images.
-    """
-    values = evaluation.predict(keras.Model(model.input, bottleneck_of(model)), images)
-    return int((values != 0).any((0, 1, 2)).sum()), values.shape[-1]
 
 
 def dominated_by(points: dict[str, tuple[float, float]], name: str) -> list[str]:

@@ -69,6 +69,8 @@ def trained(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> tuple[keras.M
     def train(path: Path) -> None:
         model, history = fitted(run, architecture, recipe, artifacts.checkpoints("search", config))
         bundles.save(path, history, model.get_weights())
+        if told := pipeline.channels_told(model, run.data.validation):
+            settings.note(f"{name}: {told}")
 
     model, made = architecture.build(), bundles.load(artifacts.make("search", config, ".npz", train).path)
     model.set_weights(made.weights)

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import evaluation, pipeline
-from helpers.backend import keras
 from helpers.datasets import storage
-from helpers.defenses.architectures import ARCHITECTURES, convolutional
 from helpers.pipeline import Answers
 from helpers.settings import CourseError
 from helpers.studies import comparison
@@ -285,44 +283,6 @@ def test_what_dominates_it_and_by_how_much():
         {"paper": cards["paper"]}, {"paper": compared["paper"]}, "paper", ["paper"]
     )
     assert set(alone["among all"]) == {"on it"} and set(alone["dominated by"]) == {"–"}
-
-
-@pytest.mark.deep
-def test_table_1s_family_is_what_its_layers_make_it():
-    """By no name: an entry of any other is in it if it goes down and up, and by one path."""
-    others = {"vq_vae", "unet", "blur"}
-    for name, one in ARCHITECTURES.items():
-        model = one.build()
-        bottleneck = comparison.bottleneck_of(model)
-        assert (bottleneck is None) == (name in others), name
-        if bottleneck is not None:
-            assert np.prod(bottleneck.shape[1:]) == one.latent
-    layers, images = keras.layers, keras.Input((32, 32, 3))
-    flat = keras.Sequential([images, layers.Conv2D(3, 3, padding="same")])
-    assert comparison.bottleneck_of(flat) is None
-    twice = layers.Conv2D(3, 3, padding="same")
-    assert comparison.bottleneck_of(keras.Model(images, twice(twice(images)))) is None
-    down = layers.Conv2D(4, 3, strides=4, padding="same")(images)
-    dense = layers.Reshape((8, 8, 2))(layers.Dense(128)(layers.Flatten()(down)))
-    up = keras.Model(images, layers.Conv2D(3, 3, padding="same")(layers.UpSampling2D(4)(dense)))
-    assert tuple(comparison.bottleneck_of(up).shape) == (None, 8, 8, 2)
-
-
-def test_channels_that_are_never_used_are_counted(images):
-    keras.utils.set_random_seed(0)
-    model = convolutional(2, 8)
-    bottleneck = model.get_layer("encode2")
-    kernel, bias = np.abs(bottleneck.get_weights()[0]), np.full(8, 0.1)  # what comes in is not negative
-    bottleneck.set_weights([kernel, bias])
-    assert comparison.active_channels(model, images[:8]) == (8, 8)
-    kernel[..., [1, 4]], bias[[1, 4]] = -kernel[..., [1, 4]], -0.1
-    bottleneck.set_weights([kernel, bias])
-    assert comparison.active_channels(model, images[:8]) == (6, 8)
-    before = model(images[:8]).numpy()
-    changed = model.get_layer("decode1").get_weights()
-    changed[0][..., [1, 4]] += 1  # only they see these weights
-    model.get_layer("decode1").set_weights(changed)
-    np.testing.assert_array_equal(model(images[:8]).numpy(), before)
 
 
 def test_what_rises_and_falls_again_has_a_peak():
