@@ -122,45 +122,6 @@ def audit_table(audit: dict) -> pd.DataFrame:
     return frame
 
 
-def nearest_to_paper(audit: dict, cell: tuple[str, str, str]) -> str:
-    """Say whether the paper's number and the course's agree, or which departure may explain the difference.
-
-    They agree if the course's 95% interval contains the paper's number. If no departure's interval does, the
-    text names the departures that move the cell past that number.
-
-    Args:
-        audit: what deviations.audit returns.
-        cell: input, stage and defense.
-    """
-    model = audit["parameters"]["model"]
-    where = (
-        f"{MODELS[model].title}, {INPUT_TITLES[cell[0]]}, {STAGE_TITLES[cell[1]]}, {DEFENSE_TITLES[cell[2]]}"
-    )
-    if model not in PAPER:
-        return f"{where}: the paper has no number to compare with."
-    paper = PAPER[model][cell]
-    course, *others = (
-        (row["title"], next(r for r in row["records"] if (r["input"], r["stage"], r["defense"]) == cell))
-        for row in audit["rows"]
-        if row["kind"] != "seed"
-    )
-
-    def contains(record: dict) -> bool:
-        return record["ci_low"] <= paper / 100 <= record["ci_high"]
-
-    told = f"{where}: the paper {paper:.2f}, the course {percent(course[1])}"
-    if contains(course[1]):
-        return f"{told}; they agree."
-    title, best = min(others, key=lambda other: abs(100 * other[1]["accuracy"] - paper))
-    told += f"; the nearest to the paper: {title} {percent(best)}, n = {best['n']:,}"
-    if contains(best):
-        return f"{told}, which may explain it."
-    told += f", still {abs(100 * best['accuracy'] - paper):.1f} points away: no departure explains it"
-    side = 1 if 100 * course[1]["accuracy"] < paper else -1
-    beyond = [f"{title} {percent(r)}" for title, r in others if side * (100 * r["accuracy"] - paper) > 0]
-    return f"{told}, but the paper's number is passed by {', '.join(beyond)}." if beyond else f"{told}."
-
-
 def beside_seeds(audit: dict) -> str:
     """Say which departures move a cell further than another seed does, and beyond its 95% interval."""
     seeds = [row["differences"] for row in audit["rows"] if row["kind"] == "seed"]

@@ -169,6 +169,25 @@ def steps_of(found: dict, kind: str, defense: str) -> list[dict]:
     return [step for step in found["steps"] if (step["input"], step["defense"]) == (kind, defense)]
 
 
+def cells_of(found: dict) -> list[list[dict]]:
+    """Return the steps of each attacked cell that is measured."""
+    return [steps for cell in CELLS if (steps := steps_of(found, *cell))]
+
+
+def headline(found: dict) -> str:
+    """Say, for the title of a figure, in how many cells the causes explain the paper's number."""
+    last = [steps[-1]["points"] for steps in cells_of(found) if steps[-1]["cause"] == "paper"]
+    close = sum(abs(points) <= CLOSE for points in last)
+    return (
+        f"Known causes lead to within {CLOSE:g} points of the paper in {close} of {len(last)} attacked cells"
+    )
+
+
+def described(found: dict) -> str:
+    """Return what a reader should know of a cross table: its sentences, the spread, and what is missing."""
+    return "\n\n".join(filter(None, [sentences(found), spread_in_words(found), not_measured(found)]))
+
+
 def sentences(found: dict) -> str:
     """Say in two sentences which cause explains how many points of the gap, and what remains."""
     model = found["parameters"]["model"]
@@ -203,11 +222,13 @@ def _nearest_in_words(found: dict) -> str:
     for words, defenses in (("in all cells at once", ("none", "ae")), *_COLUMNS):
         if best := nearest(found, defenses):
             place, largest = best
-            said.append(f"{words} it is {_combination(place)}, up to {largest:.1f} points away")
-    return f"; of all combinations measured, the nearest to the paper: {'; '.join(said)}" if said else ""
+            said.append(f"{words} {_combination(place)}, up to {largest:.1f} points away")
+    return f"; the combination nearest to the paper is {'; '.join(said)}" if said else ""
 
 
-_COLUMNS = tuple((f"{DEFENSE_TITLES[defense]}, alone,", (defense,)) for defense in ("none", "ae"))
+_COLUMNS = tuple(
+    (f"in the cells {words} AE", (name,)) for words, name in (("without", "none"), ("with", "ae"))
+)
 
 
 def nearest(found: dict, defenses: Sequence[str] = ("none", "ae")) -> tuple[Combination, float] | None:
@@ -273,6 +294,19 @@ def spread_over_seeds(found: dict) -> dict[tuple[str, str, str], dict]:
         }
         for cell, each in values.items()
     }
+
+
+def spread_in_words(found: dict) -> str:
+    """Say how far the cells behind the autoencoder vary with its seed; empty if no seed is measured."""
+    spread = spread_over_seeds(found)
+    if not spread:
+        return ""
+    each = ", ".join(
+        f"{INPUT_TITLES[cell[0]]} {values['lowest']:.1f} to {values['highest']:.1f}"
+        for cell, values in spread.items()
+    )
+    seeds = next(iter(spread.values()))["seeds"]
+    return f"Over {seeds} seeds of the autoencoder, in percent behind it: {each}."
 
 
 def _cell(cell: tuple[str, str]) -> str:

@@ -270,8 +270,6 @@ def test_tables_of_a_network_that_is_not_in_the_paper_have_no_numbers_of_it(adde
     assert "n = 10 test images" in tables.readme_table({**results, "records": [other_n, *records]})
     figure = plots.results_figure(records, "small", "A title", comparable=True)
     assert not any("paper" in text.get_text() for text in figure.findobj(Text))
-    audit = {"parameters": {"model": "small"}, "rows": []}
-    assert "has no number to compare with" in tables.nearest_to_paper(audit, ("pgd", "initial", "none"))
     assert added.place == "In none of the paper's tables, but in their form"
 
 

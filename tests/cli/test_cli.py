@@ -202,6 +202,29 @@ def test_weights_trains_a_variant_of_the_shipped_network(monkeypatch, capsys, tm
     assert "label_smoothing" in error_of(capsys, "weights", "--recipe", "cutmix")
 
 
+def test_seeds_names_the_median_of_the_shipped_ones_and_trains_nothing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(pipeline, "start", lambda *_, **__: pytest.fail("a run was begun"))
+    assert "--choose" in error_of(capsys, "seeds")
+    assert "helpers seeds" in error_of(capsys, "seeds", "--choose")
+    (tmp_path / "cifar10" / "seeds").mkdir(parents=True)
+    for seed, loss in enumerate((0.003, 0.001, 0.002)):
+        card = {"autoencoder_seed": seed, "active_channels": 7, "validation": {"loss": loss, "errors": {}}}
+        (tmp_path / "cifar10" / "seeds" / f"resnet20_ae_{seed}.json").write_text(json.dumps(card))
+    assert main(["seeds", "--choose"]) == 0
+    assert capsys.readouterr().out.endswith("seed 2\n")
+
+
+def test_networks_takes_a_schedule(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setenv("COURSE_NETWORKS", "")
+    monkeypatch.setattr(pipeline, "start", lambda *_, **named: asked.append(named) or 1 / 0)
+    for words in ([], ["--schedule", "paper"]):
+        with pytest.raises(ZeroDivisionError):
+            main(["networks", *words])
+    assert asked == [{"schedule": "decay"}, {"schedule": "paper"}]
+
+
 def test_weights_prints_the_scores(monkeypatch, capsys):
     asked = []
     scores = {"test": {"correct": 9_123, "n": 10_000, "accuracy": 0.9123}}

@@ -11,7 +11,7 @@ from helpers import attacks, classifiers, defenses, evaluation, pipeline, settin
 from helpers.backend import keras, tf
 from helpers.datasets import storage
 from helpers.evaluation.titles import INPUT_TITLES
-from helpers.pipeline import protocol, published, tuning
+from helpers.pipeline import protocol, tuning
 from helpers.pipeline.protocol import Protocol
 from helpers.plots import tables
 from helpers.studies import deviations
@@ -240,8 +240,6 @@ def test_the_table_has_every_cell(found):
         table.iloc[4][INPUT_TITLES["regular"]]
         == f"{first['points']:+.1f} [{first['low']:+.1f}, {first['high']:+.1f}]"
     )
-    audit = {**found, "parameters": {**found["parameters"], "model": "resnet20"}}
-    assert "0.13" in tables.nearest_to_paper(audit, ("pgd", "initial", "none"))  # the paper's number
 
 
 def audited(course, *others, n=1000):
@@ -256,27 +254,6 @@ def audited(course, *others, n=1000):
 
     rows = [row("the course", "course", course), *(row(*other) for other in others)]
     return {"parameters": {"model": "resnet20"}, "rows": rows}
-
-
-def test_what_explains_the_papers_number(monkeypatch):
-    monkeypatch.setitem(published.PAPER, "resnet20", {("pgd", "initial", "none"): 30.0})
-
-    def explained(*rows):
-        return tables.nearest_to_paper(audited(*rows), ("pgd", "initial", "none"))
-
-    assert "one" not in explained(29.5, ("one", "departure", 30.0))  # the course's own number agrees
-    near = explained(10.0, ("one", "departure", 20.0), ("two", "departure", 31.0), ("three", "seed", 30.0))
-    assert "two 31.0 [" in near
-    assert "three" not in near and "points away" not in near
-    assert "still 10.0 points away" in explained(10.0, ("one", "departure", 20.0))
-    past = explained(
-        10.0, ("one", "departure", 20.0), ("two", "departure", 41.0), ("three", "departure", 5.0)
-    )
-    assert "two 41.0 [" in past.split("points away")[1] and "three" not in past
-    below = explained(
-        50.0, ("one", "departure", 40.0), ("two", "departure", 15.0), ("three", "departure", 60.0)
-    )
-    assert "two 15.0 [" in below and "three" not in below
 
 
 def test_what_moves_further_than_a_seed():

@@ -129,6 +129,17 @@ def test_the_spread_is_of_the_courses_cells_over_its_seeds():
     assert fgsm["deviation"] == pytest.approx(np.sqrt(8))
 
 
+def test_a_reader_is_told_of_the_sentences_the_spread_and_what_is_missing():
+    found = whole(table(WHOLE))
+    assert [len(steps) for steps in gap_explained.cells_of(found)] == [5, 5, 6, 6]
+    assert "1 of 4" in gap_explained.headline(found)
+    first, second, third = gap_explained.described(found).split("\n\n")
+    assert first == gap_explained.sentences(found) and third == gap_explained.not_measured(found)
+    assert second.startswith("Over 2 seeds") and "FGSM 30.0 to 30.0" in second
+    without = {place: value for place, value in WHOLE.items() if not place[2].startswith("seed")}
+    assert gap_explained.described(whole(table(without))).count("\n\n") == 1
+
+
 def test_what_is_missing_is_named():
     assert "the author's" in gap_explained.not_measured(whole(table(WHOLE)))
     assert gap_explained.not_measured({"not_measured": []}) == ""
