@@ -1,14 +1,26 @@
-"""What the tests share that is no fixture."""
+"""What the tests share that is not a fixture."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from helpers import classifiers, datasets, defenses
+from helpers import classifiers, datasets, defenses, settings
 from helpers.backend import keras, tf
 from helpers.classifiers import registry
 from helpers.studies import pictures
+
+TINY = replace(
+    settings.PROFILES["smoke"],
+    n_train=32,
+    n_validation=8,
+    n_test=16,
+    n_sweep=8,
+    ae_epochs=2,
+    tune_epochs_final=1,
+)
+"""A profile for tests that run whole steps of the pipeline."""
 
 
 @contextmanager

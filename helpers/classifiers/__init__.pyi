@@ -5,7 +5,6 @@ from .networks import convolution_in as convolution_in
 from .networks import network_of as network_of
 from .networks import parameter_count as parameter_count
 from .networks import renormalised as renormalised
-from .weights import WEIGHT_CHOICES as WEIGHT_CHOICES
 from .weights import card_of as card_of
 from .weights import load as load
 from .weights import load_weights as load_weights

@@ -18,8 +18,6 @@ from ..settings import CourseError
 from .networks import build, network_of
 from .registry import MODELS
 
-WEIGHT_CHOICES = ("course", "tf2cv", "none")
-
 
 def load(model: str, data: Data, weights: str = "course", precision: str = "float32") -> keras.Model:
     """Build a classifier and load its weights.

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from support import TINY
 
 from helpers import artifacts, classifiers, datasets, evaluation, pipeline, plots, settings, training
 from helpers.backend import keras, tf
@@ -23,16 +24,6 @@ from helpers.settings import CourseError
 from helpers.sweeps import cost
 from helpers.sweeps.jobs import Training
 from helpers.training import augmentation
-
-TINY = replace(
-    settings.PROFILES["smoke"],
-    n_train=32,
-    n_validation=8,
-    n_test=16,
-    n_sweep=8,
-    ae_epochs=2,
-    tune_epochs_final=1,
-)
 
 
 def small() -> keras.Model:

@@ -11,6 +11,8 @@ from dataclasses import replace
 import nbformat
 import numpy as np
 import pytest
+from small_notebooks import PARAMETERS
+from support import TINY as SMALLEST
 
 from helpers import classifiers, pipeline, settings, training
 from helpers.cli.app import main
@@ -20,23 +22,7 @@ from helpers.pipeline import shipped
 from helpers.report import contents
 from helpers.settings import CourseError
 
-TINY = replace(
-    settings.PROFILES["smoke"],
-    n_train=32,
-    n_validation=8,
-    n_test=24,
-    n_sweep=12,
-    ae_epochs=1,
-    tune_epochs_final=1,
-)
-PARAMETERS = {
-    "profile": "smoke",
-    "dataset": "patches10",
-    "model": "resnet20",
-    "seed": 0,
-    "weights": "course",
-    "eps": 8 / 255,
-}
+TINY = replace(SMALLEST, n_test=24, n_sweep=12, ae_epochs=1)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import small_in_registry
+from support import TINY, small_in_registry
 
 from helpers import artifacts, attacks, classifiers, defenses, evaluation, pipeline, settings, training
 from helpers.artifacts import store
@@ -22,16 +22,6 @@ from helpers.datasets import storage
 from helpers.pipeline import attacked, begin, shipped
 from helpers.pipeline import run as run_module
 from helpers.settings import CourseError, Networks
-
-TINY = replace(
-    settings.PROFILES["smoke"],
-    n_train=32,
-    n_validation=8,
-    n_test=16,
-    n_sweep=8,
-    ae_epochs=2,
-    tune_epochs_final=1,
-)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import TINY as SMALLEST
 from support import small_in_registry
 
 from helpers import attacks, classifiers, defenses, evaluation, pipeline, settings, training
@@ -17,15 +18,7 @@ from helpers.plots import tables
 from helpers.studies import deviations
 from helpers.training import denoising, loop
 
-TINY = replace(
-    settings.PROFILES["smoke"],
-    n_train=32,
-    n_validation=0,
-    n_test=16,
-    n_sweep=8,
-    ae_epochs=1,
-    tune_epochs_final=1,
-)
+TINY = replace(SMALLEST, n_validation=0, ae_epochs=1)
 
 
 @pytest.fixture(scope="module")
