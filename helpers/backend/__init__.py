@@ -58,7 +58,7 @@ def _mirrored(count: str) -> None:
         count: the number of devices; "" for all GPUs.
 
     Raises:
-        CourseError: there are not so many GPUs, or none and no number was given.
+        CourseError: there are fewer GPUs, or there is none and no number was given.
     """
     gpus = tf.config.list_physical_devices("GPU")
     number = int(count or len(gpus))

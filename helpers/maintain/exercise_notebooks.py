@@ -124,7 +124,7 @@ def stub_of(source: str, where: str) -> str:
         if "BEGIN SOLUTION" in line or "END SOLUTION" in line:
             if not begin and not end:
                 raise CourseError(
-                    f"{where}, line {number}: {line.strip()!r} is no marker; "
+                    f"{where}, line {number}: {line.strip()!r} is not a marker; "
                     "see helpers.maintain.exercise_notebooks"
                 )
             if begin and opened:

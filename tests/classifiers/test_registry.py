@@ -313,7 +313,7 @@ def test_efficientnet_is_tf2cvs_but_for_two_strides(images):
 
 @pytest.mark.slow
 def test_efficientnet_trains_the_same_each_time(images, labels):
-    """No layer draws at random: what was stopped could not go on as it was otherwise."""
+    """No layer is random: otherwise a stopped training could not resume exactly."""
     model = classifiers.build("efficientnet_b0", datasets.CIFAR_MEAN, datasets.CIFAR_STD)
     first, second = (model(images[:4], training=True).numpy() for _ in range(2))
     np.testing.assert_array_equal(first, second)

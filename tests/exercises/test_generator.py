@@ -48,8 +48,8 @@ BAD_SOURCES = {
     "# BEGIN SOLUTION\nx = 3": "01, line 1: BEGIN SOLUTION has no END SOLUTION",
     "x = 3\n# END SOLUTION": "01, line 2: END SOLUTION without BEGIN SOLUTION",
     "# BEGIN SOLUTION\n# BEGIN SOLUTION": "01, line 2: BEGIN SOLUTION inside a solution that began in line 1",
-    "x = 3  # BEGIN SOLUTION": "01, line 1: 'x = 3  # BEGIN SOLUTION' is no marker",
-    "# BEGIN SOLUTIONS\n# END SOLUTION": "01, line 1: '# BEGIN SOLUTIONS' is no marker",
+    "x = 3  # BEGIN SOLUTION": "01, line 1: 'x = 3  # BEGIN SOLUTION' is not a marker",
+    "# BEGIN SOLUTIONS\n# END SOLUTION": "01, line 1: '# BEGIN SOLUTIONS' is not a marker",
 }
 
 

@@ -30,7 +30,7 @@ def test_a_runs_checks_are_computed_once_and_in_words(run, monkeypatch):
 
 @pytest.mark.slow
 def test_a_runs_weaker_images_are_found(run):
-    """Accuracy measured on FGSM's images is no bound for what PGD leaves."""
+    """Accuracy on FGSM's images does not bound the accuracy under PGD."""
     table = pipeline.run_checklist(run, run.classifier, attacked="fgsm")
     assert "fresh images" in set(checklist.failed_checks(table)["check"])
     assert "*fresh images*" in checklist.summary(table)

@@ -318,7 +318,7 @@ def test_a_sweep_that_was_killed_is_finished_and_then_left_alone(caught, toys, s
 
 
 def kill_with_descendants(number: int) -> None:
-    """Kill a process and its descendants, including those that are started meanwhile."""
+    """Kill a process and its descendants, including any started during the killing."""
     import psutil
 
     first, stopped = psutil.Process(number), set()
