@@ -93,7 +93,9 @@ def spread(records: list[dict], place: Place) -> pd.DataFrame:
 def check(records: list[dict], claim: str) -> list[dict]:
     """Check a claim in every cell of the sweep.
 
-    If one of the two places has no attack, its record is compared with every budget of the same seed.
+    If one of the two places has no attack, its record is compared with every budget of the same seed. A sweep
+    keeps counts, not which images were right, so the intervals are Newcombe's for different images, which are
+    too wide rather than too narrow where the same images are behind both.
 
     Args:
         records: of the sweep.
