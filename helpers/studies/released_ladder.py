@@ -166,14 +166,14 @@ def readme_table(results: dict) -> str:
 
 
 def summary(records: list[dict]) -> str:
-    """Say in two sentences what is left of the pair's accuracy for attackers who know more and more."""
+    """Say what is left of the pair's accuracy for attackers who know more and more."""
     found = {(r["threat"], r["defense"], r["input"], r["steps"]): r for r in records}
     clean, stranger = found["static", "ae", "regular", 0], found["transfer", "ae", "pgd", 10]
     half, whole = found["grey_box", "ae", "pgd", 10], found["adaptive", "ae", "pgd", 10]
     worst = next(r for r in records if r["input"] == "worst_case")
     return (
-        f"The author's own pair classifies {percent(clean)}% of the clean images correctly, and "
-        f"{percent(stranger)}% under PGD made for another network. An attacker who knows the classifier "
+        f"The author's own pair classifies {percent(clean)}% of {clean['n']:,} clean images correctly. "
+        f"PGD made for another network leaves {percent(stranger)}%. An attacker who knows the classifier "
         f"leaves {percent(half)}%, one who knows the autoencoder too {percent(whole)}% (n = {whole['n']:,}), "
         f"and all attacks together {percent(worst)}% (n = {worst['n']:,})."
     )
