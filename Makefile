@@ -14,7 +14,8 @@ JOBS ?=
 WORKERS ?= 2
 
 VENV := .venv
-VENV_SWEEP := .venv-sweep
+# It keeps or makes the environments. Only a Python that was named has to be the one in them.
+INSTALL := $(PYTHON) install.py $(if $(filter file,$(origin PYTHON)),,--exact)
 RUN := $(VENV)/bin/python -m helpers
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
@@ -26,7 +27,7 @@ ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
 endif
 
-.PHONY: help report check test test-all static coverage lab full weights networks search bench audit sweep cost exercises record verify clean
+.PHONY: installed installed-test installed-sweep help report check test test-all static coverage lab full weights networks search bench audit sweep cost exercises record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -34,83 +35,71 @@ help: ## list these commands
 	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56|efficientnet_b0 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
 	@echo "of report and full: JOBS=2 (notebooks side by side); of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2; of the tests: WORKERS=2"
 
-report: $(VENV)/installed ## run all notebooks, write report/index.html and report.pdf
+report: installed ## run all notebooks, write report/index.html and report.pdf
 	$(RUN) report $(PARAMETERS) --networks "$(NETWORKS)" $(if $(JOBS),--jobs "$(JOBS)")
 
-full: $(VENV)/installed ## the same at the paper's scale; resumes where it was stopped
+full: installed ## the same at the paper's scale; resumes where it was stopped
 	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)" $(if $(JOBS),--jobs "$(JOBS)")
 
 check: static ## the fast checks: style, types, imports, and every test that trains nothing and runs no notebook
 	$(PYTEST) -m "not deep and not slow"
 
-test: static $(VENV_SWEEP)/installed ## check, and each kind of deep test once: notebooks, networks, a sweep, the browser
+test: static installed-sweep ## check, and each kind of deep test once: notebooks, networks, a sweep, the browser
 	$(PYTEST) -m "not slow"
 
-test-all: static $(VENV_SWEEP)/installed ## every test
+test-all: static installed-sweep ## every test
 	$(PYTEST)
 
-static: $(VENV)/installed-test
+static: installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/basedpyright --level error
 
-coverage: static $(VENV_SWEEP)/installed ## the lines that the tests reach (all tests)
+coverage: static installed-sweep ## the lines that the tests reach (all tests)
 	$(PYTEST) --cov --cov-report=term --record-durations
 
-lab: $(VENV)/installed ## open the notebooks in JupyterLab
+lab: installed ## open the notebooks in JupyterLab
 	$(RUN) lab
 
-weights: $(VENV)/installed ## train a base classifier (MODEL, DATASET, SEED) and put it into weights/
+weights: installed ## train a base classifier (MODEL, DATASET, SEED) and put it into weights/
 	$(RUN) weights --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
 
-networks: $(VENV)/installed ## train a full run's networks (MODEL, DATASET, SEED), a part at a time, and put them into weights/
+networks: installed ## train a full run's networks (MODEL, DATASET, SEED), a part at a time, and put them into weights/
 	$(RUN) networks --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
 
-search: $(VENV)/installed ## train the autoencoders of notebook 03 (MODEL, DATASET, SEED) and put them into weights/
+search: installed ## train the autoencoders of notebook 03 (MODEL, DATASET, SEED) and put them into weights/
 	$(RUN) search all --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
 
-bench: $(VENV)/installed-test ## measure speeds beside other libraries, write figures/benchmarks.json
+bench: installed-test ## measure speeds beside other libraries, write figures/benchmarks.json
 	$(RUN) bench --dataset "$(DATASET)" --model "$(MODEL)"
 
-audit: $(VENV)/installed ## measure each way in which the released code departs from the paper, write figures/audit.json
+audit: installed ## measure each way in which the released code departs from the paper, write figures/audit.json
 	$(RUN) audit $(PARAMETERS)
 
-sweep: $(VENV)/installed $(VENV_SWEEP)/installed ## run a grid of jobs (GRID); resumes where it was stopped
+sweep: installed-sweep ## run a grid of jobs (GRID); resumes where it was stopped
 	$(RUN) sweep "$(GRID)" $(if $(CORES),--cores "$(CORES)")
 
-cost: $(VENV)/installed $(VENV_SWEEP)/installed ## measure what a sweep's steps cost, write figures/cost.json
+cost: installed-sweep ## measure what a sweep's steps cost, write figures/cost.json
 	$(RUN) cost --model "$(MODEL)" $(if $(CORES),--cores "$(CORES)")
 
-exercises: $(VENV)/installed ## write the student notebooks (notebooks/exercises) from notebooks/solutions
+exercises: installed ## write the student notebooks (notebooks/exercises) from notebooks/solutions
 	$(RUN) exercises
 
-record: $(VENV)/installed ## copy the finished report's notebooks, figures and results into the tree
+record: installed ## copy the finished report's notebooks, figures and results into the tree
 	$(RUN) record
 
-verify: $(VENV)/installed ## check that the shipped weights still give the recorded numbers, for MODEL or for all
+verify: installed ## check that the shipped weights still give the recorded numbers, for MODEL or for all
 	$(RUN) verify $(if $(filter file,$(origin MODEL)),,--model "$(MODEL)")
 
 clean: ## remove artifacts/ and report/ (not .venv, not weights/)
 	rm -rf artifacts report
 
-# Installed once for each state of the lock files. An unfinished environment has no stamp, so it is completed.
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
-	  { echo "error: Python 3.11 or 3.12 is needed; name one with PYTHON=python3.11"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+installed:
+	@$(INSTALL) course
 
-$(VENV)/installed: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $@
+installed-test:
+	@$(INSTALL) test
 
-$(VENV)/installed-test: $(VENV)/installed requirements-test.lock
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.lock
-	@touch $@
-
-# Snakemake and its plugins, apart from the course's packages: it only starts the course's command lines.
-$(VENV_SWEEP)/installed: requirements-sweep.lock | $(VENV)/bin/python
-	$(VENV)/bin/python -m venv $(VENV_SWEEP)
-	$(VENV_SWEEP)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sweep.lock
-	@touch $@
+installed-sweep: installed
+	@$(INSTALL) sweep
