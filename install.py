@@ -210,7 +210,7 @@ def checksum(*names):
 
 
 def install(python, what):
-    """Install packages with uv, or with pip if there is no uv or it fails: it does not read pip's settings."""
+    """Install packages with uv, or with pip if there is no uv or it fails (it ignores pip's settings)."""
     said = run([uv(), "pip", "install", "--quiet", "--python", python] + what) if uv() else "there is no uv"
     if said and uv():
         say("uv could not install ({}): pip is tried".format(said))
