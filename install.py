@@ -105,7 +105,7 @@ def probe(python):
     """Return a Python's major and minor version, and whether it has pip; None if it does not start."""
     try:
         done = subprocess.run(
-            [python, "-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+            [python, "-I", "-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
         )
         return json.loads(done.stdout.decode())
     except (OSError, ValueError, subprocess.CalledProcessError):
@@ -127,6 +127,8 @@ def make(folder, python):
     if uv() and run([uv(), "venv", "--quiet", "--seed", "--python", python, folder]) == "":
         return
     said = run([python, "-m", "venv", folder])
+    if said and not os.access(ROOT, os.W_OK):
+        raise Problem("the course's folder is read-only here: copy it to a folder of your own, and start there")
     if said:
         raise Problem(
             "{} could not make {} ({}); Debian and Ubuntu: apt-get install python3-venv; anywhere: "

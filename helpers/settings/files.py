@@ -40,8 +40,10 @@ def disk_is_full(error: Exception) -> bool:
 
 def cannot_write(path: Path, error: OSError) -> CourseError:
     """Return the error for a file that could not be written."""
-    why = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
+    full = disk_is_full(error)
+    why = "the disk is full" if full else error.strerror or str(error)
     return CourseError(
-        f"cannot write {path.name} in {path.parent.name}/: {why}. Free some space "
-        "(make clean removes artifacts/) or set ARTIFACTS_DIR to another disk; finished steps are kept"
+        f"cannot write {path.name} in {path.parent.name}/: {why}. "
+        + ("Free some space (make clean removes artifacts/) or set" if full else "Set")
+        + " ARTIFACTS_DIR to another disk; finished steps are kept"
     )
