@@ -128,7 +128,9 @@ def make(folder, python):
         return
     said = run([python, "-m", "venv", folder])
     if said and not os.access(ROOT, os.W_OK):
-        raise Problem("the course's folder is read-only here: copy it to a folder of your own, and start there")
+        raise Problem(
+            "the course's folder is read-only here: copy it to a folder of your own, and start there"
+        )
     if said:
         raise Problem(
             "{} could not make {} ({}); Debian and Ubuntu: apt-get install python3-venv; anywhere: "

@@ -69,6 +69,7 @@ class Commands(click.Group):
         Returns:
             The exit status: 0, 1 if a notebook or a check failed, 2 for bad input, 130 if interrupted.
         """
+        settings.ensure_home()
         try:
             return self.main(arguments, "python -m helpers", standalone_mode=False) or 0
         except (CourseError, click.UsageError) as error:

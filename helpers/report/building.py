@@ -58,7 +58,7 @@ def build(
         execution.say(f"\n*** {data.notice}\n")
         os.environ["COURSE_OFFLINE"] = "1"  # no notebook waits for the network again
     _check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    execution.make_folder(folder)
     (folder / RUNNING).touch()
     busy = f"another report is being written into {folder.name}/; wait for it, or name another folder: --out"
     with artifacts.sole(folder / RUNNING, busy):

@@ -47,7 +47,7 @@ def execute(notebook: Path, output: Path, parameters: dict) -> dict:
     if output.resolve() == notebook.resolve():
         raise CourseError(f"{notebook.name} would be overwritten by its own run; name another folder: --out")
     _prepare_progress()
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     start, used = time.perf_counter(), resources.processor_seconds()
     with resources.PeakMemory() as memory:
         error = _run(notebook, output, parameters)
@@ -59,6 +59,21 @@ def execute(notebook: Path, output: Path, parameters: dict) -> dict:
         "peak_mib": memory.peak_mib,
         "error": error,
     }
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for a report or a notebook that was run.
+
+    Raises:
+        CourseError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise CourseError(f"{folder.name}/ cannot be written here; name another folder: --out")
 
 
 def _run(notebook: Path, output: Path, parameters: dict) -> dict | None:

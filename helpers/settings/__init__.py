@@ -34,6 +34,7 @@ from .paths import RECORDS_MIME as RECORDS_MIME
 from .paths import ROOT as ROOT
 from .paths import WEIGHTS as WEIGHTS
 from .paths import WIDGET_MIME as WIDGET_MIME
+from .paths import ensure_home as ensure_home
 from .profiles import PROFILES as PROFILES
 from .profiles import Profile as Profile
 from .profiles import profile as profile

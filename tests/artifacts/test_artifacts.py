@@ -207,7 +207,7 @@ def test_a_file_that_the_system_refuses(store):
 def test_a_store_that_cannot_be_made(store, produce, monkeypatch):
     (store / "a-file").write_text("")
     monkeypatch.setattr(settings, "ARTIFACTS", store / "a-file")
-    with pytest.raises(CourseError, match="cannot write .* set ARTIFACTS_DIR to another disk"):
+    with pytest.raises(CourseError, match="cannot write .* Set ARTIFACTS_DIR to another disk"):
         artifacts.make("attacks", CONFIG, ".txt", produce)
 
 

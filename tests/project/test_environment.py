@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -41,7 +42,7 @@ def test_conda_has_the_same_pins():
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert pins(pip) == pins_in("requirements.txt") and len(pins(pip)) > 10
     conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
-    assert any(re.match(r"python *=+ *3\.1[12]\b", entry) for entry in conda) and "pip" in str(conda)
+    assert any(re.match(r"python *=+ *3\.1[123]\b", entry) for entry in conda) and "pip" in str(conda)
     elsewhere = {re.split(r"[ =<>]", entry)[0].lower() for entry in conda} & set(pins(pip))
     assert not elsewhere  # no package is asked for from conda and from pip
 
@@ -111,3 +112,17 @@ def test_the_course_can_be_cited_and_passed_on():
     assert citation["cff-version"] == "1.2.0" and citation["title"] and citation["authors"]
     assert citation["license"] == "MIT" and (settings.ROOT / "LICENSE").read_text().startswith("MIT License")
     assert "Denoising with Networks" in citation["references"][0]["title"]
+
+
+def test_binder_and_codespaces_get_a_python_that_the_course_runs_on():
+    """repo2docker copies the whole course before it builds only if it sees that environment.yml installs it."""
+    project = (settings.ROOT / "pyproject.toml").read_text()
+    first, end = map(int, re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', project).groups())
+    environment = yaml.safe_load((settings.ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert "--editable ." in pip and "name" in environment
+    container = json.loads((settings.ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    asked = [str(environment["dependencies"][0]), container["image"]]
+    minors = [int(re.search(r"[=:]3\.(\d+)", text)[1]) for text in asked]
+    assert all(first <= minor < end for minor in minors)
+    assert container["postCreateCommand"].split()[1:] == ["install.py", "test"]

@@ -1,6 +1,7 @@
 """Building a report: of what, into which folder, and what is in it when a notebook fails."""
 
 import json
+import os
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -327,3 +328,13 @@ def test_bad_parameters_stop_before_anything_runs(tmp_path, monkeypatch):
             report.build({**PARAMETERS, **wrong}, tmp_path)
     with pytest.raises(CourseError, match="no parameter 'color'"):
         report.build({**PARAMETERS, "color": 1}, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(CourseError, match="report/ cannot be written here; name another folder: --out"):
+        execution.make_folder(tmp_path / "report")
+    (tmp_path / "file").touch()
+    monkeypatch.undo()
+    with pytest.raises(CourseError, match="name another folder"):
+        execution.make_folder(tmp_path / "file" / "report")
