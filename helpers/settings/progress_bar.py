@@ -13,7 +13,8 @@ def note(text: str) -> None:
     """Print one line where the progress bars appear (see progress)."""
     target = progress_file()
     if not target:
-        print(text, file=sys.stderr, flush=True)
+        # A notebook shows stderr as if something had gone wrong.
+        print(text, file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, flush=True)
         return
     with suppress(OSError), open(target, "a") as file:  # the work goes on even if nobody can read the line
         file.write(f"{text}\n")

@@ -343,3 +343,13 @@ def test_a_home_that_cannot_be_written_is_replaced_by_one_in_the_store(monkeypat
     assert found.is_dir() and (found == place) == (home == "there")
     assert settings.keras_home() == place / ".keras"  # what lies there can still be read
     monkeypatch.delenv("KERAS_HOME", raising=False)
+
+
+@pytest.mark.parametrize("in_notebook", [True, False])
+def test_a_note_in_a_notebook_does_not_look_like_an_error(monkeypatch, capsys, in_notebook):
+    monkeypatch.delenv("COURSE_PROGRESS", raising=False)
+    modules = {name: module for name, module in sys.modules.items() if name != "ipykernel"}
+    monkeypatch.setattr(sys, "modules", modules | ({"ipykernel": object()} if in_notebook else {}))
+    settings.note("half done")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (("half done\n", "") if in_notebook else ("", "half done\n"))
