@@ -419,3 +419,10 @@ def test_a_network_of_another_notebook_with_a_wrong_byte_is_found(copy, capsys, 
     assert main(["verify", "--images", "4"]) == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
     assert len(failed) == 1 and f"resnet20_{name}.h5 is not the one its card describes" in failed[0]
+
+
+def test_what_is_recorded_of_the_authors_networks_stays():
+    before = {"runs": {}, "records": [], "author": {"records": [{"source": "author"}]}}
+    found = {"parameters": PARAMETERS, "data": {}, "records": []}
+    for results in (record.merged(before, found), record.with_records(before, found)):
+        assert results["author"] == before["author"]
