@@ -115,7 +115,7 @@ def test_the_course_can_be_cited_and_passed_on():
 
 
 def test_binder_and_codespaces_get_a_python_that_the_course_runs_on():
-    """repo2docker copies the whole course before it builds only if it sees that environment.yml installs it."""
+    """repo2docker copies the whole course before it builds if environment.yml installs it from there."""
     project = (settings.ROOT / "pyproject.toml").read_text()
     first, end = map(int, re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', project).groups())
     environment = yaml.safe_load((settings.ROOT / "environment.yml").read_text())
