@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import tarfile
@@ -10,7 +11,10 @@ import zlib
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
-from ..settings import CourseError, cannot_write, disk_is_full
+from ..settings import CourseError, cannot_write, disk_is_full, one_line
+
+LARGEST = 64 << 20
+"""The size in bytes above which a file of an archive is refused; CIFAR-10's have 30 MiB."""
 
 
 def unpack(
@@ -50,6 +54,18 @@ def unpack(
         raise cannot_write(place, error) from error
 
 
+class _Header(tarfile.TarInfo):
+    """The header of a member, refused if it announces a name of megabytes, which tarfile would hold."""
+
+    @classmethod
+    def frombuf(cls, *arguments):
+        """Read a header."""
+        found = super().frombuf(*arguments)
+        if not found.isreg() and not found.isdir() and found.size > 1 << 16:
+            raise tarfile.ReadError("a member's name is too long")
+        return found
+
+
 def _extract(archive: Path, folder: Path, names: Collection[str], title: str) -> set[str]:
     """Write the files of an archive that have one of the names, and return the names of all its folders.
 
@@ -58,8 +74,12 @@ def _extract(archive: Path, folder: Path, names: Collection[str], title: str) ->
     """
     folders = set()
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_Header) as tar:
+            left = 8 * LARGEST
             for member in tar:
+                left -= member.size
+                if member.size > LARGEST or left < 0:
+                    raise tarfile.ReadError("it holds far more than it should")
                 path = PurePosixPath(member.name)
                 folders.add(path.parent.name)
                 packed = tar.extractfile(member) if member.isfile() else None
@@ -70,6 +90,6 @@ def _extract(archive: Path, folder: Path, names: Collection[str], title: str) ->
         if isinstance(error, OSError) and disk_is_full(error):
             raise
         raise CourseError(
-            f"{title} is truncated or damaged ({error}); delete it and fetch it again"
+            f"{title} is truncated or damaged ({one_line(error)}); delete it and fetch it again"
         ) from error
     return folders

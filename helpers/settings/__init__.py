@@ -25,6 +25,8 @@ from .environment import workers as workers
 from .errors import CourseError as CourseError
 from .files import cannot_write as cannot_write
 from .files import disk_is_full as disk_is_full
+from .files import find_file as find_file
+from .files import read_json as read_json
 from .files import write_atomically as write_atomically
 from .networks import Networks as Networks
 from .paths import ANSWERS_MIME as ANSWERS_MIME
@@ -40,3 +42,5 @@ from .profiles import Profile as Profile
 from .profiles import profile as profile
 from .progress_bar import note as note
 from .progress_bar import progress as progress
+from .wording import one_line as one_line
+from .wording import shown as shown

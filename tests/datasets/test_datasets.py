@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from helpers import datasets, settings
-from helpers.artifacts import provenance
+from helpers.artifacts import pickles, provenance
 from helpers.datasets import cifar10 as source
 from helpers.datasets import patches10
 from helpers.settings import CourseError
@@ -281,7 +281,7 @@ def test_a_foreign_pickle_is_refused_and_not_run(pointed, home):
     assert mark.exists()  # the test's pickle does run when loaded carelessly
     mark.unlink()
     write_batches(pointed / datasets.CIFAR_FOLDER, data_batch_3=bomb)
-    refused("data_batch_3 is not a CIFAR-10 batch: it wants to load posix.system.*fetch CIFAR-10 again")
+    refused("data_batch_3 is not a CIFAR-10 batch: it asks for posix.system.*fetch CIFAR-10 again")
     assert not mark.exists()
 
 
@@ -290,7 +290,7 @@ def test_a_foreign_pickle_is_refused_and_not_run(pointed, home):
 )
 def test_only_what_a_batch_needs_can_be_loaded(module, name):
     with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name}"):
-        source.BatchUnpickler(io.BytesIO(f"c{module}\n{name}\n.".encode())).load()
+        pickles.load(io.BytesIO(f"c{module}\n{name}\n.".encode()), pickles.NUMPY)
 
 
 BAD_BATCHES = {
