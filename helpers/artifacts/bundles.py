@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..settings import CourseError
+from .arrays import load_npz
+
 _ONLY = "w"
 """The name of the network in a bundle that holds only one."""
 
@@ -28,7 +31,7 @@ class Bundle(NamedTuple):
     @property
     def weights(self) -> list[np.ndarray]:
         """The weights of the only network."""
-        return self.networks[_ONLY]
+        return self.networks.get(_ONLY, [])
 
 
 def save(
@@ -49,20 +52,35 @@ def save(
 
 
 def load(path: Path) -> Bundle:
-    """Read a bundle."""
+    """Read a bundle.
+
+    Raises:
+        CourseError: the file is damaged or of another kind.
+    """
     networks: dict[str, list[np.ndarray]] = {}
-    with np.load(path) as stored:
-        history = json.loads(str(stored["history"]))
-        for key in sorted(stored.files, key=_place):
-            if key != "history":
-                networks.setdefault(_place(key)[0], []).append(stored[key])
+    stored = load_npz(path)
+    history = _history(path, stored)
+    for key in sorted(stored, key=_place):
+        if key != "history":
+            networks.setdefault(_place(key)[0], []).append(stored[key])
     return Bundle(history, networks)
 
 
 def load_history(path: Path) -> list[dict]:
-    """Read only the history of a bundle."""
-    with np.load(path) as stored:
-        return json.loads(str(stored["history"]))
+    """Read only the history of a bundle; errors are those of load."""
+    return _history(path, load_npz(path))
+
+
+def _history(path: Path, stored: Mapping[str, np.ndarray]) -> list[dict]:
+    try:
+        history = json.loads(str(stored["history"]))
+        if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
+            raise ValueError
+    except (KeyError, ValueError, RecursionError):
+        raise CourseError(
+            f"{path.parent.name}/{path.name} holds no history of a training; delete it, and it is made again"
+        ) from None
+    return history
 
 
 def _place(key: str) -> tuple[str, int]:

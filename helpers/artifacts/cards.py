@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,12 +108,12 @@ def read(
 
     Raises:
         CourseError: the file or its card is not there; the file is not the one that the card describes; or
-            the card contradicts a wanted field.
+            the card contradicts a wanted field, is damaged, or has a field of another type than FIELDS says.
     """
     card = card_file(weights_file)
     if not card.is_file() or (check_file and not weights_file.is_file()):
         raise CourseError(f"the course ships no {_place(weights_file)}; {remedy}")
-    found = json.loads(card.read_text())
+    found = _checked(card)
     if check_file and found.get("file_sha256") != provenance.sha256_of(weights_file):
         raise CourseError(
             f"the weight file {_place(weights_file)} is not the one its card describes; it is truncated or "
@@ -137,11 +138,57 @@ def status(weights_file: Path, wanted: dict) -> Status:
         wanted: fields and the values that they should have.
     """
     try:
-        card = json.loads(card_file(weights_file).read_text())
+        card = _checked(card_file(weights_file))
     except FileNotFoundError:
         return Status(State.WANTED)
     differing = _differing(card, wanted)
     return Status(State.STALE if differing else State.SHIPPED, differing)
+
+
+def read_alone(weights_file: Path) -> dict:
+    """Read the card of a weight file, and leave the file alone.
+
+    Raises:
+        FileNotFoundError: there is no card.
+        CourseError: the card is damaged, or has a field of another type than FIELDS says.
+    """
+    return _checked(card_file(weights_file))
+
+
+def _checked(card: Path) -> dict:
+    """Read a card and check the types of its FIELDS."""
+    found = settings.read_json(card)
+    wrong = [name for name, right in _IS_RIGHT.items() if name in found and not right(found[name])]
+    if wrong:
+        raise CourseError(
+            f"the card {_place(card)} is damaged: {wrong[0]} is {settings.shown(found[wrong[0]])}; "
+            "restore it (git checkout weights)"
+        )
+    return found
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_history(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(record, dict) for record in value)
+
+
+_IS_RIGHT: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("parameters", "seed", "trained_on"), _is_count),
+    **dict.fromkeys(("part", "model", "commit", "begins_with"), _is_text),
+    **dict.fromkeys(("initial_sha256", "weights_sha256", "file_sha256", "autoencoder_sha256"), _is_text),
+    "minutes": lambda value: type(value) in (int, float),
+    "eps": lambda value: value is None or type(value) in (int, float),
+    "data": lambda value: isinstance(value, dict),
+    "history": _is_history,
+}
+"""What each field must be, if the card has it."""
 
 
 def _differing(card: dict, wanted: dict) -> tuple[str, ...]:

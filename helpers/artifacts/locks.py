@@ -109,8 +109,9 @@ def sole(lock: Path, otherwise: str) -> Iterator[int | None]:
 
 
 def _lock(file: Path) -> filelock.BaseFileLock:
-    # Without a fallback: its marker files would outlive a process that is killed.
-    return filelock.FileLock(file, fallback_to_soft=False)
+    # Without a fallback: its marker files would outlive a process that is killed. The umask decides whether
+    # others of the group may lock the file too, as it does for all files of the store.
+    return filelock.FileLock(file, mode=0o666, fallback_to_soft=False)
 
 
 def _acquire(lock: filelock.BaseFileLock, wait: bool) -> bool:

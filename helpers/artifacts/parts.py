@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from .. import settings
+from ..settings import CourseError
 from . import locks, store
+from .arrays import load_npy
 
 Produce = Callable[[int, int], np.ndarray]
 """Makes the rows from the first index up to the second, which is left out, in storage form."""
@@ -42,9 +44,9 @@ def make_array_in_parts(
 
     def share() -> None:
         settings.note(f"another process is making {title}; sharing the work")
-        _share_parts(kind, config, shape[0], size, produce)
+        _share_parts(kind, config, shape, size, produce)
 
-    return np.load(store.make(kind, config, ".npy", write, share).path, mmap_mode="r")
+    return load_npy(store.make(kind, config, ".npy", write, share).path, shape, np.uint16)
 
 
 def fill_in_parts(
@@ -72,28 +74,31 @@ def fill_in_parts(
     for wait in (False, True):  # first the parts that nobody is making, then those that others were making
         for first in left.copy():
             end = min(first + size, len(out))
-            if (part := _part(folder, first, end, produce, wait)) is not None:
+            if (part := _part(folder, first, (end - first, *out.shape[1:]), produce, wait)) is not None:
                 out[first:end] = part
                 left.remove(first)
                 done(end - first)
 
 
-def _share_parts(kind: str, config: dict, rows: int, size: int, produce: Produce) -> None:
+def _share_parts(kind: str, config: dict, shape: tuple[int, ...], size: int, produce: Produce) -> None:
     """Make parts of an array that another process is making, from the other end, until none is left."""
     folder, key = store.folder_of(kind, config)
     manifest, parts = folder / f"{key}.json", store.checkpoints(kind, config)
     parts.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):  # the folder is removed when the array is whole
-        for first in reversed(range(0, rows, size)):
+        for first in reversed(range(0, shape[0], size)):
             if manifest.is_file():
                 break
             if not (parts / f"{first}.npy").is_file():
-                _part(parts, first, min(first + size, rows), produce, wait=False)
+                rows = min(size, shape[0] - first)
+                _part(parts, first, (rows, *shape[1:]), produce, wait=False)
     if manifest.is_file():
         shutil.rmtree(parts, ignore_errors=True)
 
 
-def _part(folder: Path, first: int, end: int, produce: Produce, wait: bool) -> np.ndarray | None:
+def _part(
+    folder: Path, first: int, shape: tuple[int, ...], produce: Produce, wait: bool
+) -> np.ndarray | None:
     """Return a part, made by this process if need be.
 
     Returns None if another process is making it and ``wait`` is False.
@@ -102,11 +107,11 @@ def _part(folder: Path, first: int, end: int, produce: Produce, wait: bool) -> n
     number, workers = settings.workers()
     # Workers (devices) make each part together, so none of them claims it.
     with nullcontext(True) if workers else locks.claimed(file.with_suffix(".lock"), wait) as mine:
-        if file.is_file():
-            return np.load(file)
+        with suppress(FileNotFoundError, CourseError):  # a damaged part is made again
+            return load_npy(file, shape, np.uint16)
         if not mine:
             return None
-        part = produce(first, end)
+        part = produce(first, first + shape[0])
         if not number:
             buffer = io.BytesIO()
             np.save(buffer, part)

@@ -1,8 +1,8 @@
 """Read a pickle of plain values and arrays without running what it names.
 
-Python's own unpickler calls whatever a pickle names, and a few bytes can make it take any time or memory. This
-reader goes through the pickle's operations itself. It knows those that build numbers, strings, lists, dicts
-and tuples. Instead of a named class or function, it puts the stand-in that the caller gives for it.
+Python's own unpickler calls whatever a pickle names, and a few bytes can make it take any time or memory.
+This reader goes through the pickle's operations itself. It knows those that build numbers, strings, lists,
+dicts and tuples. Instead of a named class or function, it puts the stand-in that the caller gives for it.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ import numpy as np
 from .. import settings
 from ..settings import CourseError, cannot_write, disk_is_full, write_atomically
 from . import provenance
+from .arrays import load_npy
 from .locks import locked
 
 
@@ -68,9 +69,11 @@ def make(
     """
     folder, key = folder_of(kind, config)
     file, manifest = folder / f"{key}{suffix}", folder / f"{key}.json"
-    if _is_whole(file, manifest, config):
-        return Made(file, fresh=False)
     number, workers = settings.workers()
+    if _is_whole(file, manifest, config):
+        if not workers:  # a process killed after it had made the artifact leaves its checkpoints
+            shutil.rmtree(checkpoints(kind, config), ignore_errors=True)
+        return Made(file, fresh=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if number:
@@ -94,7 +97,7 @@ def make(
 def make_json(kind: str, config: dict, produce: Callable[[], object]) -> Any:
     """Return an artifact of JSON's types."""
     file = make(kind, config, ".result.json", lambda path: path.write_text(json.dumps(produce()))).path
-    return json.loads(file.read_text())
+    return settings.read_json(file, kind=object, finite=False)
 
 
 def make_array(
@@ -112,7 +115,7 @@ def make_array(
         produce: fills the uint16 array that it is given (see datasets.storage.to_uint16).
     """
     file = make(kind, config, ".npy", lambda path: write_array(path, shape, produce)).path
-    return np.load(file, mmap_mode="r")
+    return load_npy(file, shape, np.uint16)
 
 
 def write_array(path: Path, shape: tuple[int, ...], produce: Callable[[np.ndarray], None]) -> None:
@@ -200,9 +203,9 @@ def _is_of_the_disk(error: OSError) -> bool:
 
 def _is_whole(file: Path, manifest: Path, config: dict) -> bool:
     try:
-        record = json.loads(manifest.read_text())
-        return record["config"] == json.loads(json.dumps(config)) and record[
+        record = settings.read_json(manifest)
+        return record.get("config") == json.loads(json.dumps(config)) and record.get(
             "sha256"
-        ] == provenance.sha256_of(file)
-    except (OSError, ValueError, KeyError):
+        ) == provenance.sha256_of(file)
+    except (OSError, CourseError):
         return False

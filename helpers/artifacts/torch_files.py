@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import pickle
-from collections import OrderedDict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import NamedTuple
 
 import numpy as np
 
-from ..settings import CourseError
+from ..settings import CourseError, one_line
+from . import pickles
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
@@ -31,32 +31,24 @@ class _Tensor(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     requires_grad: bool
-    hooks: OrderedDict
+    hooks: dict
 
 
-class _Reader(pickle.Unpickler):
-    """Load a state dict of tensors, and refuse anything else that a pickle can name or call."""
+_KNOWN = {
+    ("collections", "OrderedDict"): dict,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
+    ("torch", "FloatStorage"): np.dtype("<f4"),
+    ("torch", "LongStorage"): np.dtype("<i8"),
+}
+"""What stands for the names in a state dict of tensors: NumPy's types for the types of torch's storages."""
 
-    # NumPy's types, which cannot be called, replace torch's storage types.
-    _KNOWN = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-        ("torch", "FloatStorage"): np.dtype("<f4"),
-        ("torch", "LongStorage"): np.dtype("<i8"),
-    }
 
-    def find_class(self, module: str, name: str):
-        """Return the replacement of a known class, and refuse any other."""
-        if (module, name) not in self._KNOWN:
-            raise CourseError(f"it asks for {module}.{name}, which a file of weights has no use for")
-        return self._KNOWN[module, name]
-
-    def persistent_load(self, pid) -> _Storage:
-        """Return the description of a storage."""
-        kind, dtype, key, _, count, view = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or view is not None:
-            raise ValueError("a storage of another kind")
-        return _Storage(key, dtype, count)
+def _storage(pid: tuple) -> _Storage:
+    """Return the description of a storage from its persistent id."""
+    kind, dtype, key, _, count, view = pid
+    if kind != "storage" or not isinstance(dtype, np.dtype) or view is not None or type(count) is not int:
+        raise ValueError("a storage of another kind")
+    return _Storage(key, dtype, count)
 
 
 def read_state(path: Path) -> dict[str, np.ndarray]:
@@ -70,24 +62,37 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         CourseError: the file has another format, is damaged, or its pickles need more than tensors do.
             Nothing in it is run.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CourseError(f"{path.name} cannot be read ({one_line(error)}); check the path") from error
     if content.startswith(b"PK"):
         raise CourseError(
             f"{path.name} is a zip file, as torch.save writes since 1.6; this reads the format before it"
         )
     file = io.BytesIO(content)
     try:
-        magic, protocol, machine, state, keys = (_Reader(file).load() for _ in range(5))
+        magic, protocol, machine, state, keys = (
+            pickles.load(file, _KNOWN, encoding="ascii", persistent=_storage) for _ in range(5)
+        )
         if magic != _MAGIC or protocol != _PROTOCOL or machine["little_endian"] is not True:
             raise ValueError("not the header of this format")
-        storages = {t.storage.key: t.storage for t in state.values() if isinstance(t, _Tensor)}
+        if type(keys) is not list or not all(isinstance(tensor, _Tensor) for tensor in state.values()):
+            raise ValueError("not a state dict of tensors")
+        storages = {t.storage.key: t.storage for t in state.values()}
         numbers = {key: _numbers(file, storages[key]) for key in keys}
-        return {name: _array(tensor, numbers[tensor.storage.key]) for name, tensor in state.items()}
-    except CourseError as error:
-        raise CourseError(f"{path.name} was refused: {error}") from None
+        arrays, left = {}, len(content)  # tensors that share numbers could be far larger than the file
+        for name, tensor in state.items():
+            arrays[name] = _array(tensor, numbers[tensor.storage.key])
+            left -= arrays[name].size
+            if left < 0:
+                raise ValueError("its tensors are far larger than the file")
+        return arrays
+    except UnpicklingError as error:
+        raise CourseError(f"{path.name} was refused: {one_line(error)}") from None
     except Exception as error:  # a damaged pickle can raise anything
         raise CourseError(
-            f"{path.name} is damaged, or no state dict as PyTorch wrote it until 1.5 ({error})"
+            f"{path.name} is damaged, or no state dict as PyTorch wrote it until 1.5 ({one_line(error)})"
         ) from error
 
 

@@ -7,6 +7,7 @@ from .networks import parameter_count as parameter_count
 from .networks import renormalised as renormalised
 from .weights import card_of as card_of
 from .weights import load as load
+from .weights import load_into as load_into
 from .weights import load_weights as load_weights
 from .weights import save_weights as save_weights
 from .weights import shipped as shipped

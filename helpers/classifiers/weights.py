@@ -7,11 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from .. import settings
-from ..artifacts import cards
+from ..artifacts import cards, hdf5
 from ..backend import keras
 from ..datasets import Data
 from ..settings import CourseError
@@ -45,7 +44,7 @@ def load(model: str, data: Data, weights: str = "course", precision: str = "floa
     elif weights == "tf2cv":
         load_weights(classifier, _download_tf2cv(model, data))
     elif weights != "none":
-        load_weights(classifier, settings.expanded(weights))
+        load_weights(classifier, settings.find_file(weights) or Path(weights))
     return classifier
 
 
@@ -69,24 +68,34 @@ def load_weights(classifier: keras.Model, path: Path) -> None:
     Raises:
         CourseError: the file is missing, damaged, or of another network.
     """
-    if not path.is_file():
+    load_into(network_of(classifier), path, MODELS[classifier.name].title)
+
+
+def load_into(network: keras.Model, path: Path, title: str) -> None:
+    """Load a weight file into any network, such as an autoencoder; errors are those of load_weights.
+
+    Args:
+        network: the network.
+        path: the file.
+        title: of the network, for an error message.
+    """
+    if settings.find_file(path) is None:
         raise CourseError(f"there is no weight file {path.name} in {path.parent.name}/; check the path")
-    network = network_of(classifier)
-    try:
-        with h5py.File(path) as file:  # first on its own, to tell a damaged file from one of another network
-            file.visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
-    except (OSError, RuntimeError) as error:
-        raise CourseError(
-            f"the weight file {path.name} is truncated or damaged; fetch or train it again"
-        ) from error
+    own = sum(weight.nbytes for weight in network.get_weights())
+    hdf5.check(path, most=8 * own + (1 << 20))
+    before = network.get_weights()
     try:
         with tempfile.TemporaryDirectory() as scratch:  # Keras tells the format by the file's suffix
             network.load_weights(shutil.copy(path, Path(scratch) / "weights.h5"))
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # Keras checks little, and raises whatever comes of it
+        network.set_weights(before)
         raise CourseError(
-            f"{path.name} holds the weights of another network than {MODELS[classifier.name].title} "
-            f"({len(network.weights)} arrays); choose the model that it was trained for"
+            f"{path.name} holds the weights of another network than {title} ({len(before)} arrays); "
+            "choose the model that it was trained for"
         ) from error
+    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+        network.set_weights(before)
+        raise CourseError(f"{path.name} holds numbers that are not finite; fetch or train it again")
 
 
 def save_weights(model: keras.Model, path: Path) -> None:

@@ -117,7 +117,7 @@ def number(text: str, name: str, convert: Callable[[str], float]) -> float:
     try:
         return convert(text)
     except (ValueError, ZeroDivisionError):
-        raise CourseError(f"{name} is {text!r}, which is not a number") from None
+        raise CourseError(f"{name} is {settings.shown(text)}, which is not a number") from None
 
 
 def seed(text: str) -> int:
@@ -134,12 +134,10 @@ def weights(text: str) -> str:
     """Return the choice of weights; a file's path becomes absolute, since notebooks run in another folder."""
     if text.lower() in ("course", "tf2cv", "none"):
         return text.lower()
-    path = settings.expanded(text).resolve()
-    if not path.is_file():
-        raise CourseError(
-            f"there is no weight file {path.name} in {path.parent.name}/; choose course, tf2cv or none"
-        )
-    return str(path)
+    path = settings.find_file(text)
+    if path is None:
+        raise CourseError(f"there is no weight file {settings.shown(text)}; choose course, tf2cv or none")
+    return str(path.resolve())
 
 
 def model(text: str) -> str:

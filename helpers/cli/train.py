@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +60,7 @@ def ship(parts: Sequence[Part], replace: bool, begin: Callable[[], Run | None]) 
 def _check_replaces(part: Part) -> None:
     """Refuse to replace a shipped network on which recorded results rest."""
     if part.card is not None and (differing := cards.status(part.card, part.asked).differing):
-        shipped = json.loads(part.card.read_text())
+        shipped = settings.read_json(part.card)
         other = ", ".join(f"{name.replace('_', ' ')} {shipped[name]}" for name in differing)
         raise CourseError(
             f"{part.card.stem} is shipped, made with {other}, and recorded results rest on it; "

@@ -21,6 +21,7 @@ import numpy as np
 
 from .. import pipeline, report, settings
 from ..classifiers import registry
+from ..pipeline.recorded import check_fields, check_records, check_run
 from ..plots import tables
 from ..settings import CourseError, write_atomically
 from ..studies import baselines, departures, released_ladder
@@ -55,7 +56,7 @@ def record(folder: Path) -> None:
     model, before = found["parameters"]["model"], pipeline.recorded_results()
     into, answers = settings.FIGURES / model, None
     if _adds_to_recorded(info, found, before, folder.name):
-        info = with_part(json.loads((into / "run.json").read_text()), info)
+        info = with_part(settings.read_json(into / "run.json"), info)
         results = with_records(before, found)
     else:
         answers, results = pipeline.answers(run), merged(before, found)
@@ -85,12 +86,21 @@ def _read(folder: Path) -> tuple[dict, dict]:
     """Return run.json and results.json of a report that may be recorded."""
     if not (folder / "run.json").is_file():
         raise CourseError(f"there is no report in {folder.name}/; make one first (make report)")
-    info = json.loads((folder / "run.json").read_text())
-    if failed := [run["notebook"] for run in info["notebooks"] if run["error"]]:
+    file, results = folder / "run.json", folder / "results.json"
+    info = settings.read_json(file)
+    check_fields(info, {"notebooks": list}, file)
+    for one in info["notebooks"]:
+        check_fields(one, {"notebook": str}, file)
+    if failed := [run["notebook"] for run in info["notebooks"] if run.get("error")]:
         raise CourseError(
             f"{', '.join(failed)} failed in that report; repair it and run it again before recording"
         )
-    found = json.loads((folder / "results.json").read_text())
+    check_run(info, file)
+    if not results.is_file():
+        raise CourseError(f"the report in {folder.name}/ has no results.json; make it again (make report)")
+    found = settings.read_json(results)
+    check_run(found, results)
+    check_records(found.get("records"), results)
     if found["parameters"]["weights"] != "course":
         raise CourseError("the report is of other weights than the course's; only those are recorded")
     return info, found

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import evaluation, pipeline, settings
+from ..artifacts import arrays
 from ..defenses.architectures import ARCHITECTURES
 from ..pipeline import Run
 from ..settings import CourseError
@@ -113,8 +114,7 @@ def _recorded(model: str) -> tuple[dict, list[dict], dict[str, np.ndarray]]:
         raise CourseError(
             f"no run of {model} is recorded; recorded are: {', '.join(results['runs']) or 'none'}"
         )
-    with np.load(settings.FIGURES / model / "answers.npz") as stored:
-        answers = {name: stored[name] for name in stored.files}
+    answers = arrays.load_npz(settings.FIGURES / model / "answers.npz")
     return results["runs"][model], [r for r in results["records"] if r["model"] == model], answers
 
 

@@ -29,7 +29,7 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
             run,
             "ae",
             autoencoder_module.build_autoencoder,
-            lambda model, file: model.load_weights(str(file)),
+            partial(classifiers.load_into, title="the autoencoder"),
         )
     profile = run.profile
     config = {

@@ -66,7 +66,7 @@ def load_shipped(
         )
         model = build()
         load(model, file)
-        _LOADED[file, initial] = model, card["history"]
+        _LOADED[file, initial] = model, card.get("history", [])
     return _LOADED[file, initial]
 
 

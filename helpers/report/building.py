@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -119,7 +118,7 @@ def _are_shipped(parameters: dict, dataset: str) -> bool:
             dataset=dataset,
             model=model,
             profile=settings.profile("full"),
-            initial_sha256=json.loads(initial.read_text())["weights_sha256"],
+            initial_sha256=settings.read_json(initial).get("weights_sha256"),
             seed=parameters["seed"],
             eps=parameters["eps"],
             protocol={},

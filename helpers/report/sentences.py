@@ -6,7 +6,6 @@ number, the page says that it is missing and claims nothing about it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -257,7 +256,7 @@ def _about_training(parameters: dict, dataset: str) -> list[str]:
     network, said = MODELS[parameters["model"]], []
     card = settings.WEIGHTS / dataset / f"{parameters['model']}.json"
     if network.begins_with and parameters["weights"] == "course" and card.is_file():
-        begins = json.loads(card.read_text())["begins_with"].partition(" (")[0]
+        begins = settings.read_json(card).get("begins_with", "other weights").partition(" (")[0]
         said.append(f"The initial classifier's own training began with {begins}.")
     if network.most_tune_epochs:
         times = "one pass" if network.most_tune_epochs == 1 else f"at most {network.most_tune_epochs} passes"

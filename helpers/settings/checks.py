@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
 from .errors import CourseError
+from .wording import shown
 
 EPS = 8 / 255
 """The paper's attack budget (section 2): 8 of 255 grey levels, for images scaled to [0, 1]."""
@@ -30,7 +31,7 @@ def check_seed(seed: Any) -> int:
     """
     number = whole_number(seed)
     if number is None or not 0 <= number < 2**32:
-        raise CourseError(f"seed is {seed!r}; it must be a whole number from 0 to {2**32 - 1}")
+        raise CourseError(f"seed is {shown(seed)}; it must be a whole number from 0 to {2**32 - 1}")
     return number
 
 
@@ -47,7 +48,7 @@ def check_eps(eps: Any, name: str = "eps", norm: str = "linf") -> float:
     """
     number = _number(eps)
     if number is None or number < 0:
-        raise CourseError(f"{name} is {eps!r}; it must be a number in [0, 1], such as 8/255")
+        raise CourseError(f"{name} is {shown(eps)}; it must be a number in [0, 1], such as 8/255")
     if number > 1 and norm == "linf":
         raise CourseError(
             f"{name} is {number:g}, but images are in [0, 1]: write {number:g}/255 for {number:g} grey levels"

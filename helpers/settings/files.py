@@ -57,21 +57,23 @@ LARGEST_JSON = 64 << 20
 """The size in bytes above which a JSON file is not read; the course's are far below 1 MiB."""
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
+def read_json(path: Path, kind: type = dict, finite: bool = True) -> Any:
     """Read a JSON file.
 
     Args:
         path: the file.
-        kind: of the value: ``dict`` or ``list``.
+        kind: the type of the value; ``object`` admits any.
+        finite: whether infinities and NaN are refused.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CourseError: it cannot be read, is no JSON, holds a number that is not finite, or another value.
+        CourseError: it cannot be read, is no JSON, or holds a value of another kind.
     """
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise ValueError(f"it has more than {LARGEST_JSON >> 20} MiB")
-        value = json.loads(path.read_bytes(), parse_float=_finite, parse_constant=_finite)
+        number = _finite if finite else float
+        value = json.loads(path.read_bytes(), parse_float=number, parse_constant=number)
         if not isinstance(value, kind):
             raise ValueError(f"it holds {type(value).__name__}, not {kind.__name__}")
     except FileNotFoundError:

@@ -6,9 +6,10 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .environment import expanded
 from .errors import CourseError
+from .files import find_file
 from .paths import ROOT
+from .wording import one_line, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,12 @@ class Profile:
     tune_epochs_first: int
     tune_epochs_final: int
 
+
+MOST = 10_000_000
+"""The largest count in a profile from a file."""
+
+LARGEST = 1 << 20
+"""The size in bytes above which a profile is not read."""
 
 _NAMES = ("smoke", "quick", "full")
 _TABLE: dict[str, tuple[Any, Any, Any]] = {
@@ -102,22 +109,26 @@ def profile(name_or_path: str, **changes: Any) -> Profile:
 
 
 def _read(path: str) -> Profile:
-    given = expanded(path)
-    file = next((place for place in (given, ROOT / given) if place.is_file()), None)
+    file = find_file(path) or find_file(ROOT / path)
     if file is None:
-        raise CourseError(f"there is no profile {path}; check the path")
+        raise CourseError(f"there is no profile {shown(path)}; check the path")
     try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"it has more than {LARGEST >> 10} KiB")
         values: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
+    except RecursionError:
+        raise CourseError(f"{path} is not a TOML file: it is nested too deeply") from None
     except (OSError, ValueError) as error:
-        raise CourseError(f"{path} is not a TOML file: {error}") from error
+        raise CourseError(f"{path} is not a TOML file: {one_line(error)}") from error
     base = values.pop("base", None)
-    if base is not None and base not in PROFILES:
-        raise CourseError(f"{path}: base is {base!r}; choose one of {', '.join(PROFILES)}")
+    if base is not None and (not isinstance(base, str) or base not in PROFILES):
+        raise CourseError(f"{path}: base is {shown(base)}; choose one of {', '.join(PROFILES)}")
     values = {"name": file.stem} | values
     known = {field.name for field in fields(Profile)}
     if unknown := sorted(values.keys() - known):
         raise CourseError(
-            f"{path}: unknown {', '.join(unknown)}; a profile has {', '.join(sorted(known))}, base"
+            f"{path}: unknown {', '.join(key[:40] for key in unknown[:5])}; "
+            f"a profile has {', '.join(sorted(known))}, base"
         )
     for name, value in values.items():
         values[name] = _checked(path, name, value)
@@ -134,17 +145,18 @@ def _checked(path: str, name: str, value: Any) -> Any:
     """Return a value from a TOML file as Profile has it."""
     if name == "name":
         # Code and tables treat the three names specially: a run called "full" may be shipped and recorded.
-        expected = f"a text other than {', '.join(PROFILES)}"
+        expected = f"a line of 1 to 60 characters other than {', '.join(PROFILES)}"
         right = isinstance(value, str) and value not in PROFILES
+        right = right and value.isprintable() and 1 <= len(value) <= 60
     elif name == "ae_rates":
-        expected = "two positive numbers"
+        expected = "two positive numbers up to 1,000"
         right = isinstance(value, list) and len(value) == 2
-        right = right and all(type(rate) in (int, float) and rate > 0 for rate in value)
+        right = right and all(type(rate) in (int, float) and 0 < rate <= 1_000 for rate in value)
         value = tuple(value) if right else value
     else:
         least = 0 if name == "n_validation" else 1
-        expected = f"a whole number from {least}"
-        right = type(value) is int and value >= least
+        expected = f"a whole number from {least} to {MOST:,}"
+        right = type(value) is int and least <= value <= MOST
     if not right:
-        raise CourseError(f"{path}: {name} is {value!r}; it must be {expected}")
+        raise CourseError(f"{path}: {name} is {shown(value)}; it must be {expected}")
     return value

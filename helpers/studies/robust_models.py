@@ -272,7 +272,7 @@ def network(run: Run, name: str) -> tuple[keras.Model, keras.Model | None, dict]
         raise CourseError(
             f"weights/{run.data.name}/{beside.name} is missing or damaged (git checkout weights)"
         )
-    autoencoder.load_weights(str(beside))
+    classifiers.load_into(autoencoder, beside, "the autoencoder")
     return defenses.defended(autoencoder, classifier), autoencoder, about
 
 

@@ -138,7 +138,7 @@ def network(run: Run, name: str) -> keras.Model:
     model = architecture.build()
     if architecture.trained:
         card(run, name)
-        model.load_weights(str(file_of(run, name)))
+        classifiers.load_into(model, file_of(run, name), name)
     return model
 
 

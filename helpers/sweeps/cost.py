@@ -10,17 +10,18 @@ measured steps (measuring).
 from __future__ import annotations
 
 import heapq
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 
 from .. import settings
 from ..classifiers.registry import MODELS
+from ..pipeline.recorded import check_fields
 from ..settings import CourseError
 from .grid import Grid
 from .jobs import CELLS, Job, Training, all_of, measurements, trainings
@@ -217,7 +218,13 @@ def recorded(file: Path = RECORD) -> dict:
     """
     if not file.is_file():
         raise CourseError(f"no costs are recorded in {file.name}; measure them with 'python -m helpers cost'")
-    return json.loads(file.read_text())
+    found = settings.read_json(file)
+    numbers = {"cores": int, "threads": int, "seconds_to_begin": float, "seconds_a_job": float}
+    check_fields(found, {"environment": dict, "steps": list, **numbers}, file)
+    check_fields(found["environment"], {"machine": str}, file)
+    for step in found["steps"]:
+        check_fields(step, get_type_hints(Step), file)
+    return found
 
 
 def describe(grid: Grid, found: Estimate, cores: int, record: dict) -> str:

@@ -54,6 +54,9 @@ class Grid:
     seed: tuple[int, ...] = (0,)
 
 
+LARGEST = 1 << 20
+"""The size in bytes above which a grid is not read."""
+
 AXES = ("model", "autoencoder", "trained_eps", "eps", "steps", "seed")
 KEYS = tuple(field.name for field in fields(Grid) if field.name != "name")
 
@@ -66,16 +69,24 @@ def read(file: Path) -> Grid:
     """
     import yaml
 
-    if not file.is_file():
+    if settings.find_file(file) is None:
         known = sorted((settings.ROOT / "sweeps").glob("*.yml"))
         names = ", ".join(str(path.relative_to(settings.ROOT)) for path in known)
         raise CourseError(
             f"there is no grid {file.name} in {file.parent.name or '.'}/; the course has {names}"
         )
     try:
-        values = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        why = " ".join(str(getattr(error, "problem", None) or error).split())
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"it has more than {LARGEST >> 10} KiB")
+        text = file.read_text("utf-8")
+        # A few lines of aliases can stand for a list of any length.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it uses an alias (*name); write the value out")
+        values = yaml.safe_load(text)
+    except RecursionError:
+        raise CourseError(f"{file.name} is not YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        why = settings.one_line(ValueError(getattr(error, "problem", None) or error))
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise CourseError(f"{file.name} is not YAML{line}: {why}") from error
@@ -96,7 +107,7 @@ def checked(source: str, values: dict, name: str = "") -> Grid:
         CourseError: a key or a value is wrong.
     """
     if unknown := [key for key in values if key not in KEYS]:
-        names = ", ".join(repr(str(key)) for key in unknown)
+        names = ", ".join(settings.shown(str(key)) for key in unknown[:5])
         raise CourseError(f"{source}: a grid has no key {names}; it has {', '.join(KEYS)}")
     grid = Grid(name=name, **{key: _check(source, key, value) for key, value in values.items()})
     if grid.weights in ("course", "tf2cv"):
@@ -127,7 +138,7 @@ def _check(source: str, key: str, value: object) -> object:
 def _one_of(*known: str) -> Check:
     def check(where: str, value: object) -> object:
         if value not in known:
-            raise CourseError(f"{where} is {value!r}; choose one of {', '.join(known)}")
+            raise CourseError(f"{where} is {settings.shown(value)}; choose one of {', '.join(known)}")
         return value
 
     return check
@@ -138,7 +149,7 @@ def _whole(least: int, most: float = math.inf) -> Check:
         number = settings.whole_number(value)
         if number is None or not least <= number <= most:
             limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
-            raise CourseError(f"{where} is {value!r}; it must be a whole number, {limits}")
+            raise CourseError(f"{where} is {settings.shown(value)}; it must be a whole number, {limits}")
         return number
 
     return check
@@ -154,12 +165,12 @@ def _budget(where: str, value: object) -> str:
 def _weights(where: str, value: object) -> str:
     if value in ("course", "tf2cv", "none"):
         return str(value)
-    path = settings.expanded(str(value)).resolve()
-    if not path.is_file():
+    path = settings.find_file(value) if isinstance(value, str) else None
+    if path is None:
         raise CourseError(
-            f"{where}: there is no weight file {path.name}; choose course, tf2cv, none or a file"
+            f"{where}: there is no weight file {settings.shown(value)}; choose course, tf2cv, none or a file"
         )
-    return str(path)
+    return str(path.resolve())
 
 
 def _profile(where: str, value: object) -> object:
@@ -178,12 +189,12 @@ _CHECKS: dict[str, Check] = {
     "weights": _weights,
     "n": _whole(1, 10_000),
     "n_train": _whole(32, 50_000),
-    "threads": _whole(1),
+    "threads": _whole(1, 1_024),
     "model": _one_of(*registry.MODELS),
     "autoencoder": _one_of(*AUTOENCODERS),
     "trained_eps": _budget,
     "eps": _budget,
-    "steps": _whole(1),
+    "steps": _whole(1, 100_000),
     "seed": _whole(0, 2**32 - 1),
 }
 

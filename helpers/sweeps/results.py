@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from .. import settings
+from ..pipeline.recorded import check_fields, check_records
 from ..settings import CourseError
 from .grid import Grid
 from .jobs import Measurement, outputs
@@ -28,7 +29,13 @@ def merge(grid: Grid) -> list[dict]:
             f"{len(missing)} of the {len(files)} jobs of {grid.name} are not finished, {missing[0]} among "
             "them; run the sweep again: finished jobs are kept"
         )
-    return each_once([record for file in files for record in json.loads(file.read_text())["records"]])
+    return each_once([record for file in files for record in _records_in(file)])
+
+
+def _records_in(file: Path) -> list[dict]:
+    found = settings.read_json(file)
+    check_fields(found, {"records": list}, file)
+    return found["records"]
 
 
 def each_once(records: list[dict]) -> list[dict]:
@@ -60,4 +67,12 @@ def recorded(name: str) -> dict:
             f"no sweep {name!r} is recorded; recorded are: {known}. Run one with "
             f"'make sweep GRID=sweeps/{name}.yml', then 'python -m helpers sweep sweeps/{name}.yml --record'"
         )
-    return json.loads(file.read_text())
+    found = settings.read_json(file)
+    check_fields(found, {"grid": dict, "environment": dict}, file)
+    check_records(found.get("records"), file)
+    if unknown := found["grid"].keys() - {field.name for field in fields(Grid)}:
+        raise CourseError(
+            f"{file.parent.name}/{file.name} is damaged: a grid has no {settings.shown(min(unknown))}; "
+            "restore it (git checkout figures)"
+        )
+    return found

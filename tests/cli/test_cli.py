@@ -69,7 +69,7 @@ BAD = {
         ["cost", "--dataset", "mnist"],
         "unknown data set 'mnist'; choose one of cifar10, patches10",
     ),
-    "weights missing": (["report", "--weights", "nowhere.h5"], "no weight file nowhere.h5"),
+    "weights missing": (["report", "--weights", "nowhere.h5"], "no weight file 'nowhere.h5'"),
     "notebook": (["run", "99"], "there is no notebook '99'; choose one of 00_start_here"),
     "unknown parameter": (
         ["run", "00", "-p", "epsilon=1"],

@@ -12,9 +12,10 @@ import sys
 import time
 from contextlib import suppress
 
+import numpy as np
 import pytest
 
-from helpers import settings
+from helpers import evaluation, settings
 from helpers.cli.app import main
 from helpers.settings import CourseError
 from helpers.sweeps import grid as grids
@@ -63,14 +64,14 @@ BAD = {
     "eps text": ("eps: [small]", r"eps .*'small'.*\[0, 1\].* 8/255"),
     "eps 1/0": ("eps: [1/0]", r"eps .*'1/0'"),
     "trained eps": ("trained_eps: [9]", r"trained_eps .*9"),
-    "steps 0": ("steps: [10, 0]", r"steps .*0.* whole number.* 1$"),
+    "steps 0": ("steps: [10, 0]", r"steps .*0.* whole number.* 1 to"),
     "steps fraction": ("steps: 1.5", r"steps .*1.5.* whole number"),
     "steps true": ("steps: yes", r"steps .*True.* whole number"),
     "seed": ("seed: [-1]", r"seed .*-1.* 0 to 4294967295"),
     "n": ("n: 0", r"n is 0.* 1 to 10000"),
     "n as a list": ("n: [1, 2]", r"n is \[1, 2\].* whole number"),
     "n_train": ("n_train: 5", r"n_train .*5.* 32"),
-    "weights": ("weights: nowhere.h5", r"weights.* nowhere.h5"),
+    "weights": ("weights: nowhere.h5", r"weights.* 'nowhere.h5'"),
     "weights that are not shipped": (
         "dataset: patches10\nmodel: sepreresnet56",
         r"sepreresnet56 for patches10.*'make weights DATASET=patches10",
@@ -438,14 +439,21 @@ def test_other_code_is_another_version(tmp_path, monkeypatch, version):
 
 def test_records_are_merged_once_and_in_order(grid_file, store, tmp_path, monkeypatch):
     grid = read(grid_file("dataset: patches10\nprofile: smoke\nautoencoder: none\nsteps: [5, 10]"))
+
+    def record(seed):
+        names = ("dataset", "profile", "model", "stage", "defense", "input", "threat")
+        known = dict.fromkeys(names, "some") | {"eps": 0.1, "steps": 5, "seed": seed}
+        return evaluation.record(np.array([True, False]), **known)
+
+    shared = record(7)
     for k, (_, file) in enumerate(jobs.outputs(grid)):
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"records": [{"shared": 1}, {"value": k}]}))
+        file.write_text(json.dumps({"records": [shared, record(k)]}))
     target = tmp_path / "recorded" / "grid.json"
     results.write(grid, target)
     monkeypatch.setattr(results, "RECORDED", target.parent)
     found = results.recorded("grid")
-    assert found["records"] == [{"shared": 1}, {"value": 0}, {"value": 1}]
+    assert found["records"] == [shared, record(0), record(1)]
     assert found["grid"]["steps"] == [5, 10] and "environment" in found
     before = target.read_bytes()
     results.write(grid, target)
