@@ -8,7 +8,6 @@ bytes of rubbish by then. A second child goes on.
 from __future__ import annotations
 
 import json
-import mmap  # noqa: F401
 import os
 import signal
 import subprocess
@@ -17,13 +16,11 @@ import time
 import traceback
 from pathlib import Path
 
-import filelock  # noqa: F401 (here, because another user may not be able to read this environment)
 import numpy as np
 import pytest
-import tqdm.auto  # noqa: F401
 
 from helpers import artifacts, settings
-from helpers.artifacts import bundles, locks, parts  # noqa: F401
+from helpers.artifacts import bundles
 from helpers.settings import CourseError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -171,6 +168,8 @@ def test_two_users_with_a_group_share_a_store(tmp_path):
 
     def become(user: int):
         def before() -> None:
+            # Once as root, so that everything is imported: others may not be able to read this environment.
+            steps(tmp_path / f"warm{user}", tmp_path / "warm-log")
             os.umask(0o002)
             os.setgroups([])
             os.setgid(4_321)
