@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def is_shipped_as(
             if _schedule_of_card(files[part]) != schedules.schedule_of(model, schedule):
                 return False
         try:
-            autoencoder = json.loads(cards.card_file(files["ae"]).read_text())
+            autoencoder = cards.read_alone(files["ae"])
         except FileNotFoundError:
             return False
         if "weights_sha256" in autoencoder:
@@ -73,4 +72,4 @@ def is_shipped_as(
 def _schedule_of_card(file: Path) -> str:
     """Return the schedule that made a shipped part; the first cards do not name it."""
     card = cards.card_file(file)
-    return json.loads(card.read_text()).get("schedule", "decay") if card.is_file() else ""
+    return settings.read_json(card).get("schedule", "decay") if card.is_file() else ""

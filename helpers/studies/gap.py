@@ -210,6 +210,6 @@ def _part(run: Run, first: int) -> Split:
 
 def write(found: dict, file: Path) -> None:
     """Write a network's part into the file, and keep those of other networks."""
-    others = json.loads(file.read_text()) if file.is_file() else {}
+    others = settings.read_json(file) if file.is_file() else {}
     both = {**others, found["parameters"]["model"]: found}
     settings.write_atomically(file, json.dumps({k: both[k] for k in sorted(both)}, indent=1).encode())

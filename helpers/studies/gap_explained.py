@@ -5,7 +5,6 @@ Works on records and answers alone; needs no TensorFlow.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
@@ -161,7 +160,7 @@ def _words(change: dict) -> str:
 def recorded(model: str) -> dict | None:
     """Return a network's part of figures/gap.json, or None where none is recorded."""
     file = settings.FIGURES / "gap.json"
-    return json.loads(file.read_text()).get(model) if file.is_file() else None
+    return settings.read_json(file).get(model) if file.is_file() else None
 
 
 def steps_of(found: dict, kind: str, defense: str) -> list[dict]:

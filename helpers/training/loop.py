@@ -16,7 +16,7 @@ from typing import Required, TypedDict
 import numpy as np
 
 from ..backend import devices, keras, tf
-from ..settings import CourseError, progress, write_atomically
+from ..settings import CourseError, progress, read_json, write_atomically
 from .augmentation import Augmentation
 from .samples import Batch, Samples
 
@@ -119,7 +119,7 @@ class _Checkpoints:
         if latest := tf.train.latest_checkpoint(str(self._folder)):
             self._checkpoint.restore(latest)
         done = int(self._epoch.numpy())
-        return json.loads((self._folder / "history.json").read_text())[:done] if done else []
+        return read_json(self._folder / "history.json", kind=list)[:done] if done else []
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[list[dict]], None]]:
