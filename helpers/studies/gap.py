@@ -100,7 +100,7 @@ def factors(run: Run, author: keras.Model | None = None) -> Factors:
         file = autoencoder_seeds.file_of(run.data.name, run.model, seed, recipe)
         cards.read(file, {"initial_sha256": initial})
         network = autoencoder_module.build_autoencoder()
-        network.load_weights(str(file))
+        classifiers.load_into(network, file, "the autoencoder")
         return network
 
     for name in base_variants.VARIANTS:

@@ -119,7 +119,7 @@ class _Checkpoints:
         if latest := tf.train.latest_checkpoint(str(self._folder)):
             self._checkpoint.restore(latest)
         done = int(self._epoch.numpy())
-        return read_json(self._folder / "history.json", kind=list)[:done] if done else []
+        return read_json(self._folder / "history.json", list, finite=False)[:done] if done else []
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[list[dict]], None]]:
