@@ -14,10 +14,15 @@ def note(text: str) -> None:
     target = progress_file()
     if not target:
         # A notebook shows stderr as if something had gone wrong.
-        print(text, file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, flush=True)
+        print(text, file=sys.stdout if _in_notebook() else sys.stderr, flush=True)
         return
     with suppress(OSError), open(target, "a") as file:  # the work goes on even if nobody can read the line
         file.write(f"{text}\n")
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", {})
 
 
 class _Target:

@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -348,8 +349,8 @@ def test_a_home_that_cannot_be_written_is_replaced_by_one_in_the_store(monkeypat
 @pytest.mark.parametrize("in_notebook", [True, False])
 def test_a_note_in_a_notebook_does_not_look_like_an_error(monkeypatch, capsys, in_notebook):
     monkeypatch.delenv("COURSE_PROGRESS", raising=False)
-    modules = {name: module for name, module in sys.modules.items() if name != "ipykernel"}
-    monkeypatch.setattr(sys, "modules", modules | ({"ipykernel": object()} if in_notebook else {}))
+    shell = SimpleNamespace(config={"IPKernelApp": {}} if in_notebook else {})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     settings.note("half done")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == (("half done\n", "") if in_notebook else ("", "half done\n"))
