@@ -7,11 +7,11 @@ from .attack_ensemble import ensemble as ensemble
 from .attack_ensemble import worst_case as worst_case
 from .auto_pgd import apgd as apgd
 from .auto_pgd import apgd_targeted as apgd_targeted
+from .batches import answers_of as answers_of
 from .batches import fooled as fooled
 from .batches import in_batches as in_batches
 from .batches import logits_in_batches as logits_in_batches
 from .checks import check_batch as check_batch
-from .checks import check_count as check_count
 from .checks import check_seed as check_seed
 from .checks import checked as checked
 from .fast_gradient_sign import fgsm as fgsm

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..backend import tf
-from ..settings import plain_numbers
-from .checks import check_count
+from ..settings import check_count, plain_numbers
 from .gradient import Model, logits_of
 
 Transformation = Callable[[tf.Tensor], tf.Tensor]

@@ -7,16 +7,16 @@ budgets. Its numbers must not be compared with AutoAttack's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..settings import CourseError, plain_numbers, progress
+from ..backend.finite import NO_NUMBERS, NotANumber, has_nan, refuse
+from ..backend.tracing import Model
+from ..settings import CourseError, check_count, plain_numbers, progress
 from .auto_pgd import apgd, apgd_targeted
-from .batches import fooled
-from .checks import check_count, check_seed, checked
-from .gradient import Model
+from .batches import fooled, logits_in_batches
+from .checks import check_seed, checked
 from .square_attack import square
 
 Attack = Callable[[Model, np.ndarray, np.ndarray, float, int], np.ndarray]
@@ -48,6 +48,20 @@ EFFORTS = {
 a first look: up to 84 and 200. It misses some images that ``standard`` breaks."""
 
 
+@dataclass(frozen=True)
+class Member:
+    """An attack of the ensemble with its budget. ``least_classes`` is the number of classes that it needs."""
+
+    attack: Callable[..., np.ndarray]
+    batch_size: int
+    budget: Mapping[str, int]
+    least_classes: int = 2
+
+    def __call__(self, model: Model, images: np.ndarray, labels: np.ndarray, eps: float, seed: int):
+        """Return attacked images."""
+        return self.attack(model, images, labels, eps, seed=seed, batch_size=self.batch_size, **self.budget)
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """The outcome for each image.
@@ -57,11 +71,13 @@ class Result:
         broken_by: str [n]: ``clean`` (misclassified without an attack), the first attack that succeeded, or
             "" for a robust image.
         attacks: the names of the attacks, in the order of their runs.
+        left_out: why an attack was left out, by its name.
     """
 
     images: np.ndarray
     broken_by: np.ndarray
     attacks: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def robust(self) -> np.ndarray:
@@ -89,14 +105,11 @@ def ensemble(effort: str = "standard", batch_size: int = 128) -> dict[str, Attac
         raise CourseError(f"unknown effort {effort!r}; choose one of {', '.join(EFFORTS)}")
     spent = EFFORTS[effort]
 
-    common: dict[str, Any] = {"batch_size": batch_size}
-    untargeted: dict[str, Any] = common | {"steps": spent.steps, "restarts": spent.restarts}
-    targeted: dict[str, Any] = common | {"steps": spent.steps, "classes": spent.classes}
-    queries = common | {"queries": spent.queries}
+    targeted = {"steps": spent.steps, "classes": spent.classes}
     return {
-        "apgd-ce": lambda model, x, y, eps, seed: apgd(model, x, y, eps, seed=seed, **untargeted),
-        "apgd-t": lambda model, x, y, eps, seed: apgd_targeted(model, x, y, eps, seed=seed, **targeted),
-        "square": lambda model, x, y, eps, seed: square(model, x, y, eps, seed=seed, **queries),
+        "apgd-ce": Member(apgd, batch_size, {"steps": spent.steps, "restarts": spent.restarts}),
+        "apgd-t": Member(apgd_targeted, batch_size, targeted, least_classes=4),
+        "square": Member(square, batch_size, {"queries": spent.queries}),
     }
 
 
@@ -116,7 +129,8 @@ def worst_case(
     """Attack each image with several linf attacks, and keep the first success (AutoAttack-style).
 
     Each attack gets only the images that are still robust. An image counts as broken if the model
-    misclassifies it when it is asked again.
+    misclassifies it when it is asked again. An attack whose loss needs more classes than there are is left
+    out.
 
     Args:
         model: a callable from images to logits (see gradient.py).
@@ -132,26 +146,45 @@ def worst_case(
     Raises:
         CourseError: an argument is invalid, or an attack returned images outside the ball or [0, 1].
     """
-    images, labels = checked(model, images, labels, eps)
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
     attacks = dict(ensemble(effort, batch_size) if attacks is None else attacks)
     if {"", "clean"} & set(attacks):
         raise CourseError("an attack is named '' or 'clean', names that the result reserves; rename it")
+    assessed, images, labels = checked(model, images, labels, eps, by_gradient=False)
+    left_out = _too_few_classes(attacks, assessed.sample.shape[1])
+    attacks = {name: attack for name, attack in attacks.items() if name not in left_out}
+    if not attacks:
+        raise CourseError("; ".join(["there is no attack to run", *left_out.values()]))
+    logits = logits_in_batches(assessed, images, batch_size)
+    refuse(has_nan(logits), NO_NUMBERS)
     found, broken_by = images.copy(), np.full(len(images), "", object)
-    broken_by[fooled(model, images, labels, batch_size=batch_size)] = "clean"
+    broken_by[logits.argmax(1) != labels] = "clean"
     with progress(len(images) * len(attacks), title) as bar:
         for name, attack in attacks.items():
             remaining = np.flatnonzero(broken_by == "")
             if len(remaining):
                 originals, truth = images[remaining], labels[remaining]
                 # Copies, because an attack may write to its arguments.
-                attacked = np.asarray(attack(model, originals.copy(), truth.copy(), eps, seed))
+                try:
+                    attacked = np.asarray(attack(model, originals.copy(), truth.copy(), eps, seed))
+                except NotANumber as error:  # it counts the images that it was given
+                    raise NotANumber(f"{name}: {error.what}", remaining[error.positions]) from error
                 _check_inside(name, attacked, originals, eps)
-                broken = fooled(model, attacked, truth, batch_size=batch_size)
+                broken = fooled(assessed, attacked, truth, batch_size=batch_size)
                 found[remaining[broken]], broken_by[remaining[broken]] = attacked[broken], name
             bar.update(len(images))
-    return Result(found, broken_by.astype(str), tuple(attacks))
+    return Result(found, broken_by.astype(str), tuple(attacks), left_out)
+
+
+def _too_few_classes(attacks: Mapping[str, Attack], known: int) -> dict[str, str]:
+    """Return why attacks cannot run on a model of so few classes, by name; before any has run."""
+    needed = {name: getattr(attack, "least_classes", 2) for name, attack in attacks.items()}
+    return {
+        name: f"{name} needs {least} classes, but the model knows {known}"
+        for name, least in needed.items()
+        if least > known
+    }
 
 
 def _check_inside(name: str, attacked: np.ndarray, images: np.ndarray, eps: float) -> None:

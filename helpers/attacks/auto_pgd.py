@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backend import tf
-from ..settings import CourseError, plain_numbers
+from ..backend.finite import NO_NUMBERS, has_nan, refuse
+from ..backend.tracing import Model, Traced, gradient_of, logits_of
+from ..settings import CourseError, check_count, plain_numbers
 from . import losses
 from .batches import in_batches, logits_in_batches
-from .checks import check_count, check_seed, checked
-from .gradient import Model, input_gradient, logits_of, project, steepest
+from .checks import check_seed, checked
+from .gradient import project, steepest
 from .random_points import random_start_for
 
 MOMENTUM = 0.75
@@ -67,7 +69,7 @@ def apgd(
     Raises:
         CourseError: an argument is invalid, the loss needs more classes, or the model has no gradient.
     """
-    images, labels, logits = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
+    model, images, labels, logits = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
     check_count(restarts, "restarts", "an attack is tried at least once")
     losses.named(loss)
     if loss == "dlr":
@@ -111,7 +113,7 @@ def apgd_targeted(
     Raises:
         CourseError: as for ``apgd``.
     """
-    images, labels, logits = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
+    model, images, labels, logits = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
     check_count(classes, "classes", "at least 1 wrong class is tried")
     _check_classes(logits, 4)
     wrong = logits.copy()
@@ -136,7 +138,7 @@ def checkpoints(steps: int) -> list[int]:
 class _Ascent(NamedTuple):
     """What all tries have in common."""
 
-    model: Model
+    model: Traced
     eps: float
     steps: int
     norm: str
@@ -147,7 +149,8 @@ class _Ascent(NamedTuple):
         # As tensors, because TensorFlow would trace a new graph for every new Python number.
         eps, steps = tf.constant(self.eps, tf.float32), tf.constant(self.steps, tf.int32)
         checks = tf.constant(checkpoints(self.steps), tf.int32)
-        return _ascend(self.model, start, images, classes, eps, steps, checks, norm=self.norm, loss=self.loss)
+        graph = self.model.graph(_ascend)
+        return graph(start, images, classes, eps, steps, checks, norm=self.norm, loss=self.loss)
 
 
 def _try_all(
@@ -169,6 +172,7 @@ def _try_all(
         classes = (truth,) if targets is None else (truth, targets[remaining])
         start = random_start_for(originals, ascent.eps, ascent.norm, seed, remaining, attempt)
         points = in_batches(ascent, (start, originals, *classes), batch_size)
+        refuse(has_nan(points), NO_NUMBERS, remaining)
         outputs = logits_in_batches(ascent.model, points, batch_size)
         values = np.asarray(_value(ascent.loss, classes, tf.constant(outputs)))
         broken = outputs.argmax(1) != truth
@@ -188,6 +192,7 @@ class _Search(NamedTuple):
     gradient: tf.Tensor
     found: tf.Tensor  # the first misclassified point
     broken: tf.Tensor
+    lost: tf.Tensor  # whether the model gave a NaN before the image was broken
     best: tf.Tensor
     best_value: tf.Tensor
     best_gradient: tf.Tensor
@@ -198,7 +203,6 @@ class _Search(NamedTuple):
     halved: tf.Tensor  # whether the step size was halved there
 
 
-@tf.function(reduce_retracing=True, autograph=False)
 def _ascend(model, start, images, classes, eps, steps, checkpoints, norm, loss):
     """Run algorithm 1 on one batch in one graph, until every image is broken or all steps are taken."""
 
@@ -213,11 +217,11 @@ def _ascend(model, start, images, classes, eps, steps, checkpoints, norm, loss):
         return (at.k < steps) & ~tf.reduce_all(at.broken)
 
     end = _Search(*tf.while_loop(goes_on, step, _begin(start, evaluate, eps)))
-    return _where(end.broken, end.found, end.best)
+    return _where(end.lost, end.best + np.nan, _where(end.broken, end.found, end.best))
 
 
 def _begin(start: tf.Tensor, evaluate: Callable, eps: tf.Tensor) -> _Search:
-    value, gradient, broken = evaluate(start)
+    value, gradient, broken, lost = evaluate(start)
     zeros, zero = tf.zeros_like(value), tf.constant(0)
     return _Search(
         k=zero,
@@ -227,6 +231,7 @@ def _begin(start: tf.Tensor, evaluate: Callable, eps: tf.Tensor) -> _Search:
         gradient=gradient,
         found=start,
         broken=broken,
+        lost=lost,
         best=start,
         best_value=value,
         best_gradient=gradient,
@@ -245,7 +250,7 @@ def _step(at: _Search, evaluate: Callable, images, eps, checkpoints, norm) -> _S
     stepped = at.point + _per_image(at.step_size) * steepest(at.gradient, norm)
     new_move, old_move = project(stepped, images, eps, norm) - at.point, at.point - at.previous
     point = project(at.point + alpha * new_move + (1 - alpha) * old_move, images, eps, norm)
-    value, gradient, wrong = evaluate(point)
+    value, gradient, wrong, lost = evaluate(point)
 
     better = value > at.best_value
     best, best_gradient = _where(better, point, at.best), _where(better, gradient, at.best_gradient)
@@ -264,6 +269,7 @@ def _step(at: _Search, evaluate: Callable, images, eps, checkpoints, norm) -> _S
         gradient=_where(halve, best_gradient, gradient),
         found=_where(wrong & tf.logical_not(at.broken), point, at.found),
         broken=at.broken | wrong,
+        lost=at.lost | (lost & tf.logical_not(at.broken)),
         best=best,
         best_value=best_value,
         best_gradient=best_gradient,
@@ -276,12 +282,14 @@ def _step(at: _Search, evaluate: Callable, images, eps, checkpoints, norm) -> _S
 
 
 def _evaluate(model, points, classes, loss):
-    """Return the loss [n], its gradient with respect to the points, and which are misclassified [n]."""
+    """Return the loss [n], its gradient at the points, and which images are wrong and give a NaN [n]."""
     with tf.GradientTape() as tape:
         tape.watch(points)
         logits = logits_of(model, points)
         value = _value(loss, classes, logits)
-    return value, tape.gradient(value, points), tf.argmax(logits, 1, tf.int32) != classes[0]
+    gradient = gradient_of(value, points, tape)
+    lost = tf.reduce_any(tf.math.is_nan(gradient), [1, 2, 3]) | tf.reduce_any(tf.math.is_nan(logits), 1)
+    return value, gradient, tf.argmax(logits, 1, tf.int32) != classes[0], lost
 
 
 def _value(loss: str, classes: tuple, logits: tf.Tensor) -> tf.Tensor:
@@ -302,13 +310,14 @@ def _per_image(values: tf.Tensor) -> tf.Tensor:
 
 
 def _prepared(model, images, labels, eps, norm, steps, seed, batch_size):
-    """Check the arguments; return images as float32, labels as int32, and the logits of the images."""
-    images, labels = checked(model, images, labels, eps, norm)
+    """Check the arguments; return the model with its graphs, images, labels, and the images' logits."""
     check_count(steps, "steps", "an attack takes at least 1")
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
-    input_gradient(model, tf.constant(images[:1]), tf.constant(labels[:1]))  # raises if there is none
-    return images, labels, logits_in_batches(model, images, batch_size)
+    model, images, labels = checked(model, images, labels, eps, norm)
+    logits = logits_in_batches(model, images, batch_size)
+    refuse(has_nan(logits), NO_NUMBERS)
+    return model, images, labels, logits
 
 
 def _check_classes(logits: np.ndarray, least: int) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ..backend import devices, tf
-from .gradient import Model, logits_of
+from ..backend.finite import has_nan
+from ..backend.tracing import Model, logits_of, traced
 
 
 def in_batches(
@@ -38,15 +39,17 @@ def in_batches(
 
 def logits_in_batches(model: Model, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
     """Return the model's outputs for many images: float32 [n, classes]."""
-    return in_batches(lambda batch: _logits(model, batch), (images,), batch_size)
+    return in_batches(traced(model, images).graph(logits_of), (images,), batch_size)
 
 
-_logits = tf.function(logits_of, reduce_retracing=True, autograph=False)
+def answers_of(logits: np.ndarray) -> np.ndarray:
+    """Return the class of the largest logit [n]; -1, which is no class, where a logit is NaN."""
+    return np.where(has_nan(logits), -1, logits.argmax(1))
 
 
 def fooled(
     model: Model, images: np.ndarray, labels: np.ndarray, targeted: bool = False, batch_size: int = 128
 ) -> np.ndarray:
     """Return which images are misclassified, or, if targeted, classified as their label: booleans [n]."""
-    answers = logits_in_batches(model, images, batch_size).argmax(1)
+    answers = answers_of(logits_in_batches(model, images, batch_size))
     return (answers == labels) if targeted else (answers != labels)

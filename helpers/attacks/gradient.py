@@ -7,26 +7,19 @@ statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import numpy as np
 
-from ..backend import keras, tf
-from ..settings import CourseError
+from ..backend import tf
+from ..backend.tracing import Model, gradient_of, logits_of
 from . import losses
 
-Model = Callable[[tf.Tensor], tf.Tensor]
 NORMS = ("linf", "l2")
-
-
-def logits_of(model: Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the model's outputs; BatchNorm and dropout are in inference mode."""
-    return model(images, training=False) if isinstance(model, keras.Model) else model(images)
 
 
 def input_gradient(
     model: Model, images: tf.Tensor, labels: tf.Tensor, loss: losses.Loss = losses.cross_entropy
 ) -> tf.Tensor:
-    """Return the gradient of the loss with respect to the images.
+    """Return the gradient of the loss at the images; it is NaN where a logit is.
 
     The loss is summed over the batch, not averaged, so that an image's gradient does not depend on the
     others.
@@ -36,14 +29,10 @@ def input_gradient(
     """
     with tf.GradientTape() as tape:
         tape.watch(images)
-        total = tf.reduce_sum(loss(labels, logits_of(model, images)))
-    gradient: Any = tape.gradient(total, images)
-    if gradient is None:
-        raise CourseError(
-            "the model has no gradient with respect to its images (tf.round, tf.argmax or NumPy cut it off); "
-            "give it one with adaptive.straight_through, or attack it without gradients (square)"
-        )
-    return gradient
+        logits = logits_of(model, images)
+        total = tf.reduce_sum(loss(labels, logits))
+    lost = tf.reduce_any(tf.math.is_nan(logits), 1)
+    return tf.where(lost[:, None, None, None], np.nan, gradient_of(total, images, tape))
 
 
 def steepest(gradient: tf.Tensor, norm: str) -> tf.Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import tf
-from ..settings import CourseError, check_eps, plain_numbers
+from ..backend.finite import NO_NUMBERS, has_nan, refuse
+from ..settings import CourseError, check_count, check_eps, plain_numbers
 from . import losses
 from .batches import fooled, in_batches
-from .checks import check_count, check_seed, checked
+from .checks import check_seed, checked
 from .gradient import Model, input_gradient, project, steepest
 from .random_points import random_start_for
 
@@ -62,12 +63,12 @@ def pgd(
     Raises:
         CourseError: as for ``fgsm``.
     """
-    images, labels = checked(model, images, labels, eps, norm)
+    model, images, labels = checked(model, images, labels, eps, norm)
     _check(step_size, norm, steps, restarts, random_start, seed, batch_size)
     maximised, direction = losses.named(loss), -step_size if targeted else step_size
     # As tensors, because TensorFlow would trace a new graph for every new Python number.
     numbers = tf.constant(eps, tf.float32), tf.constant(direction, tf.float32), tf.constant(steps, tf.int32)
-    attacked, remaining = images.copy(), np.arange(len(images))
+    attacked, remaining, graph = images.copy(), np.arange(len(images)), model.graph(_ascend)
     for attempt in range(restarts):
         originals, truth = images[remaining], labels[remaining]
         start = (
@@ -75,9 +76,11 @@ def pgd(
         )
 
         def ascend(start, originals, truth):
-            return _ascend(model, start, originals, truth, *numbers, norm=norm, loss=maximised)
+            return graph(start, originals, truth, *numbers, norm=norm, loss=maximised)
 
-        attacked[remaining] = in_batches(ascend, (start, originals, truth), batch_size)
+        moved = in_batches(ascend, (start, originals, truth), batch_size)
+        refuse(has_nan(moved), NO_NUMBERS, remaining)
+        attacked[remaining] = moved
         if attempt + 1 < restarts:
             remaining = remaining[~fooled(model, attacked[remaining], truth, targeted, batch_size)]
         if not len(remaining):
@@ -85,15 +88,18 @@ def pgd(
     return attacked
 
 
-@tf.function(reduce_retracing=True, autograph=False)
 def _ascend(model, start, images, labels, eps, step_size, steps, norm, loss):
-    """Take all steps on one batch in one graph. A negative step size descends."""
+    """Take all steps on one batch in one graph. A negative step size descends. A NaN makes the image NaN."""
 
-    def step(k, attacked):
-        direction = steepest(input_gradient(model, attacked, labels, loss), norm)
-        return k + 1, project(attacked + step_size * direction, images, eps, norm)
+    def step(k, attacked, lost):
+        gradient = input_gradient(model, attacked, labels, loss)
+        moved = attacked + step_size * steepest(gradient, norm)
+        lost |= tf.reduce_any(tf.math.is_nan(gradient), [1, 2, 3], keepdims=True)  # clipping may hide it
+        return k + 1, project(moved, images, eps, norm), lost
 
-    return tf.while_loop(lambda k, _: k < steps, step, (0, start))[1]
+    begin = 0, start, tf.zeros_like(start[:, :1, :1, :1], tf.bool)
+    _, attacked, lost = tf.while_loop(lambda k, *_: k < steps, step, begin)
+    return tf.where(lost, np.nan, attacked)
 
 
 def _check(step_size, norm, steps, restarts, random_start, seed, batch_size) -> None:

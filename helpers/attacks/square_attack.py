@@ -11,11 +11,12 @@ from numbers import Real
 import numpy as np
 
 from ..backend import tf
-from ..settings import CourseError, plain_numbers
+from ..backend.finite import NO_NUMBERS, has_nan, refuse
+from ..backend.tracing import Model, Traced, logits_of
+from ..settings import CourseError, check_count, plain_numbers
 from . import losses
 from .batches import in_batches
-from .checks import check_count, check_seed, checked
-from .gradient import Model, logits_of
+from .checks import check_seed, checked
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries, out of 10,000, after which the area of the squares is halved (section 5)."""
@@ -55,7 +56,7 @@ def square(
     Raises:
         CourseError: an argument is invalid.
     """
-    images, labels = checked(model, images, labels, eps)
+    model, images, labels = checked(model, images, labels, eps, by_gradient=False)
     check_count(queries, "queries", "an attack takes at least 1")
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
@@ -63,6 +64,7 @@ def square(
         raise CourseError(f"p is {p!r}; it is a fraction of the pixels, above 0 and at most 1")
     attacked = images.copy()
     margins = _margins(model, images, labels, batch_size)
+    refuse(has_nan(margins), NO_NUMBERS)
     generators = [np.random.default_rng((seed, k)) for k in range(len(images))]
     for query in range(queries):
         remaining = np.flatnonzero(~(margins > 0))
@@ -79,6 +81,7 @@ def square(
         moved = np.clip(originals + np.float32(eps) * signs, 0, 1)
         candidates = np.where(inside, moved, attacked[remaining])
         found = _margins(model, candidates, labels[remaining], batch_size)
+        refuse(has_nan(found), NO_NUMBERS, remaining)
         better = (found > margins[remaining]) | (query == 0)
         attacked[remaining[better]], margins[remaining[better]] = candidates[better], found[better]
     return attacked
@@ -113,7 +116,7 @@ def _signs(draws: np.ndarray) -> np.ndarray:
     return np.where(draws < 0.5, np.float32(-1), np.float32(1))
 
 
-def _margins(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: int) -> np.ndarray:
+def _margins(model: Traced, images: np.ndarray, labels: np.ndarray, batch_size: int) -> np.ndarray:
     """Return the margins [n] by which the best wrong class leads.
 
     A batch's size is a power of two or batch_size. So there are few shapes to trace as images drop out, and
@@ -123,9 +126,10 @@ def _margins(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     size = min(batch_size, 1 << (n - 1).bit_length())
     fill = [(0, -n % size)]
     images, labels = np.pad(images, fill + [(0, 0)] * 3, mode="edge"), np.pad(labels, fill, mode="edge")
-    return in_batches(lambda x, y: _margin(model, x, y), (images, labels), size)[:n]
+    return in_batches(model.graph(_margin), (images, labels), size)[:n]
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _margin(model, images, labels):
-    return losses.margin(labels, logits_of(model, images))
+def _margin(model: Model, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    logits = logits_of(model, images)
+    lost = tf.reduce_any(tf.math.is_nan(logits), 1)  # the largest of several logits may hide it
+    return tf.where(lost, np.nan, losses.margin(labels, logits))

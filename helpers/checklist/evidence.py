@@ -10,12 +10,12 @@ from functools import partial
 import numpy as np
 
 from .. import attacks
-from ..attacks import STEPS, Model, losses, step_size_for
+from ..attacks import STEPS, Model, checks, losses, step_size_for
 from ..attacks.square_attack import square
 from ..backend import tf
 from ..datasets.storage import to_float
-from ..evaluation.accuracy import predict
-from ..settings import CourseError
+from ..evaluation.accuracy import outputs
+from ..settings import CourseError, check_count, check_eps
 
 Attack = Callable[..., np.ndarray]
 
@@ -99,11 +99,11 @@ class Evidence:
         """Keep a variant of the images with the model's answers to it."""
         self.variants[name] = images
         self.logits[name] = self.predict(images)
-        self.correct[name] = self.logits[name].argmax(1) == self.labels
+        self.correct[name] = attacks.answers_of(self.logits[name]) == self.labels
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the model's logits, float32 [n, classes]."""
-        return predict(self.model, images, min(len(images), BATCH))
+        return outputs(self.model, images, min(len(images), BATCH))
 
     @property
     def reported(self) -> str:
@@ -148,7 +148,7 @@ def gather(
     """
     images, labels = _validated(model, images, labels, eps, attack)
     attacks.check_seed(seed)
-    attacks.check_count(queries, "queries", "Square asks at least once")
+    check_count(queries, "queries", "Square asks at least once")
     others = {name: _as_float(name, made, images) for name, made in given.items() if made is not None}
     variables = _variables(model, images)
     before = [variable.numpy() for variable in variables]
@@ -204,9 +204,12 @@ def _validated(model: Model, images, labels, eps, attack: Attack) -> tuple[np.nd
     Raises:
         CourseError: an argument does not have the form that check_evaluation asks for.
     """
-    # The attacks refuse probabilities, but here they are a finding. Shifted, they pass as logits.
-    shifted = (lambda x: attacks.logits_of(model, x) - 1.0) if callable(model) else model
-    images, labels = attacks.checked(shifted, images, labels, eps)
+    attacks.check_batch(images, labels)
+    check_eps(eps)
+    checks.check_callable(model)
+    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
+    # The attacks refuse NaN and probabilities, too, but here they are findings.
+    checks.check_classes(outputs(model, images[:1], 1), labels)
     if eps == 0:
         raise CourseError("eps is 0, so there is no attack to check; give the assessed budget, such as 8/255")
     if len(images) < 10:

@@ -17,9 +17,10 @@ from numbers import Real
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from ..attacks import Model, check_batch, check_count, check_seed, logits_of
+from ..attacks import Model, check_batch, check_seed, logits_of
 from ..backend import tf
-from ..settings import CourseError, plain_numbers, progress
+from ..backend.tracing import traced
+from ..settings import CourseError, check_count, plain_numbers, progress
 
 ABSTAIN = -1
 """The prediction if the samples do not show which class leads."""
@@ -80,6 +81,7 @@ def certify(
     check_sigma(sigma)
     if not isinstance(alpha, Real) or not 0 < alpha < 1:
         raise CourseError(f"alpha is {alpha!r}; it is a probability between 0 and 1, such as 0.001")
+    model = traced(model, np.asarray(images, np.float32))
     predictions, radii = np.full(len(images), ABSTAIN), np.zeros(len(images))
     with progress(len(images), "certifying") as bar:
         for k, image in enumerate(np.asarray(images, np.float32)):
@@ -102,19 +104,20 @@ def noisy_counts(
     batch_size: int,
     classes: int,
 ) -> np.ndarray:
-    """Count how often each class is the answer under Gaussian noise: int [classes]."""
+    """Count how often each class is the answer under Gaussian noise: int [classes]. A NaN is no answer."""
     counts, size = np.zeros(classes, int), min(batch_size, samples)
+    answers_under_noise = traced(model, image[None]).graph(_answers_under_noise)
     for number, first in enumerate(range(0, samples, size)):
         draw = tf.random.fold_in(tf.constant(seed, tf.int64), number)
-        answers = _answers_under_noise(model, tf.constant(image), sigma, draw, size).numpy()
-        counts += np.bincount(answers[: samples - first], minlength=classes)
+        answers = answers_under_noise(tf.constant(image), sigma, draw, size).numpy()[: samples - first]
+        counts += np.bincount(answers[answers >= 0], minlength=classes)
     return counts
 
 
-@tf.function(reduce_retracing=True, autograph=False)
 def _answers_under_noise(model, image, sigma, seed, size):
     noise = tf.random.stateless_normal((size, *image.shape), seed)
-    return tf.argmax(logits_of(model, image + sigma * noise), 1)
+    logits = logits_of(model, image + sigma * noise)
+    return tf.where(tf.reduce_any(tf.math.is_nan(logits), 1), -1, tf.argmax(logits, 1, tf.int32))
 
 
 def lower_bound(hits: int, samples: int, alpha: float) -> float:

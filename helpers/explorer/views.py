@@ -57,7 +57,7 @@ class Choice:
         # The class is frozen; these are plain numbers from here on, however they were given.
         object.__setattr__(self, "eps", settings.check_eps(self.eps))
         object.__setattr__(self, "steps", settings.whole_number(self.steps) or self.steps)
-        attacks.check_count(self.steps, "steps", "an attack takes at least 1")
+        settings.check_count(self.steps, "steps", "an attack takes at least 1")
 
     @property
     def step_size(self) -> float:

@@ -6,6 +6,7 @@ tests replace them.
 
 from . import environment as environment
 from .checks import EPS as EPS
+from .checks import check_count as check_count
 from .checks import check_eps as check_eps
 from .checks import check_seed as check_seed
 from .checks import plain_numbers as plain_numbers

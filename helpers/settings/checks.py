@@ -99,3 +99,9 @@ def _number(value: Any) -> float | None:
     except (ValueError, ArithmeticError):
         return None
     return number if math.isfinite(number) else None
+
+
+def check_count(count: int, name: str, why: str) -> None:
+    """Check that a count is an integer of at least 1; ``why`` ends the error message."""
+    if not isinstance(count, Integral) or count < 1:
+        raise CourseError(f"{name} is {count!r}; {why}")
