@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..backend.finite import NO_NUMBERS, NotANumber, has_nan, refuse
+from ..backend.finite import NotANumber, without_nan
 from ..backend.tracing import Model
 from ..settings import CourseError, check_count, plain_numbers, progress
 from .auto_pgd import apgd, apgd_targeted
@@ -156,8 +156,7 @@ def worst_case(
     attacks = {name: attack for name, attack in attacks.items() if name not in left_out}
     if not attacks:
         raise CourseError("; ".join(["there is no attack to run", *left_out.values()]))
-    logits = logits_in_batches(assessed, images, batch_size)
-    refuse(has_nan(logits), NO_NUMBERS)
+    logits = without_nan(logits_in_batches(assessed, images, batch_size))
     found, broken_by = images.copy(), np.full(len(images), "", object)
     broken_by[logits.argmax(1) != labels] = "clean"
     with progress(len(images) * len(attacks), title) as bar:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backend import tf
-from ..backend.finite import NO_NUMBERS, has_nan, refuse
+from ..backend.finite import without_nan
 from ..backend.tracing import Model, Traced, gradient_of, logits_of
 from ..settings import CourseError, check_count, plain_numbers
 from . import losses
@@ -171,8 +171,7 @@ def _try_all(
         originals, truth = images[remaining], labels[remaining]
         classes = (truth,) if targets is None else (truth, targets[remaining])
         start = random_start_for(originals, ascent.eps, ascent.norm, seed, remaining, attempt)
-        points = in_batches(ascent, (start, originals, *classes), batch_size)
-        refuse(has_nan(points), NO_NUMBERS, remaining)
+        points = without_nan(in_batches(ascent, (start, originals, *classes), batch_size), remaining)
         outputs = logits_in_batches(ascent.model, points, batch_size)
         values = np.asarray(_value(ascent.loss, classes, tf.constant(outputs)))
         broken = outputs.argmax(1) != truth
@@ -315,9 +314,7 @@ def _prepared(model, images, labels, eps, norm, steps, seed, batch_size):
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
     model, images, labels = checked(model, images, labels, eps, norm)
-    logits = logits_in_batches(model, images, batch_size)
-    refuse(has_nan(logits), NO_NUMBERS)
-    return model, images, labels, logits
+    return model, images, labels, without_nan(logits_in_batches(model, images, batch_size))
 
 
 def _check_classes(logits: np.ndarray, least: int) -> None:

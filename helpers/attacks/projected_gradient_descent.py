@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import tf
-from ..backend.finite import NO_NUMBERS, has_nan, refuse
+from ..backend.finite import without_nan
 from ..settings import CourseError, check_count, check_eps, plain_numbers
 from . import losses
 from .batches import fooled, in_batches
@@ -68,7 +68,7 @@ def pgd(
     maximised, direction = losses.named(loss), -step_size if targeted else step_size
     # As tensors, because TensorFlow would trace a new graph for every new Python number.
     numbers = tf.constant(eps, tf.float32), tf.constant(direction, tf.float32), tf.constant(steps, tf.int32)
-    attacked, remaining, graph = images.copy(), np.arange(len(images)), model.graph(_ascend)
+    attacked, remaining = images.copy(), np.arange(len(images))
     for attempt in range(restarts):
         originals, truth = images[remaining], labels[remaining]
         start = (
@@ -76,11 +76,10 @@ def pgd(
         )
 
         def ascend(start, originals, truth):
-            return graph(start, originals, truth, *numbers, norm=norm, loss=maximised)
+            return model.graph(_ascend)(start, originals, truth, *numbers, norm=norm, loss=maximised)
 
         moved = in_batches(ascend, (start, originals, truth), batch_size)
-        refuse(has_nan(moved), NO_NUMBERS, remaining)
-        attacked[remaining] = moved
+        attacked[remaining] = without_nan(moved, remaining)
         if attempt + 1 < restarts:
             remaining = remaining[~fooled(model, attacked[remaining], truth, targeted, batch_size)]
         if not len(remaining):

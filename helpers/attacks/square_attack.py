@@ -11,7 +11,7 @@ from numbers import Real
 import numpy as np
 
 from ..backend import tf
-from ..backend.finite import NO_NUMBERS, has_nan, refuse
+from ..backend.finite import without_nan
 from ..backend.tracing import Model, Traced, logits_of
 from ..settings import CourseError, check_count, plain_numbers
 from . import losses
@@ -63,8 +63,7 @@ def square(
     if not isinstance(p, Real) or not 0 < p <= 1:
         raise CourseError(f"p is {p!r}; it is a fraction of the pixels, above 0 and at most 1")
     attacked = images.copy()
-    margins = _margins(model, images, labels, batch_size)
-    refuse(has_nan(margins), NO_NUMBERS)
+    margins = without_nan(_margins(model, images, labels, batch_size))
     generators = [np.random.default_rng((seed, k)) for k in range(len(images))]
     for query in range(queries):
         remaining = np.flatnonzero(~(margins > 0))
@@ -80,8 +79,7 @@ def square(
         # clipping.
         moved = np.clip(originals + np.float32(eps) * signs, 0, 1)
         candidates = np.where(inside, moved, attacked[remaining])
-        found = _margins(model, candidates, labels[remaining], batch_size)
-        refuse(has_nan(found), NO_NUMBERS, remaining)
+        found = without_nan(_margins(model, candidates, labels[remaining], batch_size), remaining)
         better = (found > margins[remaining]) | (query == 0)
         attacked[remaining[better]], margins[remaining[better]] = candidates[better], found[better]
     return attacked

@@ -6,8 +6,6 @@ import numpy as np
 
 from ..settings import CourseError
 
-NO_NUMBERS = "the model's logits or gradients are not numbers (NaN)"
-
 
 class NotANumber(CourseError):
     """The error for images that have no numbers. ``what`` has none; ``positions`` are those of the images."""
@@ -27,3 +25,9 @@ def refuse(bad: np.ndarray, what: str, positions: np.ndarray | None = None) -> N
 def has_nan(values: np.ndarray) -> np.ndarray:
     """Return which images' values hold a NaN: booleans [n]."""
     return np.asarray(np.isnan(values).reshape(len(values), -1).any(1))
+
+
+def without_nan(values: np.ndarray, positions: np.ndarray | None = None) -> np.ndarray:
+    """Return what a model or an attack gave for images; raise NotANumber if it is NaN for some of them."""
+    refuse(has_nan(values), "the model's logits or gradients are not numbers (NaN)", positions)
+    return values

@@ -92,7 +92,7 @@ class _Graphs:
         return self._functions[function]
 
     def hold_for(self, model: Model, by_gradient: bool) -> bool:
-        """Return whether the model is the same as it was. Remember the gradient when it is first asked for."""
+        """Return whether the model is what it was. Remember its gradient when it is first asked for."""
         if self.find() is not model:
             return False
         if self.form is not None:
