@@ -66,24 +66,23 @@ def pgd(
     model, images, labels = checked(model, images, labels, eps, norm)
     _check(step_size, norm, steps, restarts, random_start, seed, batch_size)
     maximised, direction = losses.named(loss), -step_size if targeted else step_size
-    # As tensors, because TensorFlow would trace a new graph for every new Python number.
+    # Tensors, because TensorFlow would trace a new graph for every new Python number.
     numbers = tf.constant(eps, tf.float32), tf.constant(direction, tf.float32), tf.constant(steps, tf.int32)
     attacked, remaining = images.copy(), np.arange(len(images))
     for attempt in range(restarts):
-        originals, truth = images[remaining], labels[remaining]
-        start = (
-            random_start_for(originals, eps, norm, seed, remaining, attempt) if random_start else originals
-        )
+        start, originals, truth = images[remaining], images[remaining], labels[remaining]
+        if random_start:
+            start = random_start_for(originals, eps, norm, seed, remaining, attempt)
 
-        def ascend(start, originals, truth):
-            return model.graph(_ascend)(start, originals, truth, *numbers, norm=norm, loss=maximised)
+        def ascend(*batch):
+            return model.graph(_ascend)(*batch, *numbers, norm=norm, loss=maximised)
 
-        moved = in_batches(ascend, (start, originals, truth), batch_size)
-        attacked[remaining] = without_nan(moved, remaining)
+        moved = without_nan(in_batches(ascend, (start, originals, truth), batch_size), remaining)
+        attacked[remaining] = moved
         if attempt + 1 < restarts:
-            remaining = remaining[~fooled(model, attacked[remaining], truth, targeted, batch_size)]
-        if not len(remaining):
-            break
+            remaining = remaining[~fooled(model, moved, truth, targeted, batch_size)]
+            if not len(remaining):
+                break
     return attacked
 
 

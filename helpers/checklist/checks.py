@@ -64,7 +64,15 @@ def _no_weaker(
         return _skipped(otherwise)
     net, allowed, passed = _compare(e.correct[strong], e.correct[weak], tolerance)
     value = f"{_percent(e.correct[strong])} against {_percent(e.correct[weak])}; net {net} of {len(e.labels)}"
-    return Result(value, f"net at most {allowed:.1f}: {100 * tolerance:g}% of n + chance", passed)
+    bound = f"net at most {allowed:.1f}: {100 * tolerance:g}% of n + chance{_at_stake(e, weak, tolerance)}"
+    return Result(value, bound, passed)
+
+
+def _at_stake(e: Evidence, weak: str, tolerance: float) -> str:
+    """Say so if no stronger attack could fail, because ``weak`` breaks too few of the images."""
+    broken = e.correct["clean"] & ~e.correct[weak]
+    _, _, passed = _compare(broken, np.zeros_like(broken), tolerance)
+    return f"; vacuous: {weak} breaks {broken.sum()}" if passed else ""
 
 
 def _compare(strong: np.ndarray, weak: np.ndarray, tolerance: float) -> tuple[int, float, bool]:
@@ -79,10 +87,13 @@ def _compare(strong: np.ndarray, weak: np.ndarray, tolerance: float) -> tuple[in
     return missed - gained, allowed, bool(missed - gained <= allowed)
 
 
-def _few(bad: np.ndarray, what: str, share: float) -> Result:
-    """Allow a share of the images to be bad (booleans [n])."""
-    allowed = int(share * len(bad))
-    return Result(f"{bad.sum()} of {len(bad)} {what}", f"at most {allowed}", bool(bad.sum() <= allowed))
+def _few(bad: np.ndarray, what: str, share: float, possible: np.ndarray | None = None) -> Result:
+    """Allow a share of the images to be bad (booleans [n]); only those that are ``possible`` can be."""
+    allowed, n = int(share * len(bad)), len(bad) if possible is None else int(possible.sum())
+    vacuous = f"; vacuous: only {n} could be" if n <= allowed else ""
+    return Result(
+        f"{bad.sum()} of {len(bad)} {what}", f"at most {allowed}{vacuous}", bool(bad.sum() <= allowed)
+    )
 
 
 def _skipped(why: str) -> Result:
@@ -122,6 +133,17 @@ def _uses_budget(e: Evidence) -> Result:
 
 
 # -------------------------------------------------------------------------------------- the model is in order
+
+
+@check(
+    "clean accuracy",
+    "The model does not know its clean images better than chance: the labels are shifted or shuffled, the "
+    "preprocessing is another one, or the weights are not trained. Until that is mended, no row tells much.",
+)
+def _above_chance(e: Evidence) -> Result:
+    found, chance = proportion(e.correct["clean"]), 1 / e.logits["clean"].shape[1]
+    value = f"{_percent(e.correct['clean'])}, at least {100 * found['ci_low']:.1f}% (Wilson, 95%)"
+    return Result(value, f"above chance, {100 * chance:.3g}%", found["ci_low"] > chance)
 
 
 @check("weights", "The evaluation changed the network: call it with training=False, and build it again.")
@@ -236,7 +258,8 @@ def _falls_with_eps(e: Evidence) -> Result:
     found = [_compare(e.correct[larger], e.correct[smaller], 0.005) for larger, smaller in pairs]
     net, allowed, _ = max(found, key=lambda comparison: comparison[0] - comparison[1])
     value = " > ".join(_percent(e.correct[name]) for name in chain)
-    return Result(value, f"up by net at most {allowed:.1f}: 0.5% of n + chance", net <= allowed)
+    vacuous = "" if e.correct["clean"].any() else "; vacuous: no clean image is right"
+    return Result(value, f"up by net at most {allowed:.1f}: 0.5% of n + chance{vacuous}", net <= allowed)
 
 
 @check(
@@ -245,7 +268,7 @@ def _falls_with_eps(e: Evidence) -> Result:
     "are masked. A single step, such as FGSM's, fails here as well: take more.",
 )
 def _everything_allowed(e: Evidence) -> Result:
-    return _few(e.correct["everything"], "still right", 0.05)
+    return _few(e.correct["everything"], "still right", 0.05, possible=e.correct["clean"])
 
 
 @check(
@@ -317,7 +340,8 @@ compare_attacks(
 def _beats_transfer(e: Evidence) -> Result:
     if "transfer" not in e.variants:
         return _skipped("no transfer images given")
-    return _few(e.correct["attack"] & ~e.correct["transfer"], "broken by transfer only", 0.05)
+    broken = e.correct["clean"] & ~e.correct["transfer"]
+    return _few(e.correct["attack"] & ~e.correct["transfer"], "broken by transfer only", 0.05, broken)
 
 
 compare_attacks(
@@ -344,7 +368,10 @@ def _worst_case(e: Evidence) -> Result:
     interval = f"[{100 * found['ci_low']:.1f}, {100 * found['ci_high']:.1f}] (Wilson, 95%)"
     reported = f"{e.reported} {_percent(e.correct[e.reported])}"
     value = f"{_percent(correct)} {interval}; {reported}; net {net} of {found['n']}"
-    return Result(value, f"net at most {allowed:.1f}: 10% of n + chance", passed)
+    withstood = e.correct[e.reported]
+    at_stake = _compare(withstood, np.zeros_like(withstood), 0.1)[2]
+    vacuous = f"; vacuous: {withstood.sum()} withstand {e.reported}" if at_stake else ""
+    return Result(value, f"net at most {allowed:.1f}: 10% of n + chance{vacuous}", passed)
 
 
 def _percent(correct: np.ndarray) -> str:

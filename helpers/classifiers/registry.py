@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..artifacts import imagenet
 from ..settings import CourseError
-from . import efficientnet, imagenet
+from . import efficientnet
 
 if TYPE_CHECKING:
     from ..backend import keras

@@ -22,7 +22,7 @@ def run(monkeypatch):
 def test_a_runs_checks_are_computed_once_and_in_words(run, monkeypatch):
     table = pipeline.run_checklist(run, run.classifier, transfer="pgd")
     assert not len(checklist.failed_checks(table)), checklist.markdown(checklist.failed_checks(table))
-    assert [int(n) for n in re.findall(r"\d+", checklist.summary(table))] == [22, 0, 4]
+    assert [int(n) for n in re.findall(r"\d+", checklist.summary(table))] == [23, 0, 4]
     assert table.set_index("check").loc["end-to-end <= transfer", "bound"]
     monkeypatch.setattr(checklist, "check_evaluation", lambda *_, **__: pytest.fail("it was computed again"))
     assert pipeline.run_checklist(run, run.classifier, transfer="pgd").equals(table)

@@ -11,8 +11,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from helpers.artifacts import imagenet
 from helpers.backend import keras, tf
-from helpers.classifiers import efficientnet, imagenet
+from helpers.classifiers import efficientnet
 from helpers.settings import CourseError
 
 BLOCKS = [

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..artifacts.torch_files import read_state
 from ..settings import CourseError
+from .torch_files import read_state
 
 if TYPE_CHECKING:
     from ..backend import keras
