@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from helpers import settings
+from helpers import evaluation, settings
 from helpers.studies import departures, deviations, gap_explained
 
 
@@ -27,11 +27,18 @@ def test_without_records_nothing_is_measured(tmp_path, monkeypatch):
 
 
 def test_the_largest_effect_is_shown(tmp_path, monkeypatch):
-    cells = ({"input": "regular", "stage": "initial"}, {"input": "pgd", "stage": "fine_tuned"})
-    records = [{**cell, "defense": "ae", "profile": "quick", "n": 500} for cell in cells]
+    fields = {"dataset": "cifar10", "profile": "quick", "model": "resnet20", "defense": "ae", "seed": 0}
+    cells = (("regular", "initial", 0.0, 0), ("pgd", "fine_tuned", settings.EPS, 10))
+    records = [
+        evaluation.record(
+            np.ones(500, bool), **fields, input=kind, stage=stage, threat="static", eps=eps, steps=steps
+        )
+        for kind, stage, eps, steps in cells
+    ]
     differences = [{"points": p, "low": p - 1, "high": p + 1} for p in (2.0, -7.0)]
-    row = {"variant": "plateau", "kind": "departure", "records": records, "differences": differences}
-    audit = {"resnet20": {"data": {"dataset": "CIFAR-10"}, "rows": [row]}}
+    row = {"variant": "plateau", "title": "plateau", "kind": "departure"}
+    row |= {"records": records, "differences": differences}
+    audit = {"resnet20": {"parameters": {}, "data": {"dataset": "CIFAR-10"}, "rows": [row]}}
     (tmp_path / "audit.json").write_text(json.dumps(audit))
     step = {"cause": "base", "input": "fgsm", "defense": "none", "n": 9000, "points": 3, "low": 2, "high": 4}
     (tmp_path / "gap.json").write_text(json.dumps({"resnet20": {"steps": [{"cause": "course"}, step]}}))
@@ -45,7 +52,12 @@ def test_the_images_from_a_jpeg_are_left_out(tmp_path, monkeypatch):
     correct = np.ones(10_000, bool)
     correct[list(departures.JPEG_TEST)] = False
     (tmp_path / "one").mkdir()
-    (tmp_path / "results.json").write_text(json.dumps({"runs": {"one": {}}, "records": []}))
+    parameters = {"profile": "full", "dataset": "cifar10", "model": "resnet20", "seed": 0}
+    run = {
+        "parameters": parameters | {"weights": "course", "eps": settings.EPS},
+        "data": {"dataset": "CIFAR-10", "sha256": ""},
+    }
+    (tmp_path / "results.json").write_text(json.dumps({"runs": {"one": run}, "records": []}))
     np.savez(tmp_path / "one" / "answers.npz", long=correct, short=correct[:2000])
     assert "more than 0.23 points" in effects(monkeypatch, tmp_path)["images"]
 

@@ -153,11 +153,14 @@ def test_a_recorded_sweep_is_read_and_else_a_small_one_is_run(tmp_path, monkeypa
     assert local.recorded_or_run("seeds", small, live=False) == (small, [{"of": "small"}])
     with pytest.raises(CourseError, match="no sweep 'seeds' is recorded; recorded are: none yet"):
         results.recorded("seeds")
-    kept = {"grid": {"name": "seeds", "seed": [0, 1]}, "environment": {}, "records": [{"of": "seeds"}]}
+    fields = {"stage": "initial", "defense": "none", "input": "regular", "threat": "static", "eps": 0.0}
+    fields |= {"dataset": "cifar10", "profile": "quick", "model": "resnet20", "steps": 0, "seed": 0}
+    whole = [evaluation.record(np.ones(3, bool), **fields)]
+    kept = {"grid": {"name": "seeds", "seed": [0, 1]}, "environment": {}, "records": whole}
     (tmp_path / "seeds.json").write_text(json.dumps(kept))
     assert local.recorded_or_run("seeds", small, live=False) == (
         Grid("seeds", seed=(0, 1)),
-        [{"of": "seeds"}],
+        whole,
     )
     assert local.recorded_or_run("seeds", small, live=True)[0] == small
 
