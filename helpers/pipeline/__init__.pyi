@@ -21,6 +21,7 @@ from .published import ROBUSTBENCH as ROBUSTBENCH
 from .published import comparable as comparable
 from .published import of_the_paper as of_the_paper
 from .published import run_label as run_label
+from .recorded import agreement as agreement
 from .recorded import recorded_audit as recorded_audit
 from .recorded import recorded_results as recorded_results
 from .recorded import recorded_static as recorded_static
@@ -45,6 +46,7 @@ from .shipped import PARTS as PARTS
 from .shipped import card_file as card_file
 from .shipped import is_shipped as is_shipped
 from .shipped import is_taken as is_taken
+from .shipped import trained_as as trained_as
 from .shipping import parts_of as parts_of
 from .shipping import ship as ship
 from .tuning import fine_tuned as fine_tuned

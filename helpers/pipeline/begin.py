@@ -73,6 +73,8 @@ def networks_of(run: Run, asked: Networks) -> Networks:
         asked = Networks.AUTO if take_shipped else Networks.TRAINED
     if asked is not Networks.AUTO:
         return asked
+    if run.profile.name not in settings.PROFILES:
+        return Networks.TRAINED  # a profile of one's own says how they are trained
     if all(is_shipped(run, part) for part in PARTS):
         return Networks.SHIPPED
     return Networks.AUTO if full else Networks.TRAINED

@@ -41,6 +41,33 @@ def recorded_static(model: str, dataset: str = "cifar10") -> list[dict]:
     ]
 
 
+def agreement(records: list[dict]) -> str:
+    """Say how a smaller run's accuracies agree with those of the recorded full run with the same networks.
+
+    Args:
+        records: of one run (evaluation.Record).
+
+    Returns:
+        A sentence; "" if the run is the full one, or none of its cells is recorded.
+    """
+    recorded = {_cell(r): r for r in recorded_results()["records"] if r["profile"] == "full"}
+    pairs = [(r, recorded[_cell(r)]) for r in records if r["profile"] != "full" and _cell(r) in recorded]
+    if not pairs:
+        return ""
+    outside = [r for r, full in pairs if not r["ci_low"] <= full["accuracy"] <= r["ci_high"]]
+    said = (
+        "The networks are those of the recorded full run. Its accuracy lies in the 95% interval measured "
+        f"here in {len(pairs) - len(outside)} of {len(pairs)} cells"
+    )
+    names = (", ".join(str(r[key]) for key in ("stage", "defense", "input", "threat")) for r in outside)
+    return f"{said}; not in: {'; '.join(names)}." if outside else f"{said}."
+
+
+def _cell(record: dict) -> tuple:
+    keys = ("dataset", "model", "stage", "defense", "input", "threat", "steps", "seed")
+    return *(record[key] for key in keys), round(record["eps"], 9)
+
+
 def recorded_audit(model: str) -> dict | None:
     """Return a network's part of figures/audit.json, or None if no audit on CIFAR-10 is recorded."""
     file = settings.FIGURES / "audit.json"

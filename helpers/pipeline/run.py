@@ -127,6 +127,6 @@ def unusual_steps(eps: float) -> dict:
     return {} if tuple(steps.values()) == (10, 0.01) else steps
 
 
-def phases_of(run: Run) -> list[tuple[Sequence[str], int]]:
-    """Return the run's fine-tuning schedule (matching.named_phases)."""
-    return named_phases(run.model, run.profile, run.schedule)
+def phases_of(run: Run, profile: Profile | None = None) -> list[tuple[Sequence[str], int]]:
+    """Return the run's fine-tuning schedule (matching.named_phases), or that of another profile."""
+    return named_phases(run.model, profile or run.profile, run.schedule)

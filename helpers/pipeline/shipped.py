@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import artifacts, classifiers
+from .. import artifacts, classifiers, settings
 from ..artifacts import bundles, cards
 from ..backend import keras
-from ..settings import Networks
+from ..settings import Networks, Profile
 from .matching import is_shipped_as
 from .run import Run
 
@@ -47,6 +47,14 @@ def is_shipped(run: Run, part: str) -> bool:
 def is_taken(run: Run, part: str) -> bool:
     """Return whether this part of the run comes from weights/."""
     return run.networks is Networks.SHIPPED or (run.networks is Networks.AUTO and is_shipped(run, part))
+
+
+def trained_as(run: Run, part: str) -> Profile:
+    """Return the profile that a part was trained with: the run's own, or that of the shipped part's run."""
+    if not is_taken(run, part):
+        return run.profile
+    card = cards.read_alone(weight_file(run, part))
+    return settings.profile(card["profile"], n_train=card["trained_on"])
 
 
 def load_shipped(

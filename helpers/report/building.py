@@ -79,8 +79,8 @@ def _takes_shipped(parameters: dict, some: bool, asked: bool) -> bool:
     full = parameters["profile"] == "full"
     if asked and not full:
         raise CourseError(
-            f"the course ships the networks of full runs; a {parameters['profile']} run trains its own: "
-            "leave --networks out, or make it a full run"
+            f"--networks is for full runs; a {parameters['profile']} run takes the shipped networks where it "
+            "can: leave --networks out, or make it a full run"
         )
     return asked or (full and not some and settings.takes_shipped_networks())
 
@@ -92,7 +92,8 @@ def _networks(parameters: dict, dataset: str, some: bool, shipped: bool) -> str:
         CourseError: the run is to use shipped networks, but there are none for it.
     """
     full = parameters["profile"] == "full"
-    available = full and (some or shipped) and _are_shipped(parameters, dataset)
+    named = parameters["profile"] in settings.PROFILES
+    available = named and (not full or some or shipped) and _are_shipped(parameters, dataset)
     if shipped and not available:
         raise CourseError(
             f"the course ships no networks of {parameters['model']} on {dataset} for these parameters; "

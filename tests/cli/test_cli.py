@@ -51,7 +51,7 @@ BAD = {
     "networks": (["report", "--networks", "mine"], "unknown networks 'mine'; choose trained or shipped"),
     "networks of a quick run": (
         ["report", "--networks", "shipped"],
-        "a quick run trains its own: leave --networks",
+        "--networks is for full runs",
     ),
     "model of networks": (["networks", "--model", "vgg16"], "unknown model 'vgg16'; choose one of resnet20"),
     "eps 8": (["report", "--eps", "8"], "eps is 8, but images are in [0, 1]: write 8/255"),

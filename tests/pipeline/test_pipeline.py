@@ -276,6 +276,7 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
     for other in (
         replace(run, seed=run.seed + 1),
         replace(run, eps=run.eps / 2),
+        replace(run, profile=replace(run.profile, name="mine")),
         full,
         replace(run, model="sepreresnet56"),
     ):

@@ -132,7 +132,7 @@ def test_a_report_of_some_notebooks_runs_these_alone(notebooks, tmp_path, monkey
 
 def test_shipped_networks_are_for_full_runs_that_have_them(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_NETWORKS", "")
-    with pytest.raises(CourseError, match="a smoke run trains its own: leave --networks out"):
+    with pytest.raises(CourseError, match="--networks is for full runs"):
         report.build(PARAMETERS, tmp_path / "out", shipped=True)
     with pytest.raises(
         CourseError, match="ships no networks of resnet20 on patches10 for these parameters; train"
