@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import attacks, explorer, pipeline
-from helpers.attacks import projected_gradient_descent
+from helpers.backend import tracing
 from helpers.defenses import autoencoder as ae_module
 from helpers.explorer import Choice, views
 from helpers.settings import CourseError
@@ -102,7 +102,7 @@ def test_nothing_is_traced_anew_and_an_answer_comes_soon(networks):
     """
     image, label = explorer.test_image(networks, 1)
     graphs = [
-        projected_gradient_descent._ascend,
+        *(graph for kept in tracing._kept.values() for graph in kept._functions.values()),
         networks.autoencoder,
         *networks.answers.values(),
         *networks.targets.values(),

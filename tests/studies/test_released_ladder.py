@@ -91,7 +91,8 @@ def test_more_images_than_there_are(case):
 def test_what_is_recorded_is_shown_where_the_files_are_not(case, tmp_path, monkeypatch):
     run, _, answers = case
     monkeypatch.setattr(settings, "FIGURES", tmp_path)
-    before = {"runs": {}, "records": [{"kept": True}]}
+    kept = evaluation.record(np.ones(3, bool), **run.fields("initial", "none", "regular", "static"))
+    before = {"runs": {}, "records": [kept]}
     (tmp_path / "results.json").write_text(json.dumps(before))
     assert released_ladder.recorded() is None and released_ladder.recorded_answers() == {}
     released_ladder.write(released_ladder.section(run, answers), answers)
