@@ -46,9 +46,9 @@ def tree(tmp_path_factory):
         records = pipeline.static_table(run) + pipeline.aware_table(run)
         # At another budget and another length: records that no cell of the tables is to be taken for.
         records += pipeline.accuracy_against_eps(run, [4 / 255]) + pipeline.accuracy_against_steps(run, [2])
-        results = {"parameters": PARAMETERS, "data": run.data.provenance, "records": records}
-        (out / "results.json").write_text(json.dumps(results))
-        (out / "run.json").write_text(json.dumps({"notebooks": []}))
+        about = {"parameters": PARAMETERS, "data": run.data.provenance}
+        (out / "results.json").write_text(json.dumps({**about, "records": records}))
+        (out / "run.json").write_text(json.dumps({**about, "notebooks": []}))
         record.record(out)
         yield root
 
@@ -165,10 +165,10 @@ def test_a_whole_run_from_shipped_networks_is_recorded_and_trains_nothing(copy, 
         monkeypatch.setattr(training, train, lambda *_, **__: pytest.fail("it is shipped"))
     run = pipeline.start(**parameters, networks="shipped")
     records = pipeline.static_table(run) + pipeline.aware_table(run)
-    results = {"parameters": parameters, "data": run.data.provenance, "records": records}
+    about = {"parameters": parameters, "data": run.data.provenance}
     (out / "figures").mkdir(parents=True)
-    (out / "results.json").write_text(json.dumps(results))
-    (out / "run.json").write_text(json.dumps({"notebooks": [], "networks": "shipped"}))
+    (out / "results.json").write_text(json.dumps({**about, "records": records}))
+    (out / "run.json").write_text(json.dumps({**about, "notebooks": [], "networks": "shipped"}))
     record.record(out)
     assert pipeline.recorded_results()["runs"]["resnet20"]["parameters"] == parameters
     assert {f.name: f.read_bytes() for f in (tmp_path / "weights" / "patches10").iterdir()} == before
@@ -307,6 +307,8 @@ def part(copy, monkeypatch):
     results = {"parameters": parameters, "data": data, "records": [again, own]}
     (folder / "results.json").write_text(json.dumps(results))
     about = {
+        "parameters": parameters,
+        "data": data,
         "only": ["07_b"],
         "started": "now",
         "minutes": 2,
@@ -368,7 +370,8 @@ def test_a_network_is_recorded_notebook_by_notebook_beginning_with_the_table(par
         record.record(later)
     assert not figures.exists()
     shutil.copytree(tree / "report", first)
-    begun = {"only": [record.BEGINS_WITH], "notebooks": [{"notebook": record.BEGINS_WITH, "error": None}]}
+    begun = json.loads((first / "run.json").read_text())
+    begun |= {"only": [record.BEGINS_WITH], "notebooks": [{"notebook": record.BEGINS_WITH, "error": None}]}
     (first / "run.json").write_text(json.dumps(begun))
     record.record(first)
     assert all(f.holds for f in verify.verify("resnet20", images=8))
