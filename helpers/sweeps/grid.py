@@ -175,7 +175,7 @@ def _weights(where: str, value: object) -> str:
 
 def _profile(where: str, value: object) -> object:
     """Check a profile. A file would not do: jobs are found by the profile's name, not by its contents."""
-    if str(value).endswith(".toml"):
+    if isinstance(value, str) and value.endswith(".toml"):
         raise CourseError(
             f"{where} is the file {value}; a sweep takes only {', '.join(settings.PROFILES)}: set n and "
             "n_train in the grid instead"

@@ -9,6 +9,8 @@ from helpers import datasets, evaluation, report
 from helpers.pipeline import published
 from helpers.report import summary
 
+pytestmark = pytest.mark.deep  # each summary draws figures
+
 CIFAR = {**PARAMETERS, "dataset": "cifar10", "profile": "quick"}
 
 

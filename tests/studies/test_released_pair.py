@@ -16,6 +16,8 @@ from helpers.settings import CourseError
 from helpers.studies import released_pair
 from helpers.studies.released_pair import AUTOENCODER, CLASSIFIER
 
+pytestmark = pytest.mark.deep  # each builds the SEPReResNet-56
+
 
 @pytest.fixture
 def pair(tmp_path, monkeypatch):

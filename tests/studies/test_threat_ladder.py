@@ -17,6 +17,8 @@ from helpers.studies import threat_ladder
 from helpers.studies.threat_ladder import RUNGS
 
 N, EPS = 8, 6 / 255
+pytestmark = pytest.mark.deep  # a small network is trained
+
 OTHER_NETWORK = threat_ladder.other_network
 
 
