@@ -1,9 +1,9 @@
-"""A model's graphs, which attacks and assessment share, and the proof that none of them is stale.
+"""A model's graphs, which attacks and assessment share, and the check that none of them is stale.
 
 TensorFlow traces a Python function once and then replays its graph. A graph reads variables anew, so weights
 may change. But what the function took from Python (a global, an attribute, NumPy's random numbers) is frozen
 in it. So each use first asks the model itself about one image, outside its graphs. They are used again only
-if it answers as it did when they were traced.
+if it answers as it did when they were traced. A change that does not show on that image is missed.
 """
 
 from __future__ import annotations

@@ -64,15 +64,15 @@ def _no_weaker(
         return _skipped(otherwise)
     net, allowed, passed = _compare(e.correct[strong], e.correct[weak], tolerance)
     value = f"{_percent(e.correct[strong])} against {_percent(e.correct[weak])}; net {net} of {len(e.labels)}"
-    bound = f"net at most {allowed:.1f}: {100 * tolerance:g}% of n + chance{_at_stake(e, weak, tolerance)}"
-    return Result(value, bound, passed)
+    vacuous = ""
+    if _cannot_fail(e.correct["clean"] & ~e.correct[weak], tolerance):
+        vacuous = f"; vacuous: {weak} breaks too few"
+    return Result(value, f"net at most {allowed:.1f}: {100 * tolerance:g}% of n + chance{vacuous}", passed)
 
 
-def _at_stake(e: Evidence, weak: str, tolerance: float) -> str:
-    """Say so if no stronger attack could fail, because ``weak`` breaks too few of the images."""
-    broken = e.correct["clean"] & ~e.correct[weak]
-    _, _, passed = _compare(broken, np.zeros_like(broken), tolerance)
-    return f"; vacuous: {weak} breaks {broken.sum()}" if passed else ""
+def _cannot_fail(at_stake: np.ndarray, tolerance: float) -> bool:
+    """Return whether _compare would pass even if the strong attack broke none of the images at stake."""
+    return _compare(at_stake, np.zeros_like(at_stake), tolerance)[2]
 
 
 def _compare(strong: np.ndarray, weak: np.ndarray, tolerance: float) -> tuple[int, float, bool]:
@@ -369,8 +369,7 @@ def _worst_case(e: Evidence) -> Result:
     reported = f"{e.reported} {_percent(e.correct[e.reported])}"
     value = f"{_percent(correct)} {interval}; {reported}; net {net} of {found['n']}"
     withstood = e.correct[e.reported]
-    at_stake = _compare(withstood, np.zeros_like(withstood), 0.1)[2]
-    vacuous = f"; vacuous: {withstood.sum()} withstand {e.reported}" if at_stake else ""
+    vacuous = f"; vacuous: {withstood.sum()} withstand {e.reported}" if _cannot_fail(withstood, 0.1) else ""
     return Result(value, f"net at most {allowed:.1f}: 10% of n + chance{vacuous}", passed)
 
 

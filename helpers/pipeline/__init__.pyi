@@ -12,6 +12,7 @@ from .checklist import run_checklist as run_checklist
 from .denoising import autoencoder as autoencoder
 from .denoising import examples as examples
 from .denoising import reconstructed as reconstructed
+from .denoising import schedule_told as schedule_told
 from .denoising import source as source
 from .matching import SOURCES as SOURCES
 from .protocol import Protocol as Protocol

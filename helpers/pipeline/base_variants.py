@@ -43,7 +43,7 @@ VARIANTS = {
 """The variants by name."""
 
 EPOCHS, EPOCHS_OF = 12, {"sepreresnet56": 6, "efficientnet_b0": 3}
-"""The length of the cycle: about a quarter of an hour of one processor core for each network."""
+"""The length of the cycle, shorter where an epoch takes longer."""
 
 PEAK_RATE = 0.05
 """Half of the base recipe's, since training goes on from weights that are already good."""

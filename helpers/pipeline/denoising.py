@@ -19,7 +19,7 @@ from .attacked import inputs
 from .bottleneck import channels_told
 from .matching import SOURCES
 from .run import Run
-from .shipped import is_taken, load_or_train, load_shipped
+from .shipped import is_taken, load_or_train, load_shipped, trained_as
 
 
 def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
@@ -66,6 +66,20 @@ def autoencoder(run: Run) -> tuple[keras.Model, list[dict]]:
 
     # A process that waits for another one's autoencoder helps to attack the training images.
     return load_or_train("autoencoder", config, build, train, partial(_attack_training_images, run))
+
+
+def schedule_told(run: Run) -> str:
+    """Say how the run's autoencoder was trained, beside the paper's schedule."""
+    profile = trained_as(run, "ae")
+    own = profile == run.profile
+    seen = 2 * (len(run.split("train")) if own else profile.n_train)
+    first, last = profile.ae_rates
+    return (
+        f"{'This run' if own else 'Shipped with the course'} ({profile.name}): {profile.ae_epochs} epochs of "
+        f"{seen:,} attacked images, batches of {profile.ae_batch}, "
+        f"{profile.ae_epochs * (seen // profile.ae_batch):,} steps, rate {first:g} falling to {last:g}. "
+        "The paper's: 100 epochs of 100,000 images, 0.001 falling to 0.0001."
+    )
 
 
 def _attack_training_images(run: Run) -> None:

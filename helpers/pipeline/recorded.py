@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from .. import settings
 from ..classifiers.registry import MODELS
 from ..evaluation.records import Record
+from ..evaluation.titles import DEFENSE_TITLES, INPUT_TITLES, STAGE_TITLES, THREAT_TITLES
 from ..settings import CourseError
 from .published import of_the_paper
 
@@ -59,8 +60,16 @@ def agreement(records: list[dict]) -> str:
         "The networks are those of the recorded full run. Its accuracy lies in the 95% interval measured "
         f"here in {len(pairs) - len(outside)} of {len(pairs)} cells"
     )
-    names = (", ".join(str(r[key]) for key in ("stage", "defense", "input", "threat")) for r in outside)
+    names = (", ".join(titles[r[key]] for key, titles in _TITLES.items()) for r in outside)
     return f"{said}; not in: {'; '.join(names)}." if outside else f"{said}."
+
+
+_TITLES = {
+    "input": INPUT_TITLES,
+    "stage": STAGE_TITLES,
+    "defense": DEFENSE_TITLES,
+    "threat": THREAT_TITLES,
+}
 
 
 def _cell(record: dict) -> tuple:

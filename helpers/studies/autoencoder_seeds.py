@@ -11,8 +11,6 @@ the median validation loss.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,35 +21,23 @@ from ..artifacts import bundles, cards
 from ..backend import keras
 from ..datasets.storage import to_float
 from ..defenses import autoencoder
-from ..pipeline import Run
+from ..pipeline import Protocol, Run
 from ..settings import CourseError
 
 KINDS = ("fgsm", "pgd")
 """The attacked images that it is validated on (the paper, section 2)."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How an autoencoder is trained; what is not said here is the profile's.
-
-    Attributes:
-        sources: the images that it is to turn into clean ones.
-        batch: images in one step; None means the profile's number.
-        plateau: lower the learning rate when the training loss stops falling (training.rate_on_plateau),
-            instead of a little at every step.
-    """
-
-    sources: tuple[str, ...] = KINDS
-    batch: int | None = None
-    plateau: bool = False
+RECIPES = {
+    "paper": (Protocol(), None),
+    "released": (Protocol(autoencoder_sees_clean=True, plateau=True), 64),
+}
+"""By name, the switches of the protocol and the batch size (None: the profile's): the paper's text, and its
+released code."""
 
 
-RECIPES = {"paper": Recipe(), "released": Recipe(("regular", *KINDS), 64, True)}
-"""By name: the paper's text, and the paper's released code."""
-
-
-def recipe_of(name: str) -> Recipe:
-    """Return a recipe.
+def recipe_of(name: str) -> tuple[Protocol, int | None]:
+    """Return a recipe (RECIPES).
 
     Raises:
         CourseError: there is none of that name.
@@ -70,19 +56,19 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
         recipe: A key of RECIPES.
 
     Returns:
-        The card. ``validation`` has the errors on clean and attacked validation images, ``active_channels``
-        the number of channels of the bottleneck that are active on them.
+        The card. ``validation`` has the errors on validation images, ``active_channels`` how many are active.
     """
     settings.check_seed(seed)
     n, profile = min(len(run.data.train), run.profile.n_train), run.profile
-    how = replace(recipe_of(recipe), batch=recipe_of(recipe).batch or profile.ae_batch)
+    protocol, batch = recipe_of(recipe)[0], recipe_of(recipe)[1] or profile.ae_batch
     config = {
         **run.config(autoencoder, training),
         "autoencoder_seed": seed,
         "n": n,
         "epochs": profile.ae_epochs,
         "rates": profile.ae_rates,
-        "recipe": asdict(how),
+        "batch": batch,
+        "recipe": protocol.changes(),
     }
 
     def train(path: Path) -> None:
@@ -90,20 +76,20 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
         model = autoencoder.build_autoencoder()
         history = training.train_autoencoder(
             model,
-            _samples(run, how, n),
+            _samples(run, protocol, n),
             epochs=profile.ae_epochs,
-            batch_size=how.batch,
+            batch_size=batch,
             rates=profile.ae_rates,
-            plateau=how.plateau,
+            plateau=protocol.plateau,
             seed=seed,
             folder=artifacts.checkpoints("autoencoder_seeds", config),
         )
         bundles.save(path, history, model.get_weights())
 
     made = bundles.load(artifacts.make("autoencoder_seeds", config, ".npz", train).path)
-    model = autoencoder.build_autoencoder()
+    model, file = autoencoder.build_autoencoder(), file_of(run.data.name, run.model, seed, recipe)
     model.set_weights(made.weights)
-    classifiers.save_weights(model, file := file_of(run.data.name, run.model, seed, recipe))
+    classifiers.save_weights(model, file)
     return cards.write(
         file,
         None,
@@ -112,7 +98,7 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
         profile=profile.name,
         seed=run.seed,
         autoencoder_seed=seed,
-        recipe={"name": recipe, "epochs": profile.ae_epochs, **asdict(how)},
+        recipe={"name": recipe, "epochs": profile.ae_epochs, "batch": batch, **protocol.changes()},
         eps=run.eps,
         trained_on=n,
         data=run.data.provenance,
@@ -123,9 +109,10 @@ def make(run: Run, seed: int, recipe: str = "paper") -> dict:
     )
 
 
-def _samples(run: Run, how: Recipe, n: int) -> training.Samples:
-    """Return the recipe's sources of the first n training images, with the clean images as targets."""
-    sources = [pipeline.inputs(run, "train", kind)[:n] for kind in how.sources]
+def _samples(run: Run, protocol: Protocol, n: int) -> training.Samples:
+    """Return the protocol's sources of the first n training images, with the clean images as targets."""
+    kinds = pipeline.SOURCES if protocol.autoencoder_sees_clean else KINDS
+    sources = [pipeline.inputs(run, "train", kind)[:n] for kind in kinds]
     return training.Samples(sources, pipeline.inputs(run, "train", "regular")[:n])
 
 
@@ -138,7 +125,7 @@ def file_of(dataset: str, model: str, seed: int, recipe: str = "paper") -> Path:
 def cards_of(dataset: str, model: str, recipe: str = "paper") -> dict[int, dict]:
     """Return the cards of the shipped autoencoders of a network, by seed."""
     files = file_of(dataset, model, 0, recipe).parent.glob(f"{model}_ae*.json")
-    found = [json.loads(file.read_text()) for file in files]
+    found = [cards.read_alone(file.with_suffix(".h5")) for file in files]
     # The first cards, of the paper's recipe, do not name it.
     own = [card for card in found if card.get("recipe", {"name": "paper"})["name"] == recipe]
     return {card["autoencoder_seed"]: card for card in sorted(own, key=lambda c: c["autoencoder_seed"])}

@@ -25,7 +25,7 @@ def full(monkeypatch):
 
 def test_a_number_that_agrees_is_told_from_one_that_does_not(full):
     told = pipeline.agreement([record(81, 100, "quick"), record(50, 100, "quick", "fgsm")])
-    assert "here in 1 of 2 cells" in told and "fgsm" in told.split("not in")[1]
+    assert "here in 1 of 2 cells" in told and "FGSM" in told.split("not in")[1]
     told = pipeline.agreement([record(81, 100, "quick"), record(68, 100, "quick", "fgsm")])
     assert "here in 2 of 2 cells" in told
 

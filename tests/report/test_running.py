@@ -168,8 +168,9 @@ def test_notebooks_meet_and_one_that_fails_stops_none(tmp_path, monkeypatch):
 
 
 REPORT = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests begun with & inherit that it is ignored
 sys.path.insert(0, {tests!r})
 from small_notebooks import PARAMETERS
 from helpers.report import running
