@@ -43,12 +43,12 @@ def test_what_is_no_noise_still_arrives(capfd, monkeypatch):
 
 
 START = """
-import resource, sys
-from helpers import attacks, checklist, datasets, defenses, evaluation, pipeline, plots, training
+import sys, time
 from helpers.backend import keras, tf
+tensorflow = time.process_time()
+from helpers import attacks, checklist, datasets, defenses, evaluation, pipeline, plots, training
 from helpers.plots import say, tables
-times = resource.getrusage(resource.RUSAGE_SELF)
-print("seconds", times.ru_utime + times.ru_stime)
+print("seconds", tensorflow, time.process_time() - tensorflow)
 print("modules", *sys.modules)
 run = pipeline.start("patches10", "resnet20", "smoke")
 attacks.pgd(run.classifier, *run.data.test.take(2), 8 / 255)
@@ -68,4 +68,5 @@ def test_a_start_is_quiet_and_imports_only_what_it_needs():
     found = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
     imported = sorted({*HEAVY, *LATER} & set(found["modules"]))
     assert not imported
-    assert float(found["seconds"][0]) < 10, "3 of processor time on a quiet machine"
+    tensorflow, course = map(float, found["seconds"])
+    assert course < tensorflow, "the course's own modules take longer to import than TensorFlow"
