@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import settings
+from .. import artifacts, settings
 from ..artifacts import pickles
 from ..artifacts.archives import LARGEST, unpack
 from ..artifacts.provenance import sha256_of
@@ -38,6 +38,7 @@ CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # tf2cv's CIFAR-10 pipeline
 VALIDATION = 5_000  # as many as He et al. 2016 hold out for their CIFAR-10 networks
 VALIDATION_SEED = 20101  # the same for every run, so that all networks have the same images held out
+IMAGE = np.dtype([("pixels", "u1", (32, 32, 3)), ("label", "<i4"), ("split", "<i4")])
 
 
 class CifarNotFound(CourseError):
@@ -70,19 +71,18 @@ def load() -> Data:
     """
     try:
         found = find()
+        batches = {name: sha256_of(found.folder / name) for name in CIFAR_BATCHES}
     except OSError as error:
         place = Path(error.filename or CIFAR_FOLDER).name
         raise CourseError(f"CIFAR-10 cannot be read: {place}: {error.strerror}; change its mode") from error
-    batches = [read_batch(found.folder / name) for name in TRAINING_BATCHES]
-    pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    order = np.random.default_rng(VALIDATION_SEED).permutation(len(labels))
-    held_out, kept = np.sort(order[:VALIDATION]), np.sort(order[VALIDATION:])
-    test = Split(*read_batch(found.folder / "test_batch"))
-    _check_test_images_are_new(test.pixels, pixels)
+    config = {"batches": batches, "validation": [VALIDATION, VALIDATION_SEED]}
+    file = artifacts.make("cifar10", config, ".npy", lambda path: _write(path, found.folder)).path
+    facts = artifacts.make_json("cifar10-facts", config, lambda: _facts(*_read(file)))
+    train, validation, test = _read(file)
     return Data(
         name="cifar10",
-        train=Split(pixels[kept], labels[kept]),
-        validation=Split(pixels[held_out], labels[held_out]),
+        train=train,
+        validation=validation,
         test=test,
         classes=CIFAR_CLASSES,
         mean=CIFAR_MEAN,
@@ -90,13 +90,55 @@ def load() -> Data:
         provenance={
             "dataset": "CIFAR-10 (Krizhevsky 2009)",
             "origin": found.origin,
-            "sha256": checksum(pixels, labels, test.pixels, test.labels),
             "official_archive": found.archive_sha256 == CIFAR_SHA256,
-            "train": len(kept),
-            "validation": len(held_out),
-            "test": len(test),
+            **facts,
         },
     )
+
+
+def _write(path: Path, folder: Path) -> None:
+    """Write the images of all splits to a file that can be mapped into memory."""
+    batches = [read_batch(folder / name) for name in TRAINING_BATCHES]
+    pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    test_pixels, test_labels = read_batch(folder / "test_batch")
+    _check_test_images_are_new(test_pixels, pixels)
+    kept, held_out = _places(len(labels))
+    order = np.concatenate([kept, held_out])
+    images = np.empty(len(labels) + len(test_labels), IMAGE)
+    images["pixels"] = np.concatenate([pixels[order], test_pixels])
+    images["label"] = np.concatenate([labels[order], test_labels])
+    images["split"] = np.repeat([0, 1, 2], [len(kept), len(held_out), len(test_labels)])
+    with open(path, "wb") as file:
+        np.save(file, images)
+
+
+def _read(path: Path) -> tuple[Split, Split, Split]:
+    """Return the training, validation and test split, whose pixels stay on the disk until they are used."""
+    images = np.load(path, mmap_mode="r")
+    labels = np.array(images["label"])
+    pixels, (first, last) = np.asarray(images["pixels"]), np.searchsorted(images["split"], [1, 2])
+    parts = slice(0, first), slice(first, last), slice(last, None)
+    train, validation, test = (Split(pixels[part], labels[part]) for part in parts)
+    return train, validation, test
+
+
+def _facts(train: Split, validation: Split, test: Split) -> dict:
+    """Return the size of the splits, and the checksum of the images in CIFAR-10's own order."""
+    official = np.argsort(np.concatenate(_places(len(train) + len(validation))))
+    pixels = np.concatenate([train.pixels, validation.pixels])[official]
+    labels = np.concatenate([train.labels, validation.labels])[official]
+    return {
+        "sha256": checksum(pixels, labels, test.pixels, test.labels),
+        "train": len(train),
+        "validation": len(validation),
+        "test": len(test),
+    }
+
+
+def _places(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of n official training images are trained on, and which are held out."""
+    order = np.random.default_rng(VALIDATION_SEED).permutation(n)
+    return np.sort(order[VALIDATION:]), np.sort(order[:VALIDATION])
 
 
 def find() -> Found:

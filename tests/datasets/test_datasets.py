@@ -179,6 +179,23 @@ def test_an_archive_is_unpacked_once(pointed, monkeypatch):
     np.testing.assert_array_equal(datasets.load("cifar10").train.pixels, first.train.pixels)
 
 
+def test_its_batches_are_parsed_once(pointed, monkeypatch):
+    write_batches(pointed)
+    first = datasets.load("cifar10")
+    (kept,) = settings.ARTIFACTS.glob("cifar10/*.npy")
+    with provenance.artifacts_made() as made:
+        again = datasets.load("cifar10")
+    assert not made
+    assert not again.test.pixels.flags.writeable, "the images are mapped, not copied into memory"
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    mended = datasets.load("cifar10")
+    for other in (again, mended):
+        assert other.provenance == first.provenance
+        for split in ("train", "validation", "test"):
+            np.testing.assert_array_equal(getattr(other, split).pixels, getattr(first, split).pixels)
+            np.testing.assert_array_equal(getattr(other, split).labels, getattr(first, split).labels)
+
+
 def test_a_batch_that_was_deleted_is_unpacked_again(pointed):
     """What a damaged batch's error asks for."""
     write_archive(pointed / datasets.CIFAR_ARCHIVE)
