@@ -85,13 +85,19 @@ def _share_parts(kind: str, config: dict, shape: tuple[int, ...], size: int, pro
     folder, key = store.folder_of(kind, config)
     manifest, parts = folder / f"{key}.json", store.checkpoints(kind, config)
     parts.mkdir(parents=True, exist_ok=True)
+
+    def produce_unless_whole(first: int, end: int) -> np.ndarray:
+        if manifest.is_file():  # the other process has just removed the parts
+            raise FileNotFoundError
+        return produce(first, end)
+
     with suppress(FileNotFoundError):  # the folder is removed when the array is whole
         for first in reversed(range(0, shape[0], size)):
             if manifest.is_file():
                 break
             if not (parts / f"{first}.npy").is_file():
                 rows = min(size, shape[0] - first)
-                _part(parts, first, (rows, *shape[1:]), produce, wait=False)
+                _part(parts, first, (rows, *shape[1:]), produce_unless_whole, wait=False)
     if manifest.is_file():
         shutil.rmtree(parts, ignore_errors=True)
 

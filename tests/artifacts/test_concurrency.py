@@ -16,7 +16,7 @@ from typing import ClassVar
 import pytest
 
 from helpers import artifacts, settings
-from helpers.artifacts import locks
+from helpers.artifacts import locks, parts
 from helpers.settings import CourseError
 
 pytest.importorskip("fcntl", reason="this system has no flock, which the store's locks are")
@@ -324,6 +324,23 @@ def test_of_processes_that_share_an_array_any_may_be_killed(tmp_path, victim, pa
     assert processes[1 - victim].communicate(timeout=60)[0] == "done\n"
     made = [int(line.split()[1]) for line in lines(tmp_path / "parts")]
     assert set(made) == set(range(0, 50, 4)) and len(made) == 13 + 1
+
+
+def test_a_part_is_not_made_again_when_the_array_has_just_become_whole(tmp_path, monkeypatch):
+    """The last part may be finished, and all parts removed, between a helper's look and its claim."""
+    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path)
+    folder, key = artifacts.folder_of("attacks", {"n": 1})
+    claimed = locks.claimed
+
+    def finished_meanwhile(*arguments):
+        (folder / f"{key}.json").write_text("{}")
+        return claimed(*arguments)
+
+    monkeypatch.setattr(locks, "claimed", finished_meanwhile)
+    parts._share_parts(
+        "attacks", {"n": 1}, (8, 2), 4, lambda first, end: pytest.fail(f"{first} to {end} was made again")
+    )
+    assert not artifacts.checkpoints("attacks", {"n": 1}).exists()
 
 
 def test_a_file_system_without_locks_still_has_a_store(tmp_path, monkeypatch):
