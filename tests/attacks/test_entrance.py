@@ -58,6 +58,8 @@ ATTACKS = {
     "square": lambda *case: square(*case, queries=3),
     "logits": lambda model, images, *_: attacks.logits_in_batches(model, images),
 }
+EACH = [pytest.param(name, marks=pytest.mark.deep) if "targeted" in name else name for name in ATTACKS]
+"""The attacks, for parametrize; targeted APGD traces several graphs."""
 
 
 def function(dense):
@@ -77,7 +79,7 @@ def keras_model(dense):
 
 
 @pytest.mark.parametrize("kind", [function, keras_model])
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH)
 def test_what_a_model_reads_from_python_is_read_in_every_call(dense, pictures, truth, kind, name):
     model, change = kind(dense)
     ATTACKS[name](model, pictures, truth, EPS)
@@ -139,7 +141,7 @@ def noisy_layer(dense):
     return keras.Model(inputs, dense(Noisy()(inputs)))
 
 
-@pytest.mark.parametrize("name", [*ATTACKS, "smoothing", "eot", "predict"])
+@pytest.mark.parametrize("name", [*EACH, "smoothing", "eot", "predict"])
 @pytest.mark.parametrize("kind", [numpy_noise, counting, noisy_layer])
 def test_randomness_that_a_graph_would_freeze_is_refused(dense, pictures, truth, kind, name):
     calls = ATTACKS | {
@@ -271,7 +273,7 @@ def test_a_nan_is_never_correct(pictures, label):
     assert found.radii.tolist() == [0] and found.predictions.tolist() == [smoothing.ABSTAIN]
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float64])
 def test_logits_of_any_precision(dense, pictures, truth, name, dtype):
     ATTACKS[name](lambda x: tf.cast(dense(x), dtype), pictures, truth, EPS)

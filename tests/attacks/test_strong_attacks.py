@@ -569,7 +569,7 @@ def art_accuracy(attack, model, images, labels, eps, seed=0, **options):
     return accuracy(model, attacked, labels)
 
 
-@pytest.fixture(params=["cnn", pytest.param("resnet20", marks=pytest.mark.deep)])
+@pytest.fixture(params=["cnn", pytest.param("resnet20", marks=pytest.mark.slow)])
 def network(request, many):
     """A model, images and labels: of noise, or of CIFAR-10."""
     model = request.getfixturevalue(request.param)

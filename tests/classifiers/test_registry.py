@@ -171,7 +171,7 @@ def test_an_added_network_begins_elsewhere_where_that_is_installed(
     assert ("1 epochs would do after: pip install numbers" in told) is not installed
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_papers_networks_are_trained_under_the_same_key_each_time(tmp_path, monkeypatch):
     """Compare the whole configuration, to the byte, because another one would train the networks again."""
 

@@ -31,7 +31,7 @@ def test_attacked_images_stay_within_the_budget(toys, attack, threat):
             assert largest > eps - 1e-6
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "threat", "stage"),
     [

@@ -26,7 +26,7 @@ def run_bench():
     return bench.bench(patches10.load(), rounds=1, largest=16, batch=4, steps=1)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_all_contenders_have_a_speed(results):
     assert set(results["attacks"]) == set(contenders.CONTENDERS) == set(results["peak_mib"])
     for part in ("gradients", "attacks"):

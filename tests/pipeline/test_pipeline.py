@@ -94,7 +94,7 @@ def test_the_tables(run, no_work_after):
     assert pipeline.static_table(run) == static and pipeline.aware_table(run) == aware
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_every_point_of_a_curve_is_its_own_measurement(tiny, small_weights):
     """At eps 0 nothing is attacked, at 8/255 PGD breaks a trained network; more steps are another attack."""
     run = pipeline.start("patches10", "small", "smoke", weights=str(small_weights))
@@ -122,7 +122,7 @@ def test_another_seed_or_eps_is_another_artifact(run):
     assert len(keys) == 4
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_a_preprocessor_without_weights_makes_another_model(tiny, small_weights):
     """A blur before the classifier has the classifier's weights, and no others."""
     from helpers.backend import keras, tf
@@ -186,7 +186,7 @@ def test_the_attack_through_the_autoencoder_sees_it(run):
     assert np.abs(through).max() > 0 and not np.allclose(alone, through)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_a_network_with_a_second_phase_goes_through_both(run):
     phases = pipeline.phases_of(run)
     assert phases == [
@@ -291,7 +291,7 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
     assert begin.networks_of(replace(run, seed=run.seed + 1), Networks.AUTO) is Networks.TRAINED
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_a_full_run_goes_on_on_another_machine(tiny, tmp_path, monkeypatch):
     """It takes the shipped parts from weights/, trains the others, and ends with the same networks."""
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
@@ -332,7 +332,7 @@ def test_a_full_run_goes_on_on_another_machine(tiny, tmp_path, monkeypatch):
     assert attacked == [4]
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_networks_are_shipped_once_and_replaced_only_on_demand(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
     for name in ("resnet20.h5", "resnet20.json"):
@@ -356,7 +356,7 @@ def test_networks_are_shipped_once_and_replaced_only_on_demand(tmp_path, monkeyp
     assert json.loads(file.read_text())["profile"] == "full"
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_a_classifier_tuned_behind_another_autoencoder_is_not_taken(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)

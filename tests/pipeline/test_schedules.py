@@ -65,7 +65,7 @@ def test_shipped_networks_are_those_of_the_current_schedule():
         assert card.get("schedule", "decay") == schedules.CURRENT
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_papers_schedule_is_trained_at_its_rates(run, monkeypatch):
     taken = []
 

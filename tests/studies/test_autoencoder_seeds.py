@@ -18,7 +18,7 @@ def run():
     return replace(started, data=few, profile=replace(started.profile, n_train=32, ae_epochs=1))
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_seeds_differ_and_share_their_images(run, tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     cards = [autoencoder_seeds.make(run, seed) for seed in (0, 1)]

@@ -48,6 +48,7 @@ def test_every_switch_has_a_variant_and_one_has_all():
     assert Protocol().changes() == {}
 
 
+@pytest.mark.deep
 def test_the_raw_gradient_is_that_of_the_network_without_normalisation(run):
     images, labels = run.split("test").take()
     network = classifiers.network_of(run.classifier)
@@ -99,7 +100,7 @@ def test_tuning_on_probabilities_is_kerass_loss_on_raw_outputs(run):
         assert float(step(tf.constant(images), tf.constant(labels))) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_best_on_test_images_is_kept(run, monkeypatch):
     """Of three epochs, the second is the last in which any test accuracy is the best so far."""
     scores = iter([[0.5] * 6, [0.4, 0.6, *[0.5] * 4], [0.5, 0.6, *[0.4] * 4]])
@@ -165,7 +166,7 @@ def test_the_plateau_rule_sets_the_optimisers_rate(tmp_path, monkeypatch):
     assert rates == pytest.approx([1e-3, 1e-3 / 2, 1e-3 / 3])
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_audit_has_a_row_for_each_departure_and_seed(found, run):
     assert [row["variant"] for row in found["rows"]] == ["course", *FEW, "seed_1", "attack_anew"]
     assert found["rows"][0]["records"] == pipeline.static_table(run)
@@ -179,7 +180,7 @@ def test_the_audit_has_a_row_for_each_departure_and_seed(found, run):
             assert d["low"] <= d["points"] <= d["high"] or abs(d["points"]) == 100
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_only_the_attacks_departures_move_the_undefended_numbers(found):
     course, raw, clean, *_ = (
         [r for r in row["records"] if (r["stage"], r["defense"]) == ("initial", "none")]
@@ -188,7 +189,7 @@ def test_only_the_attacks_departures_move_the_undefended_numbers(found):
     assert clean == course and raw[0] == course[0] and raw[1:] != course[1:]
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_attacks_made_anew_are_compared_on_their_own_images(found, run):
     last, static = found["rows"][-1], pipeline.static_answers(run)
     aware = {a.cell: a for a in pipeline.aware_answers(run)}
@@ -199,7 +200,7 @@ def test_attacks_made_anew_are_compared_on_their_own_images(found, run):
     assert last["differences"][k]["points"] == pytest.approx(expected)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_an_audit_of_the_initial_classifier_trains_nothing(run, monkeypatch):
     monkeypatch.setattr(loop, "one_epoch", lambda *_, **__: pytest.fail("something was trained"))
     monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "initial")
@@ -216,7 +217,7 @@ def test_an_audit_of_the_initial_classifier_trains_nothing(run, monkeypatch):
     assert all(len(row["records"]) == 3 for row in rows)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_file_keeps_what_it_has_of_other_networks(found, tmp_path):
     file = tmp_path / "audit.json"
     deviations.write({"parameters": {"model": "sepreresnet56"}}, file)
@@ -224,7 +225,7 @@ def test_the_file_keeps_what_it_has_of_other_networks(found, tmp_path):
     assert list(json.loads(file.read_text())) == ["sepreresnet56", "small"]
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_table_has_every_cell(found):
     table = tables.audit_table(found)
     assert table.shape == (4 * len(found["rows"]), 3) and not table.isna().any().any()

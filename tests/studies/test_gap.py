@@ -42,7 +42,7 @@ def networks(run, tmp_path, monkeypatch):
     return gap.factors(run)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_shipped_networks_are_taken_and_others_listed(run, networks):
     assert list(networks.bases) == ["shipped", "mixup"]
     assert list(networks.autoencoders) == ["shipped", "seed_3"]
@@ -52,7 +52,7 @@ def test_shipped_networks_are_taken_and_others_listed(run, networks):
     assert gap.factors(run, author).autoencoders["author"] is author
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_a_network_made_for_another_base_is_not_taken(run, networks):
     file = cards.card_file(autoencoder_seeds.file_of("patches10", "small", 3))
     file.write_text(json.dumps(json.loads(file.read_text()) | {"initial_sha256": "another"}))

@@ -72,6 +72,7 @@ def test_networks_that_are_not_there_are_named(tree):
         robust_models.card(tree, "madry")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("noise_25", marks=pytest.mark.slow), "denoiser_25"])
 def test_networks_that_know_noise_are_shipped_and_loaded(tree, name):
     card = robust_models.make(tree, name)
@@ -92,6 +93,7 @@ def test_a_failure_is_recorded_without_weights(tree):
         robust_models.network(tree, "few_images")
 
 
+@pytest.mark.slow
 def test_a_network_of_another_beginning_is_refused(tree):
     robust_models.make(tree, "noise_25")
     assert robust_models.recorded(tree, "noise_25") and not robust_models.recorded(tree, "madry")

@@ -82,6 +82,7 @@ def test_what_is_not_there_is_named_with_the_command_that_makes_it(run):
     assert search.network(run, "blur").count_params() == 0
 
 
+@pytest.mark.slow
 def test_a_network_for_another_classifier_is_refused(run, monkeypatch):
     monkeypatch.setattr(search, "RECIPE", SHORT)
     search.make(run, "d3_c8", SHORT)
@@ -146,6 +147,7 @@ def test_what_is_trained_on(run, monkeypatch):
     assert (options["epochs"], options["batch_size"], options["rates"]) == (1, 32, (5e-3, 5e-4))
 
 
+@pytest.mark.slow
 def test_stopped_and_started_again_it_ends_with_the_same_weights(run, tmp_path, monkeypatch):
     """With a codebook, whose state no optimiser has."""
     recipe = replace(SHORT, epochs=2)
@@ -211,6 +213,7 @@ def test_a_try_is_measured_on_few_images(run):
     assert search.tryout(run).profile == run.profile, "fewer stay fewer"
 
 
+@pytest.mark.slow
 def test_the_command_trains_what_it_is_asked_for(run, monkeypatch, capsys):
     asked = []
     card = {
@@ -253,6 +256,7 @@ def test_validation_scores_are_of_validation_images(run):
     assert found["parameters"] == 3_795 and found["latent"] == 512
 
 
+@pytest.mark.slow
 def test_test_images_are_assessed_behind_the_autoencoder(run):
     found = search.assessed(run, "blur", search.network(run, "blur"), ("pgd", "bpda"))
     records = {name: answers.record() for name, answers in found.items()}
@@ -298,6 +302,7 @@ def test_models_without_weights_are_kept_apart(run, monkeypatch):
     assert not np.array_equal(found["adaptive"].correct, narrow["regular"].correct[:8])
 
 
+@pytest.mark.slow
 def test_the_two_attacks_on_a_quantiser_differ(run):
     keras.utils.set_random_seed(0)
     model = architectures.vq_vae(codes=16, channels=8)

@@ -264,7 +264,7 @@ def test_a_jobs_result_is_written_and_told(tmp_path):
     assert json.loads((tmp_path / "job.json").read_text()) == measured
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_jobs_take_the_steps_that_the_estimate_counts(measured):
     training, trained, job, first, *_ = measured
     for done, predicted in ((trained, cost.steps_of(training)), (first, cost.steps_of(job))):
@@ -272,21 +272,21 @@ def test_jobs_take_the_steps_that_the_estimate_counts(measured):
         assert all(step["seconds"] > 0 and step["peak_mib"] > 100 for step in done["steps"])
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_classifier_alone_has_the_same_records_beside_any_autoencoder(measured):
     """So that a grid with and without autoencoder has them once."""
     *_, first, _, undefended = measured
     assert undefended["records"] == first["records"][:2] and undefended["steps"][1:] == []
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_what_was_found_in_the_store_is_no_cost(measured):
     *_, first, again, _ = measured
     assert {step["name"] for step in again["steps"]} == {"start", "load"}
     assert again["records"] == first["records"]
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_a_measurement_leaves_a_record_for_each_cell(measured):
     _, _, job, first, *_ = measured
     records = first["records"]
