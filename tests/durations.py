@@ -1,8 +1,8 @@
 """How long each test file takes, by tier: recorded in tests/durations.json, so that the longest come first.
 
 `make coverage` records (pytest --record-durations). With one file on each core at a time, beginning with
-the longest keeps both cores busy to the end; and the longest start processes of their own, which is best
-done while pytest's workers are still small.
+the longest keeps both cores busy to the end. Files that start large processes of their own come before all
+others, while pytest's workers are still small.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 
 FILE = Path(__file__).with_name("durations.json")
 TIERS = ("slow", "deep", "check")
+WITH_CHILDREN = ("notebooks/", "maintain/test_record.py", "backend/test_devices.py", "report/", "browser/")
 
 
 def pytest_addoption(parser):
@@ -27,7 +28,10 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Begin with the file whose chosen tests take longest; a file without a record comes first."""
+    """Begin with files that start large processes, and then with those whose chosen tests take longest.
+
+    A file without a record counts as long.
+    """
     if not FILE.is_file():
         return
     recorded = json.loads(FILE.read_text())["files"]
@@ -38,7 +42,12 @@ def pytest_collection_modifyitems(items):
         file: sum(recorded[file].get(tier, 0.0) for tier in tiers) if file in recorded else float("inf")
         for file, tiers in chosen.items()
     }
-    items.sort(key=lambda item: -seconds[_file(item.nodeid)])
+    items.sort(key=lambda item: _place(_file(item.nodeid), seconds))
+
+
+def _place(file, seconds):
+    """Return what files are sorted by."""
+    return not file.removeprefix("tests/").startswith(WITH_CHILDREN), -seconds[file]
 
 
 def _file(nodeid):
