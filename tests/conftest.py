@@ -64,9 +64,9 @@ def cifar10(artifacts_folder):
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium. Tests that need it are skipped if none is installed."""
+    """A headless Chromium, closed after each file. Tests that need it are skipped if none is installed."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("there is no Chromium here: install one (Debian and Ubuntu: apt-get install chromium)")
