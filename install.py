@@ -185,7 +185,8 @@ def complete(folder, purpose):
     if all(state.get(name) == value for name, value in wanted.items()):
         return
     say("installing {} into {} with {} ...".format(LOCKS[purpose], folder, "uv" if uv() else "pip (minutes)"))
-    install(python_of(folder), ["-r", LOCKS[purpose]])
+    # As pip does: otherwise each process compiles TensorFlow anew where PYTHONDONTWRITEBYTECODE is set.
+    install(python_of(folder), ["-r", LOCKS[purpose]], for_uv=["--compile-bytecode"])
     if purpose != "sweep":
         install(python_of(folder), ["--no-deps", "--editable", "."])
     state.update(wanted)
@@ -213,9 +214,10 @@ def checksum(*names):
     return digest.hexdigest()
 
 
-def install(python, what):
+def install(python, what, for_uv=()):
     """Install packages with uv, or with pip if there is no uv or it fails (it ignores pip's settings)."""
-    said = run([uv(), "pip", "install", "--quiet", "--python", python] + what) if uv() else "there is no uv"
+    command = ["pip", "install", "--quiet", "--python", python] + list(for_uv) + what
+    said = run([uv()] + command) if uv() else "there is no uv"
     if said and uv():
         say("uv could not install ({}): pip is tried".format(said))
     if said:

@@ -181,9 +181,10 @@ def test_with_uv_no_pip_is_needed(install, course, monkeypatch):
     make_without_pip(course / ".venv")
     monkeypatch.setattr(install, "uv", lambda: "/usr/bin/uv")
     ran = []
-    monkeypatch.setattr(install, "run", lambda command: ran.append(command[:3]) or "")
+    monkeypatch.setattr(install, "run", lambda command: ran.append(command) or "")
     assert install.main([]) == 0
-    assert ran == [["/usr/bin/uv", "pip", "install"]] * 2
+    assert [command[:3] for command in ran] == [["/usr/bin/uv", "pip", "install"]] * 2
+    assert ["--compile-bytecode" in command for command in ran] == [True, False]
 
 
 @posix
