@@ -8,22 +8,12 @@ operation.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..settings import CourseError, devices_option, note, shows_tensorflow_log, workers
-
-_NOISE = re.compile(
-    r"\s*$"
-    r"|WARNING: All log messages before absl::InitializeLog"
-    r"|(\d{4}-\d\d-\d\d [\d:.]+: )?I(\d{4})? "  # what TensorFlow itself calls information
-    r"|To enable the following instructions: "
-    r"|.*(oneDNN|cuInit|[Uu]nable to register cu\w+ factory|computation_placer|Could not find cuda)"
-)
-"""Lines that TensorFlow prints on every start, such as those on a machine without a GPU."""
+from ..settings import CourseError, devices_option, is_noise, note, shows_tensorflow_log, workers
 
 
 @contextmanager
@@ -47,7 +37,7 @@ def _muted() -> Iterator[None]:
             os.dup2(kept, 2)
             os.close(kept)
             held.seek(0)
-            lines = [line for line in held if failed or not _NOISE.match(line.decode(errors="replace"))]
+            lines = [line for line in held if failed or not is_noise(line)]
             os.write(2, b"".join(lines))
 
 

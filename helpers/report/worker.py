@@ -7,11 +7,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 
+from .. import settings
 from . import execution
 
 # A forked process starts in no time, but a fork of this process would also inherit its locks and threads.
@@ -88,9 +91,34 @@ def _run(results: Connection, notebook: Path, output: Path, parameters: dict, en
         os.setsid()  # Ctrl-C reaches the process that writes the report, and it alone interrupts this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        results.send(execution.attempt(notebook, output, parameters))
+        with nullcontext() if settings.shows_tensorflow_log() else _without_noise():
+            run = execution.attempt(notebook, output, parameters)
+        results.send(run)
     except KeyboardInterrupt:
         pass
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Pass on what this process and its kernel write to file descriptor 2, but for TensorFlow's noise."""
+    read, write = os.pipe()
+    shown = os.dup(2)
+    os.dup2(write, 2)
+    os.close(write)
+
+    def pass_on() -> None:
+        with os.fdopen(read, "rb") as lines:
+            for line in lines:
+                if not settings.is_noise(line):
+                    os.write(shown, line)
+
+    reader = threading.Thread(target=pass_on, daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        os.dup2(shown, 2)  # closes this process's end; the kernel's was closed with it
+        reader.join(_GRACE)
 
 
 def _end_with_parent() -> None:

@@ -30,6 +30,7 @@ from .files import find_file as find_file
 from .files import read_json as read_json
 from .files import write_atomically as write_atomically
 from .networks import Networks as Networks
+from .noise import is_noise as is_noise
 from .paths import ANSWERS_MIME as ANSWERS_MIME
 from .paths import ARTIFACTS as ARTIFACTS
 from .paths import FIGURES as FIGURES

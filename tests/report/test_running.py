@@ -187,16 +187,37 @@ time.sleep(300)
 """
 
 
+def report_of(folder):
+    """Write a program that runs a folder's notebooks; return its command and its variables."""
+    code = REPORT.format(tests=str(settings.ROOT / "tests"), folder=str(folder))
+    main = folder / "main.py"
+    main.write_text(f"if __name__ == '__main__':\n{''.join('    ' + x for x in code.splitlines(True))}")
+    environment = {**os.environ, "PYTHONPATH": str(settings.ROOT), "ARTIFACTS_DIR": str(folder / "store")}
+    return [sys.executable, str(main)], environment
+
+
+NOISY = r"""
+import os
+os.write(2, b"E0000 00:00:1795985912.7 24555 util.cc:131] oneDNN supports DT_INT32 only on some platforms\n")
+os.write(2, b"E0000 00:00:1795985912.8 24555 gpu.cc:100] Out of memory\n")
+"""
+
+
+@pytest.mark.deep
+def test_tensorflows_noise_does_not_reach_the_console(tmp_path):
+    write_notebook(tmp_path, "00_noisy", NOISY)
+    command, environment = report_of(tmp_path)
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr
+    assert "oneDNN" not in said and "Out of memory" in said
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_no_kernel_outlives_its_report(tmp_path, stop):
     for k in range(2):
         write_notebook(tmp_path, f"0{k}_x", SLEEPS.format(folder=str(tmp_path), name=f"pids{k}"))
-    code = REPORT.format(tests=str(settings.ROOT / "tests"), folder=str(tmp_path))
-    environment = {**os.environ, "PYTHONPATH": str(settings.ROOT), "ARTIFACTS_DIR": str(tmp_path / "store")}
-    main = tmp_path / "main.py"
-    main.write_text(f"if __name__ == '__main__':\n{''.join('    ' + x for x in code.splitlines(True))}")
-    process = subprocess.Popen([sys.executable, str(main)], env=environment, stderr=subprocess.DEVNULL)
+    command, environment = report_of(tmp_path)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     started = [tmp_path / "pids0", tmp_path / "pids1"]
     deadline = time.monotonic() + 120
     while not all(file.exists() for file in started):

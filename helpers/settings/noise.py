@@ -1,0 +1,18 @@
+"""The lines that TensorFlow writes to standard error whatever it does."""
+
+from __future__ import annotations
+
+import re
+
+_NOISE = re.compile(
+    r"\s*$"
+    r"|WARNING: All log messages before absl::InitializeLog"
+    r"|(\d{4}-\d\d-\d\d [\d:.]+: )?I(\d{4})? "  # what TensorFlow itself calls information
+    r"|To enable the following instructions: "
+    r"|.*(oneDNN|cuInit|[Uu]nable to register cu\w+ factory|computation_placer|Could not find cuda)"
+)
+
+
+def is_noise(line: bytes) -> bool:
+    """Return whether a line is one that TensorFlow prints as a matter of course, as where there is no GPU."""
+    return bool(_NOISE.match(line.decode(errors="replace")))
