@@ -43,7 +43,7 @@ def inputs(run: Run, split: str, kind: str) -> np.ndarray:
     config = {**run.config(), "attack": kind, "split": split, "n": len(chosen), **_steps_of(kind, run.eps)}
 
     def produce(first: int, end: int) -> np.ndarray:
-        target = for_attack(run.classifier, run.protocol.attack_normalises)
+        target = for_attack(run.classifier, run.protocol.attack_normalises, run.crafting)
         images, labels = Split(chosen.pixels[first:end], chosen.labels[first:end]).take()
         moved = attack(target, images, labels, kind, run.eps, run.seed + first, run.protocol.attack_loss)
         return storage.to_uint16(moved)
@@ -79,7 +79,8 @@ def attacked_images(
         if kind == "noise":
             images = attacks.random_signs(images, eps, run.seed)
         elif kind in ("fgsm", "pgd"):
-            images = attack(for_attack(target), images, labels, kind, eps, run.seed, steps=steps)
+            aimed = for_attack(target, precision=run.crafting)
+            images = attack(aimed, images, labels, kind, eps, run.seed, steps=steps)
         out[:] = storage.to_uint16(images)
 
     config = attack_config(run, target, kind, eps, steps)
@@ -153,7 +154,7 @@ def _without_weights(model: keras.Model) -> Iterator[str]:
 _FUSED: dict[tuple, keras.Model] = {}
 
 
-def for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
+def for_attack(model: keras.Model, normalised: bool = True, precision: str = "float32") -> keras.Model:
     """Return a copy of a model that is faster to differentiate.
 
     There is one copy per process, so that its graphs are traced once.
@@ -161,12 +162,13 @@ def for_attack(model: keras.Model, normalised: bool = True) -> keras.Model:
     Args:
         model: a classifier, or a defense with one behind it.
         normalised: if not, the copy leaves the normalisation out, and is a different function from the model.
+        precision: of the classifier in the copy, a Keras policy (fused.fuse).
     """
     statistics = [
         (x.mean.tobytes(), x.std.tobytes()) for x in model.submodules if isinstance(x, classifiers.Normalize)
     ]
-    key = checksum(model), *statistics, normalised
+    key = checksum(model), *statistics, normalised, precision
     if key not in _FUSED:
         bare = model if normalised else classifiers.renormalised(model, [0.0] * 3, [1.0] * 3)
-        _FUSED[key] = fused.fuse(bare)
+        _FUSED[key] = fused.fuse(bare, precision)
     return _FUSED[key]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 
-from .. import artifacts, attacks, classifiers
+from .. import artifacts, attacks, classifiers, settings
 from ..attacks import STEPS, step_size_for
 from ..backend import keras
 from ..datasets import Data, Split
@@ -53,8 +53,14 @@ class Run:
             "seed": self.seed,
             "code": artifacts.code_version(classifiers, attacks, *modules),
             "protocol": self.protocol.changes(),
+            **({"crafting": self.crafting} if self.crafting != "float32" else {}),
             **unusual_steps(self.eps),
         }
+
+    @property
+    def crafting(self) -> str:
+        """The Keras policy in which FGSM and PGD images are crafted (settings.crafting_precision)."""
+        return settings.crafting_precision(self.profile.name)
 
     def fields(
         self,

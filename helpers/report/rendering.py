@@ -71,7 +71,8 @@ def write(
         "resumed": _used_earlier_artifacts(used, started),
         "data": data.provenance,
         "weights": provenance.weights_among(used),
-        "environment": provenance.environment(),
+        "environment": provenance.environment()
+        | {"crafting_precision": settings.crafting_precision(parameters["profile"])},
         "notebooks": runs,
         "usage": usage,
         "only": list(only),

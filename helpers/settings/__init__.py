@@ -12,6 +12,7 @@ from .checks import check_seed as check_seed
 from .checks import plain_numbers as plain_numbers
 from .checks import whole_number as whole_number
 from .environment import cifar10_dir as cifar10_dir
+from .environment import crafting_precision as crafting_precision
 from .environment import devices_option as devices_option
 from .environment import expanded as expanded
 from .environment import files_log as files_log

@@ -54,8 +54,8 @@ def training_precision() -> str:
     """Return the Keras policy with which classifiers are trained (COURSE_PRECISION).
 
     The default is mixed_bfloat16 on a processor with AMX tiles, where it halved the time of a training step
-    of ResNet-20. Elsewhere it is float32, because bfloat16 is emulated there and slow. Attacks and evaluation
-    always use float32.
+    of ResNet-20. Elsewhere it is float32, because bfloat16 is emulated there and slow. Evaluation always
+    uses float32.
 
     Raises:
         CourseError: the value is neither float32 nor mixed_bfloat16.
@@ -67,6 +67,19 @@ def training_precision() -> str:
         raise CourseError(f"COURSE_PRECISION is {asked!r}; choose float32 or mixed_bfloat16")
     cpuinfo = Path("/proc/cpuinfo")
     return "mixed_bfloat16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "float32"
+
+
+def crafting_precision(profile: str) -> str:
+    """Return the Keras policy in which a run crafts FGSM and PGD images.
+
+    A quick run takes training_precision, which is twice as fast where that is bfloat16; any other run takes
+    float32. Accuracy is measured in float32, so an image that is broken in bfloat16 only does not count. The
+    stronger attacks use float32, because they ask the network which images they have broken.
+
+    Args:
+        profile: the name of the run's profile.
+    """
+    return training_precision() if profile == "quick" else "float32"
 
 
 def takes_shipped_networks() -> bool:

@@ -319,7 +319,7 @@ def _config(run: Run, name: str, model: keras.Model) -> dict:
 def _attacked(run: Run, model: keras.Model, chosen: datasets.Split, kind: str) -> list[int]:
     """Return which images are still classified correctly after an end-to-end attack."""
     images, labels = chosen.take()
-    aimed = end_to_end(model, pipeline.for_attack(run.classifier), kind)
+    aimed = end_to_end(model, pipeline.for_attack(run.classifier, precision=run.crafting), kind)
     moved = pipeline.attack(aimed, images, labels, "pgd", run.eps, run.seed)
     correct = evaluation.is_correct(autoencoder.defended(model, run.classifier), moved, labels)
     return [int(right) for right in correct]

@@ -367,3 +367,21 @@ def test_a_classifier_tuned_behind_another_autoencoder_is_not_taken(tiny, tmp_pa
     card = tmp_path / "patches10" / "small_ae.json"
     card.write_text(json.dumps({**json.loads(card.read_text()), "weights_sha256": "another"}))
     assert pipeline.is_shipped(run, "ae") and not pipeline.is_shipped(run, "fine_tuned")
+
+
+@pytest.mark.deep
+def test_only_a_quick_run_crafts_in_bfloat16(run, monkeypatch):
+    """And its images are other artifacts than those that were crafted in float32."""
+    monkeypatch.setenv("COURSE_PRECISION", "mixed_bfloat16")
+    quick = replace(run, profile=replace(TINY, name="quick"))
+    assert (run.crafting, quick.crafting) == ("float32", "mixed_bfloat16")
+    assert replace(run, profile=replace(TINY, name="full")).crafting == "float32"
+    half, whole = (attacked.for_attack(run.classifier, precision=r.crafting) for r in (quick, run))
+    assert half is not whole and half.output.dtype == whole.output.dtype == "float32"
+    images = run.split("test").take()[0]
+    logits, exact = (evaluation.predict(model, images) for model in (half, whole))
+    assert 0 < np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()
+    moved = [storage.to_float(pipeline.inputs(r, "test", "pgd")) for r in (quick, run)]
+    assert (moved[0] != moved[1]).any() and all(np.abs(m - images).max() <= run.eps + 1e-5 for m in moved)
+    monkeypatch.setenv("COURSE_PRECISION", "float32")
+    assert quick.crafting == "float32"
