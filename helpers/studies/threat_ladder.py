@@ -232,7 +232,7 @@ def _attacker(run: Run, name: str, defense: Defense, eps: float, effort: str) ->
     def pgd(target: keras.Model, steps: int = STEPS) -> Attacker:
         step_size = step_size_for(eps) if steps == STEPS else step_size_for(eps) / 2
         options = {"step_size": step_size, "steps": steps, "seed": seed}
-        aimed = pipeline.for_attack(target)
+        aimed = pipeline.for_attack(target, precision=run.crafting)
         return attacker(target, steps, lambda x, y: attacks.pgd(aimed, x, y, eps, **options))
 
     if name == "noise":
