@@ -232,8 +232,13 @@ def _attacker(run: Run, name: str, defense: Defense, eps: float, effort: str) ->
     def pgd(target: keras.Model, steps: int = STEPS) -> Attacker:
         step_size = step_size_for(eps) if steps == STEPS else step_size_for(eps) / 2
         options = {"step_size": step_size, "steps": steps, "seed": seed}
-        aimed = pipeline.for_attack(target, precision=run.crafting)
-        return attacker(target, steps, lambda x, y: attacks.pgd(aimed, x, y, eps, **options))
+
+        def attack(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            # Built here, because answers that are in the store need no copy.
+            aimed = pipeline.for_attack(target, precision=run.crafting)
+            return attacks.pgd(aimed, images, labels, eps, **options)
+
+        return attacker(target, steps, attack)
 
     if name == "noise":
         return attacker(model, 0, lambda x, y: attacks.random_signs(x, eps, seed))
@@ -248,8 +253,12 @@ def _attacker(run: Run, name: str, defense: Defense, eps: float, effort: str) ->
         options = {"queries": spent.queries, "seed": seed}
         return attacker(model, spent.queries, lambda x, y: attacks.square(model, x, y, eps, **options))
     if name == "apgd":
-        aimed, options = pipeline.for_attack(model), {"steps": spent.steps, "seed": seed}
-        return attacker(model, spent.steps, lambda x, y: attacks.apgd(aimed, x, y, eps, **options))
+        options = {"steps": spent.steps, "seed": seed}
+        return attacker(
+            model,
+            spent.steps,
+            lambda x, y: attacks.apgd(pipeline.for_attack(model), x, y, eps, **options),
+        )
     return pgd(model, MANY_STEPS if name == "pgd_100" else STEPS)
 
 

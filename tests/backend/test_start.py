@@ -18,6 +18,7 @@ E0000 00:00:1746 cuda_dnn.cc:8579] Unable to register cuDNN factory: Attempting 
 W0000 00:00:1746 computation_placer.cc:177] computation placer already registered. Please check
 2026-11-29 17:00:00.123456: I tensorflow/core/platform/cpu_feature_guard.cc:210] This TensorFlow
 To enable the following instructions: AVX2 AVX512F, in other operations, rebuild TensorFlow
+[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel.
 """.strip()
 REAL = """
 E0000 00:00:1746 gpu_device.cc:100] Out of memory: the device has no room for this
