@@ -5,6 +5,7 @@ from .attacks import ladder_figure as ladder_figure
 from .attacks import magnified as magnified
 from .attacks import training_curve as training_curve
 from .gap import waterfall_figure as waterfall_figure
+from .results import answer_figure as answer_figure
 from .results import audit_figure as audit_figure
 from .results import certified_figure as certified_figure
 from .results import knowledge_figure as knowledge_figure

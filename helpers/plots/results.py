@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -85,6 +87,37 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
     axis.set_xlabel("what the attacker knows")
     axis.set_xticks(range(3), list(attackers.values()))
     axis.legend()
+    return figure
+
+
+def answer_figure(rows: Mapping[str, dict], title: str, claimed: tuple[str, float] | None = None) -> Figure:
+    """Draw the report's short answer: what is left under PGD, from the paper's claim to the repair.
+
+    Args:
+        rows: records by their label, from top to bottom.
+        title: the title, which states the finding.
+        claimed: the label and the percentage of a published number, which comes first.
+    """
+    labels = [*([claimed[0]] if claimed else []), *rows]
+    places = dict(zip(labels, range(len(labels))[::-1], strict=True))
+    figure, axis = plt.subplots(figsize=(7.2, 0.7 + 0.3 * len(labels)))
+    axis.set(xlim=(-3, 103), ylim=(-0.6, len(labels) - 0.4), xlabel="accuracy (%), with its 95% interval")
+    axis.set_yticks(list(places.values()), labels)
+    if claimed:
+        axis.plot(claimed[1], places[claimed[0]], "D", **HOLLOW)
+    _draw_row(axis, {places[label]: record for label, record in rows.items()}, fmt="o", color=PALETTE[0])
+    axis.axvline(10, color=GREY, linestyle=":", linewidth=1)
+    axis.annotate(
+        "guessing",
+        (10, 1),
+        (3, -3),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        va="top",
+        fontsize=9,
+        color=GREY,
+    )
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
 
 

@@ -61,9 +61,7 @@ def write(
         figures += contents.figures_in(executed)
         chapters.append(pages.chapter(executed, name, names))
     records = list({json.dumps(r, sort_keys=True): r for r in records}.values())
-    shutil.rmtree(folder / "figures", ignore_errors=True)
-    for figure in figures:
-        write_atomically(folder / "figures" / f"{figure['name']}.png", base64.b64decode(figure["png"]))
+    _write_figures(folder / "figures", figures)
     info = {
         "parameters": parameters,
         "started": started.isoformat(timespec="seconds"),
@@ -81,6 +79,13 @@ def write(
     write_atomically(folder / "run.json", json.dumps(info, indent=1).encode())
     write_atomically(folder / "results.json", json.dumps(_results(info, records), indent=1).encode())
     write_atomically(folder / "index.html", render(info, data, records, chapters, answers).encode())
+
+
+def _write_figures(folder: Path, figures: Sequence[dict]) -> None:
+    """Replace a folder of figures (contents.figures_in)."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for figure in figures:
+        write_atomically(folder / f"{figure['name']}.png", base64.b64decode(figure["png"]))
 
 
 def _used_earlier_artifacts(used: Sequence[dict], started: datetime) -> bool:
@@ -129,7 +134,9 @@ def render(
         data=data,
         failed=failed,
         network=MODELS[model],
-        summary=summary.of_run(parameters, data.name, records, len(failed), answers),
+        summary=summary.of_run(
+            parameters, data.name, records, len(failed), answers, info.get("networks", "trained")
+        ),
         paper=paper if comparable else {},
         claimed=paper,
         recorded=titles.cells(pipeline.recorded_static(model)) if comparable else {},

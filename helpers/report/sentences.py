@@ -122,15 +122,20 @@ def under_adaptive_attack(transfer: dict, adaptive: dict, judged: dict[str, Judg
     )
 
 
-def robust_networks(records: list[dict]) -> list[str]:
-    """Say what the adversarially trained networks of notebook 07 keep. All are named, not only the best."""
-    found = {
+def worst_cases(records: list[dict]) -> dict[str, tuple[baselines.System, dict]]:
+    """Return the adversarially trained networks of notebook 07 with their worst cases, by title."""
+    return {
         system.title: (system, r)
         for system in baselines.SYSTEMS.values()
         for r in records
         if system.network
         and (r["stage"], r["defense"], r["input"]) == (system.stage, system.defense, "worst_case")
     }
+
+
+def robust_networks(records: list[dict]) -> list[str]:
+    """Say what the adversarially trained networks of notebook 07 keep. All are named, not only the best."""
+    found = worst_cases(records)
     if not found:
         return []
     clean = {(r["stage"], r["defense"]): r for r in records if r["input"] == "regular"}
@@ -221,14 +226,15 @@ def _claim(text: str, judged: Judged | None) -> Claim:
     return Claim(text, verdict, f"{percent(judged.before)} to {percent(judged.after)}: {judged.found}{same}")
 
 
-def doubts(parameters: dict, dataset: str, paper: dict, failed: int) -> list[str]:
+def doubts(parameters: dict, dataset: str, paper: dict, failed: int, networks: str) -> list[str]:
     """Return what a reader should doubt."""
     model, profile, weights = (parameters[key] for key in ("model", "profile", "weights"))
     said = []
     if failed:
         said.append("A notebook failed, so its measurements are missing; a missing number is not a finding.")
     if profile != "full":
-        said.append(f"A {profile} run trains on a subset and assesses few images.")
+        does = "assesses" if networks == "shipped" else "trains on a subset and assesses"
+        said.append(f"A {profile} run {does} few images.")
     said += [
         f"One seed ({parameters['seed']}), one training of each network: the intervals cover only the choice "
         "of test images.",

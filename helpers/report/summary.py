@@ -26,8 +26,8 @@ class Summary:
         transfer: records under transfer attacks, by cell (input, stage, defense).
         aware: records under ``grey_box`` and ``adaptive`` attacks, by threat and cell.
         counts: the number of assessed images, as text, by threat.
-        figures: name, alternative text and PNG bytes of the figures ``paper`` and ``threats``, if they have
-            records.
+        figures: name, alternative text and PNG bytes of the figures ``answer``, ``paper`` and ``threats``,
+            if they have records.
     """
 
     answer: list[str]
@@ -47,6 +47,7 @@ def of_run(
     records: list[dict],
     failed: int = 0,
     answers: Mapping[str, np.ndarray] | None = None,
+    networks: str = "trained",
 ) -> Summary:
     """Return the summary of a run.
 
@@ -56,6 +57,7 @@ def of_run(
         records: everything that its notebooks published.
         failed: the number of notebooks that failed.
         answers: which images were classified correctly, by cell, where it is known.
+        networks: ``shipped`` if all networks are those of an earlier full run, else ``trained``.
     """
     model, eps = parameters["model"], parameters["eps"]
     budget = {"regular": 0}
@@ -75,11 +77,13 @@ def of_run(
         comparison=sentences.comparison(transfer, paper, answers),
         adaptive=sentences.adaptive(transfer, aware, every, answers),
         claims=sentences.claims(judged),
-        doubts=sentences.doubts(parameters, dataset, paper, failed),
+        doubts=sentences.doubts(parameters, dataset, paper, failed, networks),
         transfer=transfer,
         aware=aware,
         counts={threat: _counts(cells) for threat, cells in {"transfer": transfer, **aware}.items()},
-        figures=summary_figures.draw(parameters, dataset, here, transfer, aware["adaptive"]),
+        figures=summary_figures.draw(
+            parameters, dataset, here, transfer, aware["adaptive"], sentences.worst_cases(every)
+        ),
     )
 
 

@@ -98,6 +98,9 @@ FIGURES = {
         HISTORY, {"loss": "training", "accuracy": "validation"}, "loss", "A title"
     ),
     "results_figure": lambda: plots.results_figure(TABLE, "resnet20", "A title"),
+    "answer_figure": lambda: plots.answer_figure(
+        {"built again": TABLE[0], "its attacker knows it": TABLE[1]}, "A title", ("the paper's claim", 79.36)
+    ),
     "paper_figure": lambda: plots.paper_figure(TABLE, "resnet20", "A title"),
     "threats_figure": lambda: plots.threats_figure(TABLE + AWARE, "A title"),
     "knowledge_figure": lambda: plots.knowledge_figure(TABLE, AWARE, "A title"),

@@ -50,6 +50,22 @@ def test_the_answer_says_what_the_protocol_gives(before, after, words):
     assert "0.13% and 79.36%" in found.answer[0]
 
 
+def test_one_picture_holds_the_answer():
+    """The claim, the defense rebuilt, what its attacker leaves, and each robust network."""
+    robust = record_of(("worst_case", "single_step", "none"), 30, "adaptive")
+    found = summary_of(record_of(DEFENDED, 79), record_of(DEFENDED, 2, "adaptive"), robust).figures["answer"]
+    assert all(value in found["alt"] for value in ("79.0%", "2.0%", "30.0%")) and found["png"]
+    assert "answer" not in summary_of(record_of(DEFENDED, 79)).figures
+
+
+def test_a_quick_run_of_shipped_networks_does_not_say_that_it_trained():
+    doubts = {
+        networks: " ".join(summary.of_run(CIFAR, "cifar10", [], networks=networks).doubts)
+        for networks in ("shipped", "trained")
+    }
+    assert "trains on a subset" in doubts["trained"] and "trains on a subset" not in doubts["shipped"]
+
+
 @pytest.mark.parametrize(
     ("static", "adaptive", "words", "claim"),
     [
