@@ -39,6 +39,7 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # tf
 VALIDATION = 5_000  # as many as He et al. 2016 hold out for their CIFAR-10 networks
 VALIDATION_SEED = 20101  # the same for every run, so that all networks have the same images held out
 IMAGE = np.dtype([("pixels", "u1", (32, 32, 3)), ("label", "<i4"), ("split", "<i4")])
+"""An image in the store. The splits are numbered 0 (training), 1 (validation) and 2 (test)."""
 
 
 class CifarNotFound(CourseError):

@@ -181,12 +181,14 @@ def test_an_archive_is_unpacked_once(pointed, monkeypatch):
 
 def test_its_batches_are_parsed_once(pointed, monkeypatch):
     write_batches(pointed)
-    first = datasets.load("cifar10")
+    first, read_batch = datasets.load("cifar10"), source.read_batch
+    monkeypatch.setattr(source, "read_batch", lambda path: pytest.fail("parsed again"))
     (kept,) = settings.ARTIFACTS.glob("cifar10/*.npy")
     with provenance.artifacts_made() as made:
         again = datasets.load("cifar10")
     assert not made
     assert not again.test.pixels.flags.writeable, "the images are mapped, not copied into memory"
+    monkeypatch.setattr(source, "read_batch", read_batch)
     kept.write_bytes(kept.read_bytes()[:-1] + b"?")
     mended = datasets.load("cifar10")
     for other in (again, mended):
