@@ -100,7 +100,7 @@ def _run(results: Connection, notebook: Path, output: Path, parameters: dict, en
 
 @contextmanager
 def _without_noise() -> Iterator[None]:
-    """Pass on what this process and its kernel write to file descriptor 2, but for noise (settings.is_noise)."""
+    """Pass on what this process and its kernel write to file descriptor 2, without noise (settings)."""
     read, write = os.pipe()
     shown = os.dup(2)
     os.dup2(write, 2)
