@@ -21,14 +21,45 @@ pytest_plugins = ["durations"]
 
 os.environ["COURSE_OFFLINE"] = "1"
 
+_DATASETS = "COURSE_TEST_DATASETS"
+"""The variable that tells pytest's workers where the data sets of this session are."""
+
+
+def pytest_configure(config):
+    """Create the folder in which the whole session, all workers together, prepares each data set once."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory()
+        config.add_cleanup(folder.cleanup)
+        os.environ[_DATASETS] = folder.name
+
+
+def _create_store(folder: Path) -> Path:
+    """Create an artifact store, if it is not there, that has the session's data sets."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        (folder / "datasets").symlink_to(os.environ[_DATASETS])
+    return folder
+
 
 @pytest.fixture(scope="session", autouse=True)
 def artifacts_folder():
     """An artifact store for the tests only, in this process and its children."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        _create_store(Path(folder))
         patch.setattr(settings, "ARTIFACTS", Path(folder))
         patch.setenv("ARTIFACTS_DIR", folder)
         yield Path(folder)
+
+
+@pytest.fixture
+def another_store(artifacts_folder, monkeypatch):
+    """A function that makes a folder the store until the test ends: empty but for the data sets."""
+
+    def change(folder: Path) -> Path:
+        monkeypatch.setattr(settings, "ARTIFACTS", _create_store(folder))
+        return folder
+
+    return change
 
 
 @pytest.fixture(scope="module", autouse=True)

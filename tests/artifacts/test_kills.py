@@ -132,6 +132,7 @@ def undisturbed(tmp_path):
     return contents(tmp_path / "undisturbed"), changes
 
 
+@pytest.mark.deep
 def test_a_process_killed_at_any_change_of_the_disk_loses_at_most_one_step(tmp_path, undisturbed):
     whole, changes = undisturbed
     assert len(changes) >= 30

@@ -197,6 +197,7 @@ def test_a_graph_is_traced_once_while_the_model_stays_the_same(dense, pictures, 
     assert len(count) == first > 0
 
 
+@pytest.mark.deep
 def test_graphs_are_forgotten_with_their_model_and_when_there_are_many(dense, pictures, truth):
     kept = []
     for _ in range(tracing.KEPT + 3):
@@ -279,6 +280,7 @@ def test_logits_of_any_precision(dense, pictures, truth, name, dtype):
     ATTACKS[name](lambda x: tf.cast(dense(x), dtype), pictures, truth, EPS)
 
 
+@pytest.mark.deep
 def test_logits_of_float64_are_attacked_as_those_of_float32(dense, pictures, truth):
     for name, attack in ATTACKS.items():
         found = attack(lambda x: tf.cast(dense(x), tf.float64), pictures, truth, EPS)

@@ -547,6 +547,7 @@ def test_a_failing_download_is_tried_again_and_leaves_nothing(server, home, repl
 # --------------------------------------------------------------------------------- the real CIFAR-10
 
 
+@pytest.mark.deep
 def test_the_real_splits(cifar10):
     assert [len(split) for split in (cifar10.train, cifar10.validation, cifar10.test)] == [
         45_000,
@@ -559,6 +560,7 @@ def test_the_real_splits(cifar10):
     assert np.bincount(cifar10.validation.labels).min() > 400
 
 
+@pytest.mark.deep
 def test_the_real_images(cifar10):
     assert cifar10.test.labels[:5].tolist() == [3, 8, 8, 0, 6]
     assert cifar10.test.pixels[0, 0, 0].tolist() == [158, 112, 49]
@@ -566,6 +568,7 @@ def test_the_real_images(cifar10):
     np.testing.assert_allclose(mean, cifar10.mean, atol=5e-4)
 
 
+@pytest.mark.deep
 def test_the_real_training_and_validation_images_are_disjoint(cifar10):
     known = {hash(image.tobytes()) for image in cifar10.train.pixels}
     shared = sum(hash(image.tobytes()) in known for image in cifar10.validation.pixels)

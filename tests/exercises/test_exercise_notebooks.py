@@ -156,6 +156,7 @@ def test_a_notebook_runs_to_its_end(artifacts_folder, path):
         assert [v[: len(e)] for v, e in zip(verdicts, expected, strict=True)] == expected, verdicts
 
 
+@pytest.mark.deep
 def test_the_planted_mistakes_are_the_four_that_the_check_knows():
     """The function that students see, put to the check."""
     cells = read(exercise_notebooks.EXERCISES / "05_results.ipynb").cells

@@ -153,14 +153,16 @@ def test_a_full_report_of_some_notebooks_takes_what_is_shipped(copy, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_whole_run_from_shipped_networks_is_recorded_and_trains_nothing(copy, tmp_path, monkeypatch):
+def test_a_whole_run_from_shipped_networks_is_recorded_and_trains_nothing(
+    copy, tmp_path, monkeypatch, another_store
+):
     monkeypatch.setitem(settings.PROFILES, "full", replace(TINY, name="full", n_validation=0))
     monkeypatch.setattr(settings, "ROOT", tmp_path)
     (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
     parameters, out = {**PARAMETERS, "profile": "full"}, tmp_path / "report"
     pipeline.ship(pipeline.start(**parameters))
     before = {f.name: f.read_bytes() for f in (tmp_path / "weights" / "patches10").iterdir()}
-    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / "artifacts")
+    another_store(tmp_path / "artifacts")
     for train in ("train_autoencoder", "fine_tune"):
         monkeypatch.setattr(training, train, lambda *_, **__: pytest.fail("it is shipped"))
     run = pipeline.start(**parameters, networks="shipped")

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -40,6 +41,8 @@ def store(tmp_path_factory, artifacts_folder):
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "notebooks-artifacts"
     folder.mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        (folder / "datasets").symlink_to(artifacts_folder / "datasets")
     return folder
 
 

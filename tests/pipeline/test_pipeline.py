@@ -66,6 +66,7 @@ def test_parameters_as_papermill_passes_them(tiny):
     assert type(run.eps) is float and type(run.seed) is int
 
 
+@pytest.mark.deep
 def test_static_images_attack_the_initial_classifier(run):
     images, labels = run.split("test").take()
     target = fused.fuse(run.classifier)  # another copy than the pipeline's own

@@ -66,7 +66,7 @@ def test_shipped_networks_are_those_of_the_current_schedule():
 
 
 @pytest.mark.slow
-def test_the_papers_schedule_is_trained_at_its_rates(run, monkeypatch):
+def test_the_papers_schedule_is_trained_at_its_rates(run, monkeypatch, another_store):
     taken = []
 
     def fine_tune(model, samples, epochs, *, rates, **options):
@@ -74,7 +74,7 @@ def test_the_papers_schedule_is_trained_at_its_rates(run, monkeypatch):
         return [{"epoch": 1, "loss": 1.0}]
 
     monkeypatch.setattr(training, "fine_tune", fine_tune)
-    monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "schedules")
+    another_store(settings.ARTIFACTS / "schedules")
     small = replace(run, profile=replace(settings.profile("smoke"), n_train=32, n_validation=0, ae_epochs=1))
     for schedule in schedules.SCHEDULES:
         pipeline.fine_tuned(replace(small, schedule=schedule, networks=Networks.TRAINED))

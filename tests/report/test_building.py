@@ -284,6 +284,7 @@ def test_formulas_are_rendered_and_code_is_left_alone(built):
     assert "code $not math$" in text
 
 
+@pytest.mark.deep
 def test_the_same_run_gives_the_same_page(built, monkeypatch, tmp_path):
     run = json.loads((built[1] / "run.json").read_text())
     monkeypatch.setattr(provenance, "environment", lambda: run["environment"])

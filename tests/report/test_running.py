@@ -149,8 +149,8 @@ bytes(40_000_000).count(1)
 
 
 @pytest.mark.deep
-def test_notebooks_meet_and_one_that_fails_stops_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / "artifacts")
+def test_notebooks_meet_and_one_that_fails_stops_none(tmp_path, monkeypatch, another_store):
+    another_store(tmp_path / "artifacts")
     monkeypatch.delenv("COURSE_PROGRESS", raising=False)
     write_notebook(tmp_path, "00_bad", BAD)
     write_notebook(tmp_path, "01_a", MEETS.format(folder=str(tmp_path), mine="a", other="b"))

@@ -43,6 +43,7 @@ def test_every_attack_meets_the_same_images(run):
     assert found["pgd"].correct.sum() < found["regular"].correct.sum()
 
 
+@pytest.mark.deep
 def test_the_systems_are_what_their_titles_say(run, monkeypatch):
     pair = autoencoder.build_autoencoder()
     trained = classifiers.clone(run.classifier)
@@ -75,6 +76,7 @@ def test_certificates_are_kept_and_counted(run, monkeypatch):
     assert [r["eps"] for r in records] == [0.0, 0.1, 5.0] and records[-1]["correct"] == 0
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", ["bit_depth", "blur"])
 def test_simple_transformations_meet_both_attackers(run, name):
     found = baselines.transformed(run, name)

@@ -77,14 +77,15 @@ def test_imagenets_statistics_normalise_attack_and_assessment(run):
     np.testing.assert_allclose(tuned.get_layer("normalize").mean, protocol.IMAGENET_MEAN)
 
 
-def test_the_attacks_loss_is_handed_on(run, monkeypatch):
+def test_the_attacks_loss_is_handed_on(run, monkeypatch, another_store):
     losses = set()
     monkeypatch.setattr(attacks, "pgd", lambda m, x, y, *_, loss, **__: losses.add(loss) or x)
-    monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "loss")
+    another_store(settings.ARTIFACTS / "loss")
     pipeline.inputs(replace(run, protocol=Protocol(attack_loss="of_softmax")), "test", "pgd")
     assert losses == {"of_softmax"}
 
 
+@pytest.mark.deep
 def test_tuning_on_probabilities_is_kerass_loss_on_raw_outputs(run):
     images, labels = run.split("test").take()
     for on_logits in (True, False):
@@ -101,10 +102,10 @@ def test_tuning_on_probabilities_is_kerass_loss_on_raw_outputs(run):
 
 
 @pytest.mark.slow
-def test_the_best_on_test_images_is_kept(run, monkeypatch):
+def test_the_best_on_test_images_is_kept(run, monkeypatch, another_store):
     """Of three epochs, the second is the last in which any test accuracy is the best so far."""
     scores = iter([[0.5] * 6, [0.4, 0.6, *[0.5] * 4], [0.5, 0.6, *[0.4] * 4]])
-    monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "kept")
+    another_store(settings.ARTIFACTS / "kept")
     departing = pipeline.departing(run, Protocol(selection="test"))
     departing = replace(departing, profile=replace(departing.profile, tune_epochs=3))
     seen, true = [], tuning.BestOnTest.__call__
@@ -128,9 +129,10 @@ def test_the_best_on_test_images_is_kept(run, monkeypatch):
     assert any((a != b).any() for a, b in zip(seen[1], seen[2], strict=True))
 
 
-def test_the_autoencoder_sees_clean_images_only_if_asked_to(run, monkeypatch):
+@pytest.mark.deep
+def test_the_autoencoder_sees_clean_images_only_if_asked_to(run, monkeypatch, another_store):
     seen = []
-    monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "clean")
+    another_store(settings.ARTIFACTS / "clean")
     monkeypatch.setattr(
         training, "train_autoencoder", lambda m, samples, **_: seen.append(len(samples.sources)) or []
     )
@@ -201,9 +203,9 @@ def test_attacks_made_anew_are_compared_on_their_own_images(found, run):
 
 
 @pytest.mark.slow
-def test_an_audit_of_the_initial_classifier_trains_nothing(run, monkeypatch):
+def test_an_audit_of_the_initial_classifier_trains_nothing(run, monkeypatch, another_store):
     monkeypatch.setattr(loop, "one_epoch", lambda *_, **__: pytest.fail("something was trained"))
-    monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "initial")
+    another_store(settings.ARTIFACTS / "initial")
     rows = deviations.audit(run, initial_only=True)["rows"]
     assert [row["variant"] for row in rows] == [
         "course",

@@ -62,8 +62,10 @@ def test_a_network_made_for_another_base_is_not_taken(run, networks):
 
 
 @pytest.mark.deep
-def test_the_table_has_every_combination_and_goes_on_where_it_stopped(run, networks, tmp_path, monkeypatch):
-    monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / "artifacts")
+def test_the_table_has_every_combination_and_goes_on_where_it_stopped(
+    run, networks, tmp_path, monkeypatch, another_store
+):
+    another_store(tmp_path / "artifacts")
     monkeypatch.setattr(gap, "PART_SIZE", 16)  # two parts
     *_, found = gap.measure(run, networks)
     places = {(r["base"], r["attack"], r["autoencoder"], r["input"]) for r in found["records"]}

@@ -128,10 +128,10 @@ def test_attacked_images_are_shared_and_validation_images_are_not_trained_on(run
     assert stored() == after
 
 
-def test_what_is_trained_on(run, monkeypatch):
+def test_what_is_trained_on(run, monkeypatch, another_store):
     """Each image as it is and attacked both ways, and the original as the target."""
     seen = []
-    monkeypatch.setattr(settings, "ARTIFACTS", settings.ARTIFACTS / "seen")
+    another_store(settings.ARTIFACTS / "seen")
     monkeypatch.setattr(
         training, "train_autoencoder", lambda _, samples, **options: seen.append((samples, options)) or []
     )
@@ -148,12 +148,12 @@ def test_what_is_trained_on(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_stopped_and_started_again_it_ends_with_the_same_weights(run, tmp_path, monkeypatch):
+def test_stopped_and_started_again_it_ends_with_the_same_weights(run, tmp_path, monkeypatch, another_store):
     """With a codebook, whose state no optimiser has."""
     recipe = replace(SHORT, epochs=2)
 
     def trained_in(folder):
-        monkeypatch.setattr(settings, "ARTIFACTS", tmp_path / folder)
+        another_store(tmp_path / folder)
         return classifiers.weights_sha256(search.trained(run, "vq_vae", recipe)[0])
 
     expected, one_epoch, calls = trained_in("whole"), loop.one_epoch, []

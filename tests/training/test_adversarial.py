@@ -80,6 +80,7 @@ def test_a_step_is_training_on_the_images_attacked_just_now(recipe):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.deep
 def test_an_autoencoder_learns_at_its_share_of_the_rate():
     images, labels = (
         tf.constant(np.random.default_rng(0).random((6, 32, 32, 3), np.float32)),
@@ -129,6 +130,7 @@ def test_the_best_epoch_is_kept(tmp_path, samples):
     assert same == [False, True, False]
 
 
+@pytest.mark.deep
 def test_a_collapse_ends_training_and_keeps_what_was_before(tmp_path, samples):
     long = replace(SHORT, epochs=6)
     weights, history = trained(tmp_path / "a", samples, [0.3, 0.4, 0.1, 0.5, 0.5, 0.5], long)

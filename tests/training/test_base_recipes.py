@@ -11,6 +11,7 @@ from helpers.backend import tf
 from helpers.pipeline import base_recipes
 
 
+@pytest.mark.deep
 def test_the_base_recipe_trains(tmp_path, monkeypatch):
     monkeypatch.setitem(base_recipes.BASE_RECIPE, "peak_rate", 0.05)
     labels = np.arange(64) % 2
@@ -39,6 +40,7 @@ def averaged(samples, folder, monkeypatch, stop_at=None):
     return seen, average, history
 
 
+@pytest.mark.deep
 def test_what_is_shipped_is_the_mean_over_the_epochs(samples, tmp_path, monkeypatch):
     seen, average, history = averaged(samples, tmp_path, monkeypatch)
     assert len(seen) == len(history) == 4
@@ -47,6 +49,7 @@ def test_what_is_shipped_is_the_mean_over_the_epochs(samples, tmp_path, monkeypa
     assert any(not np.array_equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
 
 
+@pytest.mark.deep
 def test_its_batchnorm_statistics_are_of_its_own_activations(samples, tmp_path, monkeypatch):
     """They approach the statistics of the averaged weights' convolution."""
     monkeypatch.setattr(base_recipes, "STATISTICS_SIZE", len(samples))

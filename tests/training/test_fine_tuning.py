@@ -70,6 +70,7 @@ def test_fine_tunings_batches_and_rates(tmp_path, monkeypatch):
     assert training.rates_of_phases([(100, 3)]) == [training.FINE_TUNE_RATES]
 
 
+@pytest.mark.deep
 def test_the_autoencoders_schedule(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
     keras.utils.set_random_seed(0)

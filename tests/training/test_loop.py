@@ -76,6 +76,7 @@ def test_a_run_stopped_twice(samples, tmp_path, uninterrupted):
     assert_same_end(uninterrupted, three_epochs(samples, tmp_path / "stopped"))
 
 
+@pytest.mark.deep
 def test_a_run_stopped_between_history_and_checkpoint(samples, tmp_path, uninterrupted, monkeypatch):
     real, saved = tf.train.CheckpointManager.save, []
 
@@ -92,6 +93,7 @@ def test_a_run_stopped_between_history_and_checkpoint(samples, tmp_path, uninter
     assert_same_end(uninterrupted, three_epochs(samples, tmp_path / "stopped"))
 
 
+@pytest.mark.deep
 def test_a_disk_that_is_full_when_a_checkpoint_is_written(samples, tmp_path, uninterrupted, monkeypatch):
     def full(_):
         raise tf.errors.ResourceExhaustedError(None, None, "ckpt-1.data; No space left on device")

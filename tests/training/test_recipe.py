@@ -47,6 +47,7 @@ def test_a_classifier_is_trained_on_noise(samples, tmp_path):
     assert any((old != new).any() for old, new in zip(before, after, strict=True))
 
 
+@pytest.mark.deep
 def test_a_denoiser_is_trained_in_two_phases_and_its_classifier_stays(samples, tmp_path):
     classifier = tiny_network()
     before, networks = numbers(classifier.weights), Pair(classifier, small_denoiser())

@@ -49,6 +49,7 @@ def test_batchnorm_learns_in_training_mode_only(samples, mode):
     assert moved == [mode, mode]
 
 
+@pytest.mark.deep
 def test_the_autoencoder_learns_the_originals_from_the_attacked():
     keras.utils.set_random_seed(0)
     model = autoencoder.build_autoencoder()
@@ -78,6 +79,7 @@ def test_mixup_blends_each_image_and_its_target_alike(samples):
     assert len(set(shares)) == 40 and abs(np.mean(shares) - 0.5) < 0.15 and 0.2 < np.std(shares) < 0.38
 
 
+@pytest.mark.deep
 def test_a_step_mixes_only_if_asked(samples):
     images, labels = (tf.constant(a) for a in samples.read(np.arange(24)))
     losses = [
