@@ -314,6 +314,7 @@ def test_processes_share_the_parts_of_an_array(tmp_path, number):
     assert not list((tmp_path / "store" / "shared").glob("*.checkpoints"))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("part", [1, 2])
 def test_of_processes_that_share_an_array_any_may_be_killed(tmp_path, victim, part):

@@ -78,6 +78,7 @@ def keras_model(dense):
     return keras.Model(inputs, dense(layer(inputs))), lambda shift: setattr(layer, "shift", shift)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", [function, keras_model])
 @pytest.mark.parametrize("name", EACH)
 def test_what_a_model_reads_from_python_is_read_in_every_call(dense, pictures, truth, kind, name):
@@ -295,6 +296,7 @@ def classes(dense, n):
     return lambda x: dense(x)[:, :n]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("n", [2, 3, 4])
 @pytest.mark.parametrize("eps", [0.0, 1e-4, 1.0])
 def test_the_ensemble_leaves_out_what_needs_more_classes(dense, pictures, n, eps):

@@ -61,6 +61,7 @@ def run(name, model, images, labels, eps=None, **options):
 # ---------------------------------------------------------------------------------------- invariants
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", ATTACKS)
 def test_numbers_may_be_text_and_whole_numbers_may_end_in_0(cnn, images, name):
     case, (_, _, options) = (cnn, images[:4], answers(cnn, images[:4])), ATTACKS[name]
@@ -97,6 +98,7 @@ def test_what_is_misclassified_already_is_left_as_it_is(cnn, images, name):
     np.testing.assert_array_equal(run(name, cnn, images, wrong), images)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", ATTACKS)
 def test_neither_batch_size_nor_neighbours_matter(cnn, many, truth, name):
     case = cnn, many[:12], truth[:12]

@@ -304,6 +304,7 @@ def in_tiers(faults, first):
     return [f if f in first else pytest.param(f, marks=pytest.mark.deep) for f in faults]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "fault", in_tiers(ATTACKS, {"step down", "no projection", "eps divided twice", "error"})
 )
@@ -316,6 +317,7 @@ def test_faults_in_the_attack(unchanged, data, fault):
     assert np.isfinite(data[0]).all()  # whatever the attack does to its arguments
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("fault", in_tiers(MODELS, {"softmax", "training mode", "straight through"}))
 def test_faults_in_the_model(unchanged, data, fault):
     change, checks = MODELS[fault]

@@ -114,6 +114,7 @@ def test_training_on_noise_is_cross_entropy_on_noisy_images():
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("with_classifier", [False, True], ids=["MSE", "stability"])
 def test_a_denoiser_learns_and_its_classifier_stays(with_classifier):
     keras.utils.set_random_seed(0)

@@ -26,9 +26,21 @@ EXPENSIVE = {
 }
 """Checks that attack or train toys for many of their answers."""
 
+ATTACKING = {
+    "check_attack_the_sure",
+    "check_attack_through",
+    "check_curve",
+    "check_denoising_loss",
+    "check_rounded",
+    "check_without_gradient",
+}
+"""Checks that attack a toy for some of their answers."""
+
 
 def tier(check: str, first: bool = True) -> tuple:
     """Of an expensive check make test tries the first answer of each kind, and make test-all every one."""
+    if check in ATTACKING:
+        return (pytest.mark.deep,)
     if check not in EXPENSIVE:
         return ()
     return (pytest.mark.deep if first else pytest.mark.slow,)

@@ -178,6 +178,7 @@ def test_the_same_figure_has_the_same_bytes(drawn):
     assert as_file(FIGURES[name]()) == first
 
 
+@pytest.mark.deep
 def test_a_file_names_neither_a_program_nor_a_time(drawn):
     _, first, _ = drawn
     assert b"Software" not in first and b"tIME" not in first and b"Matplotlib" not in first

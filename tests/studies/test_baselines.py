@@ -65,6 +65,7 @@ def test_the_systems_are_what_their_titles_say(run, monkeypatch):
         baselines.built(run, "vit")
 
 
+@pytest.mark.deep
 def test_certificates_are_kept_and_counted(run, monkeypatch):
     found, labels = baselines.certified(run, "initial")
     assert len(labels) == 3

@@ -44,6 +44,7 @@ def by_hand(model, images, labels, recipe, eps, seed, number):
     return moved
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "recipe",
     [
