@@ -11,6 +11,7 @@ EPS ?= 8/255
 GRID ?= sweeps/smoke.yml
 CORES ?=
 JOBS ?=
+FRESH ?=
 WORKERS ?= 2
 
 VENV := .venv
@@ -21,7 +22,7 @@ PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadsc
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
 # Otherwise make would silently ignore a misspelt variable, and run with other parameters than the ones asked for.
-KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS NETWORKS EPS GRID CORES JOBS WORKERS
+KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS NETWORKS EPS GRID CORES JOBS FRESH WORKERS
 UNKNOWN := $(filter-out $(KNOWN),$(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word))))))
 ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
@@ -33,13 +34,13 @@ endif
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56|efficientnet_b0 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
-	@echo "of report and full: JOBS=2 (notebooks side by side); of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2; of the tests: WORKERS=2"
+	@echo "of report and full: JOBS=2 (notebooks side by side), FRESH=1 (run again what would run just as before); of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2; of the tests: WORKERS=2"
 
 report: installed ## run all notebooks, write report/index.html and report.pdf
-	$(RUN) report $(PARAMETERS) --networks "$(NETWORKS)" $(if $(JOBS),--jobs "$(JOBS)")
+	$(RUN) report $(PARAMETERS) --networks "$(NETWORKS)" $(if $(JOBS),--jobs "$(JOBS)") $(if $(FRESH),--fresh)
 
 full: installed ## the same at the paper's scale; resumes where it was stopped
-	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)" $(if $(JOBS),--jobs "$(JOBS)")
+	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)" $(if $(JOBS),--jobs "$(JOBS)") $(if $(FRESH),--fresh)
 
 check: static ## the fast checks: style, types, imports, and every test that trains nothing and runs no notebook
 	$(PYTEST) -m "not deep and not slow"

@@ -5,7 +5,9 @@ from .parts import fill_in_parts as fill_in_parts
 from .parts import make_array_in_parts as make_array_in_parts
 from .store import Made as Made
 from .store import checkpoints as checkpoints
+from .store import find as find
 from .store import folder_of as folder_of
+from .store import forget as forget
 from .store import make as make
 from .store import make_array as make_array
 from .store import make_json as make_json

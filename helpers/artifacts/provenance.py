@@ -120,6 +120,18 @@ def _noted(entries: list[dict]) -> Iterator[None]:
             entries += map(json.loads, text.splitlines())
 
 
+def read_log(log: Path) -> list[dict]:
+    """Return what note_file has written into a file (settings.files_log), each entry once, sorted."""
+    return [json.loads(line) for line in sorted(set(log.read_text().splitlines()))]
+
+
+def note_again(entries: list[dict]) -> None:
+    """Tell the collectors about files that an earlier process used (read_log) to make what is used now."""
+    if log := settings.files_log():
+        with open(log, "a") as file:
+            file.writelines(json.dumps(entry | {"fresh": False}) + "\n" for entry in entries)
+
+
 def weights_among(used: list[dict]) -> list[dict]:
     """Return those of the files that files_used collected that hold weights."""
     return [one for one in used if one["file"].endswith(WEIGHT_FILES)]

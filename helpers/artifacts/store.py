@@ -94,6 +94,19 @@ def make(
     return Made(file, fresh=True)
 
 
+def find(kind: str, config: dict, suffix: str) -> Path | None:
+    """Return the file of the artifact of a configuration (make), or None if the store has none."""
+    folder, key = folder_of(kind, config)
+    file = folder / f"{key}{suffix}"
+    return file if _is_whole(file, folder / f"{key}.json", config) else None
+
+
+def forget(kind: str, config: dict) -> None:
+    """Let the next ``make`` of this configuration make its artifact again."""
+    folder, key = folder_of(kind, config)
+    (folder / f"{key}.json").unlink(missing_ok=True)
+
+
 def make_json(kind: str, config: dict, produce: Callable[[], object]) -> Any:
     """Return an artifact of JSON's types."""
     file = make(kind, config, ".result.json", lambda path: path.write_text(json.dumps(produce()))).path

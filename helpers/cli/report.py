@@ -47,15 +47,18 @@ class _ReportCommand(Command):
 @click.option(
     "--networks", default="trained", help="trained; or shipped: a full run with the networks in weights/"
 )
+@click.option("--fresh", is_flag=True, help="run every notebook, also one that would run just as before")
 @count("--jobs", help="notebooks that run side by side; else one a core, at most 4, and 1 in a full run")
-def report(out: Path | None, only: tuple[str, ...], networks: str, jobs: int | None, **parameters) -> int:
+def report(
+    out: Path | None, only: tuple[str, ...], networks: str, jobs: int | None, fresh: bool, **parameters
+) -> int:
     """Run the notebooks and write the report."""
     from .. import report
 
     if networks not in ("trained", "shipped"):
         raise CourseError(f"unknown networks {networks!r}; choose trained or shipped")
     folder = out or settings.ROOT / "report" / ("only" if only else "")
-    whole = report.build(parameters, folder, list(only), networks == "shipped", jobs)
+    whole = report.build(parameters, folder, list(only), networks == "shipped", jobs, fresh)
     report.say(f"the report: {os.path.relpath(folder)}/index.html")
     return 0 if whole else 1
 

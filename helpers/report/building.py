@@ -13,7 +13,7 @@ from ..artifacts import cards, provenance
 from ..classifiers.registry import MODELS
 from ..pipeline.matching import is_shipped_as
 from ..settings import CourseError
-from . import contents, execution, pdf, rendering, running, scheduling
+from . import contents, execution, keeping, pdf, rendering, running, scheduling
 
 RUNNING = ".running"
 """A file in a report's folder: the lock of the process that writes the report, and the sign that a report may
@@ -26,6 +26,7 @@ def build(
     only: Sequence[str] = (),
     shipped: bool = False,
     jobs: int | None = None,
+    fresh: bool = False,
 ) -> bool:
     """Run every notebook of the course and write the report.
 
@@ -38,6 +39,7 @@ def build(
             course ships wherever they can, in a full run too (pipeline.start, ``auto``).
         shipped: use the shipped autoencoder and fine-tuned classifier in a whole full run too.
         jobs: how many notebooks run side by side at most (default: scheduling.default_jobs).
+        fresh: run every notebook, also those that would run exactly as in an earlier report (keeping).
 
     Returns:
         Whether all notebooks ran to their end.
@@ -62,7 +64,8 @@ def build(
     busy = f"another report is being written into {folder.name}/; wait for it, or name another folder: --out"
     with artifacts.sole(folder / RUNNING, busy):
         jobs = jobs or scheduling.default_jobs(parameters["profile"])
-        return _build(parameters, folder, notebooks, data, bool(only), networks, jobs)
+        kept = keeping.Kept(parameters, data, fresh)
+        return _build(parameters, folder, notebooks, data, bool(only), networks, jobs, kept)
 
 
 def _takes_shipped(parameters: dict, some: bool, asked: bool) -> bool:
@@ -153,12 +156,13 @@ def _build(
     some: bool,
     networks: str,
     jobs: int,
+    kept: keeping.Kept,
 ) -> bool:
     """Run the notebooks and write the report; the checks are done, and the folder is locked."""
     started, executed = datetime.now(UTC), folder / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
     with provenance.files_used() as used:
-        runs, usage = running.run_all(notebooks, executed, parameters, jobs)
+        runs, usage = running.run_all(notebooks, executed, parameters, jobs, kept)
         for file in _weights_without_card(parameters):
             provenance.sha256_of(file)
     execution.say(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from .. import settings
+from ..artifacts import provenance
 from . import execution, resources, scheduling
 from .board import Board, line
+from .keeping import Kept
 from .worker import Worker
 
 _PAUSE = 0.2
@@ -40,7 +43,7 @@ class Usage(TypedDict):
 
 
 def run_all(
-    notebooks: Sequence[Path], executed: Path, parameters: dict, jobs: int
+    notebooks: Sequence[Path], executed: Path, parameters: dict, jobs: int, kept: Kept | None = None
 ) -> tuple[list[dict], Usage]:
     """Run notebooks side by side. One that fails stops none of the others.
 
@@ -49,17 +52,19 @@ def run_all(
         executed: the folder in the report's folder where the executed copies go.
         parameters: of the notebooks.
         jobs: how many run at once at most; fewer do where memory does not suffice (scheduling.choose).
+        kept: the executed notebooks of earlier reports; those that are among them are not run.
 
     Returns:
-        What ``execution.attempt`` returned for each notebook, in their order; and what all of them took.
+        What ``execution.attempt`` returned for each notebook (and whether it was ``reused``), in their order;
+        and what all of them took.
     """
     cores, start = scheduling.cores(), time.perf_counter()
     threads, before = max(1, cores // jobs), resources.processor_seconds()
-    with resources.PeakMemory(whole=True) as memory:
-        runs = _Notebooks(notebooks, executed, parameters, jobs, threads).run()
+    with resources.PeakMemory(whole=True) as memory, tempfile.TemporaryDirectory() as logs:
+        runs = _Notebooks(notebooks, executed, parameters, jobs, threads, kept, Path(logs)).run()
     seconds, ours = time.perf_counter() - start, resources.processor_seconds() - before
     # The notebooks' processes are children of a server that still runs, so this process is not told of them.
-    used = ours + sum(run["processor_seconds"] for run in runs)
+    used = ours + sum(run["processor_seconds"] for run in runs if not run["reused"])
     return runs, {
         "jobs": jobs,
         "threads": threads,
@@ -74,13 +79,23 @@ def run_all(
 class _Notebooks:
     """The notebooks that wait, those that run, and what became of those that have ended."""
 
-    def __init__(self, notebooks: Sequence[Path], executed: Path, parameters: dict, jobs: int, threads: int):
+    def __init__(
+        self,
+        notebooks: Sequence[Path],
+        executed: Path,
+        parameters: dict,
+        jobs: int,
+        threads: int,
+        kept: Kept | None,
+        files: Path,
+    ):
         self._notebooks = {notebook.stem: notebook for notebook in notebooks}
         self._executed, self._parameters, self._jobs = executed, parameters, jobs
         self._known = scheduling.costs(executed.parent, parameters)
         self._usual = {name: cost.seconds for name, cost in self._known.items()}
         self._environment = settings.thread_variables(threads)
         self._waiting, self._ended = list(self._notebooks), {}
+        self._kept, self._files = kept, files
         self._running: dict[str, Worker] = {}
         self._logs = None if settings.progress_file() else settings.ARTIFACTS / "progress"
 
@@ -90,6 +105,7 @@ class _Notebooks:
             execution.say("progress of the long steps: artifacts/progress/")
         try:
             with Board(len(self._notebooks), self._jobs) as board:
+                self._take_kept(board)
                 while self._waiting or self._running:
                     self._start(board)
                     self._collect(board)
@@ -101,6 +117,14 @@ class _Notebooks:
                 worker.stop()
         return [self._ended[name] for name in self._notebooks]
 
+    def _take_kept(self, board: Board) -> None:
+        """Take the notebooks that would run exactly as they did for an earlier report."""
+        for name in self._waiting if self._kept else ():
+            notebook = self._notebooks[name]
+            if run := self._kept.find(notebook, self._executed / notebook.name):
+                self._end(name, run, board)
+        self._waiting = [name for name in self._waiting if name not in self._ended]
+
     def _start(self, board: Board) -> None:
         """Start as many notebooks as there are places and memory for."""
         while self._waiting and len(self._running) < self._jobs:
@@ -108,7 +132,8 @@ class _Notebooks:
             if name is None:
                 return
             self._waiting.remove(name)
-            environment = dict(self._environment)
+            (files := self._files / name).touch()
+            environment = self._environment | {"COURSE_FILES_LOG": str(files)}
             if log := self._log(name):
                 settings.write_atomically(log, b"")
                 environment["COURSE_PROGRESS"] = str(log)
@@ -123,9 +148,17 @@ class _Notebooks:
         for name, worker in list(self._running.items()):
             if run := worker.result():
                 del self._running[name]
-                self._ended[name] = run
-                board.tell(_outcome(run))
-                board.count()
+                files = provenance.read_log(self._files / name)
+                provenance.note_again(files)
+                if self._kept:
+                    notebook = self._notebooks[name]
+                    self._kept.keep(notebook, self._executed / notebook.name, run, files)
+                self._end(name, run | {"reused": False}, board)
+
+    def _end(self, name: str, run: dict, board: Board) -> None:
+        self._ended[name] = run
+        board.tell(_outcome(run))
+        board.count()
 
     def _log(self, name: str) -> Path | None:
         """Return the file of a notebook's progress bars; None if the user has named one for all."""
@@ -139,4 +172,5 @@ def _outcome(run: dict) -> str:
     """Return one line on how a notebook went."""
     if error := run["error"]:
         return f"{run['notebook']}: FAILED in cell {error['cell']}: {execution.one_line(error)}"
-    return f"{run['notebook']}: {run['seconds']:.0f} s, {run['peak_mib']:,} MiB"
+    took = f"{run['seconds']:.0f} s, {run['peak_mib']:,} MiB"
+    return f"{run['notebook']}: {f'as it ran before ({took})' if run['reused'] else took}"

@@ -39,7 +39,7 @@ def report_of_two(folder):
     write_notebook(source, "01_bad", BAD)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contents, "NOTEBOOKS", source)
-        whole = report.build(PARAMETERS, folder / "out")
+        whole = report.build(PARAMETERS, folder / "out", fresh=True)
     return whole, folder / "out"
 
 
@@ -148,7 +148,7 @@ def test_a_kernel_that_dies_loses_neither_report_nor_the_rest(tmp_path, monkeypa
     write_notebook(notebooks, "00_deadly", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     write_notebook(notebooks, "01_good", GOOD)
     monkeypatch.setattr(contents, "NOTEBOOKS", notebooks)
-    assert not report.build(PARAMETERS, tmp_path / "out")
+    assert not report.build(PARAMETERS, tmp_path / "out", fresh=True)
     page = (tmp_path / "out" / "index.html").read_text()
     assert "00_deadly failed" in page and "the kernel died" in page
     assert "SIGKILL" in page and "Title of 01_good" in page
