@@ -16,15 +16,20 @@ from .command import MODEL, PATH, Checked, Command, count, model, run_options
 @MODEL
 @count("--rounds", default=5, help="runs of each contender")
 @count("--largest", default=10_000, help="images of the longest attack")
+@click.option("--strength", is_flag=True, help="measure only how strong attacks in bfloat16 are")
 @click.option("--out", type=PATH, help="the file to write; else figures/benchmarks.json")
-def bench(dataset: str, model: str, rounds: int, largest: int, out: Path | None) -> None:
+def bench(dataset: str, model: str, rounds: int, largest: int, strength: bool, out: Path | None) -> None:
     """Measure speeds; write figures/benchmarks.json."""
     from .. import datasets
     from ..maintain import bench, speed_tables
     from ..plots import tables
 
     recorded = settings.FIGURES / "benchmarks.json"
-    results = bench.bench(datasets.load(dataset), model, rounds, largest)
+    data = datasets.load(dataset)
+    if strength:
+        results = settings.read_json(recorded) | {"bfloat16": bench.strength(data, model, largest)}
+    else:
+        results = bench.bench(data, model, rounds, largest)
     bench.write(results, out or recorded)
     if out in (None, recorded):
         tables.write_between(

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import attacks, classifiers, datasets, evaluation, settings, training
+from .. import attacks, classifiers, datasets, pipeline, settings, training
 from ..artifacts import provenance
 from ..backend import keras, memory, tf
 from ..classifiers import fused
 from ..defenses import autoencoder
 from ..settings import progress
+from . import precision
 from .contenders import CONTENDERS, EPS, STEP_SIZE, STEPS, Contender, as_in_tf2cv
 
 BATCH = 128
@@ -65,7 +66,7 @@ def bench(
         "environment": provenance.environment(),
         **_gradients_and_attacks(classifier, images, labels, rounds),
         "peak_mib": {name: _peak_mib_of(name, data.name, model, batch) for name in CONTENDERS},
-        "bfloat16": _bfloat16(classifier, *data.test.take(min(largest, 1000))),
+        "bfloat16": strength(data, model, largest),
         "scaling": _scaling(classifier, data, largest),
         "training": _training(data, model, rounds, steps),
     }
@@ -118,14 +119,16 @@ def _gradient(model: attacks.Model, x: tf.Tensor, y: tf.Tensor) -> Contender:
     return lambda: gradient(x).numpy()
 
 
-def _bfloat16(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) -> dict:
-    """Measure the strength of attacks made in float32 and in bfloat16: accuracy, in float32, under both."""
-    accuracies = {}
-    for precision in ("float32", "mixed_bfloat16"):
-        target = fused.fuse(classifier, precision)
-        moved = attacks.pgd(target, images, labels, EPS, step_size=STEP_SIZE, steps=STEPS)
-        accuracies[precision] = evaluation.proportion(evaluation.is_correct(classifier, moved, labels))
-    return accuracies
+def strength(data: datasets.Data, model: str, largest: int = 10_000) -> list[dict]:
+    """Measure how strong attacks are that are crafted in bfloat16 (precision.strength).
+
+    Args:
+        data: its test images are attacked.
+        model: the network.
+        largest: how many images are attacked at most.
+    """
+    run = pipeline.start(data.name, model, "full", networks="auto")
+    return precision.strength(run, min(largest, len(data.test)))
 
 
 def _scaling(classifier: keras.Model, data: datasets.Data, largest: int) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..classifiers.registry import MODELS
+from ..evaluation import titles
 
 README_MARKERS = ("<!-- speed -->", "<!-- /speed -->")
 
@@ -36,15 +37,29 @@ def markdown(results: dict) -> str:
     for name, speed in results["gradients"].items():
         median = speed["median_per_second"]
         lines.append(f"| {TITLES.get(name, name)} | {median:.0f} | {median / limit:.2f}x |")
-    exact, rounded = (100 * results["bfloat16"][p]["accuracy"] for p in ("float32", "mixed_bfloat16"))
     tuning = results["training"]["fine-tuning"]
     lines += [
         "",
-        f"PGD-10 made in float32 leaves {exact:.1f}%, made in bfloat16 {rounded:.1f}% (both assessed in "
-        f"float32, n = {results['bfloat16']['float32']['n']:,}). Fine-tuning runs at "
-        f"{100 * tuning['loop_against_step']:.0f}% of the speed of its bare training step.",
+        f"Fine-tuning runs at {100 * tuning['loop_against_step']:.0f}% of the speed of its bare training "
+        "step.",
+        "",
+        "Accuracy in percent, in float32, under attacks crafted in float32 and in bfloat16 "
+        f"(n = {results['bfloat16'][0]['float32']['n']:,}; the same images, so the interval is paired):",
+        "",
+        "| attack | on | float32 | bfloat16 | difference |",
+        "|---|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in map(_strength, results["bfloat16"])),
     ]
     return "\n".join(lines)
+
+
+def _strength(record: dict) -> tuple[str, ...]:
+    """Return a row on the strength of an attack in two precisions."""
+    system = titles.STAGE_TITLES[record["stage"]] + ", end-to-end" * (record["defense"] == "ae")
+    exact, rounded = (100 * record[name]["accuracy"] for name in ("float32", "mixed_bfloat16"))
+    moved, low, high = (100 * record[name] for name in ("difference", "ci_low", "ci_high"))
+    attack = {"fgsm": "FGSM", "pgd": "PGD-10"}[record["input"]]
+    return attack, system, f"{exact:.1f}", f"{rounded:.1f}", f"{moved:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def table(results: dict) -> str:
@@ -63,11 +78,9 @@ def table(results: dict) -> str:
         )
     share = results["attacks"]["the course"]["gradients_against_tf2cv"]
     lines.append(f"\nPGD-10's gradients against the tf2cv graph's raw gradients: {share:.2f}x")
-    for name, scores in results["bfloat16"].items():
-        low, high = 100 * scores["ci_low"], 100 * scores["ci_high"]
+    for attack, system, exact, rounded, moved in map(_strength, results["bfloat16"]):
         lines.append(
-            f"accuracy under PGD-10 made in {name}: {100 * scores['accuracy']:.1f}% [{low:.1f}, {high:.1f}], "
-            f"n = {scores['n']:,}"
+            f"{attack} on {system}: {exact}% if crafted in float32, {rounded}% in bfloat16, {moved} points"
         )
     for name, speed in results["training"].items():
         lines.append(
