@@ -127,7 +127,7 @@ def strength(data: datasets.Data, model: str, largest: int = 10_000) -> list[dic
         model: the network.
         largest: how many images are attacked at most.
     """
-    run = pipeline.start(data.name, model, "full", networks="auto")
+    run = pipeline.start(data.name, model, "quick", networks="auto")
     return precision.strength(run, min(largest, len(data.test)))
 
 

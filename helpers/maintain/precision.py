@@ -7,7 +7,7 @@ import numpy as np
 from .. import defenses, evaluation, pipeline
 from ..backend import keras
 from ..pipeline import Run
-from ..settings import progress
+from ..settings import Networks, progress
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 
@@ -45,7 +45,7 @@ def strength(run: Run, n: int) -> list[dict]:
 
 def _systems(run: Run) -> dict[tuple[str, str], keras.Model]:
     systems = {("initial", "none"): run.classifier}
-    if all(pipeline.is_shipped(run, part) for part in pipeline.PARTS):
+    if run.networks is Networks.SHIPPED:
         fine_tuned, denoiser = pipeline.fine_tuned(run)[0], pipeline.autoencoder(run)[0]
         systems["fine_tuned", "none"] = fine_tuned
         systems["fine_tuned", "ae"] = defenses.defended(denoiser, fine_tuned)
