@@ -137,7 +137,7 @@ def test_shipped_networks_are_for_full_runs_that_have_them(tmp_path, monkeypatch
     with pytest.raises(
         CourseError, match="ships no networks of resnet20 on patches10 for these parameters; train"
     ):
-        report.build({**PARAMETERS, "profile": "full"}, tmp_path / "out", shipped=True)
+        report.build({**PARAMETERS, "profile": "full", "seed": 5}, tmp_path / "out", shipped=True)
     assert not (tmp_path / "out").exists()
 
 
