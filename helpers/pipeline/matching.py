@@ -54,7 +54,7 @@ def is_shipped_as(
     files = {name: settings.WEIGHTS / dataset / f"{model}_{name}.h5" for name in ("ae", part)}
     wanted = {"initial_sha256": initial_sha256, "seed": seed, "eps": eps, "protocol": protocol}
     if profile.name == "full":
-        wanted |= {"profile": "full", "trained_on": profile.n_train}
+        wanted |= {"profile": "full", "trained_on": _most(files[part], profile.n_train)}
     if part != "ae":
         if profile.name == "full":
             wanted["phases"] = named_phases(model, profile, schedule)
@@ -67,6 +67,15 @@ def is_shipped_as(
         if "weights_sha256" in autoencoder:
             wanted["autoencoder_weights_sha256"] = autoencoder["weights_sha256"]
     return cards.status(files[part], wanted).is_shipped
+
+
+def _most(file: Path, limit: int) -> int:
+    """Return how many images a full run trains on: the limit, or all that the data set has."""
+    try:
+        data = cards.read_alone(file).get("data", {})
+    except FileNotFoundError:
+        return limit
+    return min(limit, data.get("train", limit) + data.get("validation", 0))
 
 
 def _schedule_of_card(file: Path) -> str:

@@ -282,6 +282,13 @@ def test_shipped_networks_are_taken_only_where_they_are_what_the_run_would_train
         replace(run, model="sepreresnet56"),
     ):
         assert begin.networks_of(other, Networks.AUTO) is Networks.TRAINED
+    few = card | {"trained_on": 24, "data": {"train": 20, "validation": 4}}  # all that the data set has
+    for part in pipeline.PARTS:
+        (tmp_path / "patches10" / f"small_{part}.json").write_text(json.dumps(few))
+    monkeypatch.setenv("COURSE_NETWORKS", "shipped")
+    assert begin.networks_of(full, Networks.TRAINED) is Networks.SHIPPED
+    for part in pipeline.PARTS:
+        (tmp_path / "patches10" / f"small_{part}.json").write_text(json.dumps(card))
     # A report of some notebooks takes the networks that a full run has shipped.
     monkeypatch.setenv("COURSE_NETWORKS", "shipped")
     assert begin.networks_of(full, Networks.TRAINED) is Networks.SHIPPED
