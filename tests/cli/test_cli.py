@@ -185,9 +185,9 @@ def test_a_failed_notebook_is_a_status(notebooks, tmp_path, monkeypatch, whole, 
         "weights": "none",
         "eps": 4 / 255,
     }
-    assert given == [(expected, tmp_path / "out", [], False, None)]
-    main(["report", "--only", "06", "07", "--jobs", "3"])
-    assert given[1][1:] == (settings.ROOT / "report" / "only", ["06", "07"], False, 3)
+    assert given == [(expected, tmp_path / "out", [], False, None, False)]
+    main(["report", "--only", "06", "07", "--jobs", "3", "--fresh"])
+    assert given[1][1:] == (settings.ROOT / "report" / "only", ["06", "07"], False, 3, True)
 
 
 def test_weights_trains_a_variant_of_the_shipped_network(monkeypatch, capsys, tmp_path):
