@@ -28,7 +28,7 @@ ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
 endif
 
-.PHONY: installed installed-test installed-sweep help report check test test-all static coverage lab full weights networks search bench audit sweep cost exercises record verify clean
+.PHONY: installed installed-test installed-sweep installed-peers help report check test test-all static coverage lab full weights networks search bench audit sweep cost exercises record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -72,7 +72,7 @@ networks: installed ## train a full run's networks (MODEL, DATASET, SEED), a par
 search: installed ## train the autoencoders of notebook 03 (MODEL, DATASET, SEED) and put them into weights/
 	$(RUN) search all --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
 
-bench: installed-test ## measure speeds beside other libraries, write figures/benchmarks.json
+bench: installed-test installed-peers ## measure speeds beside other libraries, write figures/benchmarks.json
 	$(RUN) bench --dataset "$(DATASET)" --model "$(MODEL)"
 
 audit: installed ## measure each way in which the released code departs from the paper, write figures/audit.json
@@ -104,3 +104,6 @@ installed-test:
 
 installed-sweep: installed
 	@$(INSTALL) sweep
+
+installed-peers:
+	@$(INSTALL) peers

@@ -3,6 +3,7 @@
 python3 install.py          what the course needs, in .venv
 python3 install.py test     what its tests need, too
 python3 install.py sweep    Snakemake, in .venv-sweep
+python3 install.py peers    PyTorch, which the benchmark compares with, in .venv-peers
 python3 install.py here     what the course needs and this Python lacks (for Colab)
 
 make calls it before each command. It uses uv where that is installed, and pip otherwise. An environment that
@@ -19,7 +20,13 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-LOCKS = {"course": "requirements.lock", "test": "requirements-test.lock", "sweep": "requirements-sweep.lock"}
+LOCKS = {
+    "course": "requirements.lock",
+    "test": "requirements-test.lock",
+    "sweep": "requirements-sweep.lock",
+    "peers": "requirements-peers.lock",
+}
+FOLDERS = {"course": ".venv", "test": ".venv", "sweep": ".venv-sweep", "peers": ".venv-peers"}
 STATE = "installed.json"
 """A file in an environment: the checksum of what was installed for each purpose. It is written last."""
 
@@ -42,11 +49,10 @@ def main(words):
         if purpose == "here":
             install_here()
         elif purpose in LOCKS:
-            folder = ".venv-sweep" if purpose == "sweep" else ".venv"
-            prepare(folder, exact)
-            complete(folder, purpose)
+            prepare(FOLDERS[purpose], exact)
+            complete(FOLDERS[purpose], purpose)
         else:
-            raise Problem("unknown purpose {!r}; choose course, test, sweep or here".format(purpose))
+            raise Problem("unknown purpose {!r}; choose course, test, sweep, peers or here".format(purpose))
     except Problem as problem:
         say("error: {}".format(problem))
         return 2
@@ -185,15 +191,28 @@ def complete(folder, purpose):
     if all(state.get(name) == value for name, value in wanted.items()):
         return
     say("installing {} into {} with {} ...".format(LOCKS[purpose], folder, "uv" if uv() else "pip (minutes)"))
-    # As pip does: otherwise each process compiles TensorFlow anew where PYTHONDONTWRITEBYTECODE is set.
-    install(python_of(folder), ["-r", LOCKS[purpose]], for_uv=["--compile-bytecode"])
-    if purpose != "sweep":
+    if purpose == "peers":
+        install_peers(python_of(folder), LOCKS[purpose])
+    else:
+        # As pip does: otherwise each process compiles TensorFlow anew where PYTHONDONTWRITEBYTECODE is set.
+        install(python_of(folder), ["-r", LOCKS[purpose]], for_uv=["--compile-bytecode"])
+    if FOLDERS[purpose] == ".venv":
         install(python_of(folder), ["--no-deps", "--editable", "."])
     state.update(wanted)
     scratch = os.path.join(folder, STATE + ".tmp")
     with open(scratch, "w") as file:
         json.dump(state, file)
     os.replace(scratch, os.path.join(folder, STATE))
+
+
+def install_peers(python, lock):
+    """Install PyTorch (with uv its build without CUDA), and torchattacks without the rest of what it names.
+
+    torchattacks imports neither torchvision nor requests, and would ask for an old release of the latter.
+    """
+    pins = ["--constraint", lock]
+    install(python, pins + ["torch", "numpy", "scipy"], for_uv=["--torch-backend", "cpu"])
+    install(python, pins + ["--no-deps", "torchattacks"])
 
 
 def read_state(folder):

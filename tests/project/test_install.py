@@ -24,7 +24,7 @@ FILES = (
     "install.py",
     "Makefile",
     "pyproject.toml",
-    *(f"requirements{k}.lock" for k in ("", "-test", "-sweep")),
+    *(f"requirements{k}.lock" for k in ("", "-test", "-sweep", "-peers")),
 )
 
 
@@ -81,6 +81,17 @@ def test_an_environment_is_made_once(install, course, capfd):
     assert install.main([]) == 0 and install.calls[5:] == []
     (course / "requirements.lock").write_text("six==1.17.0\n")
     assert install.main([]) == 0 and install.calls[5:] == ["requirements.lock", "."]
+
+
+@posix
+def test_the_peers_get_an_environment_of_their_own(install, course, monkeypatch, capfd):
+    wanted = []
+    monkeypatch.setattr(install, "install", lambda python, what, for_uv=(): wanted.append([python, *what]))
+    assert install.main(["peers"]) == 0 and install.calls == ["venv"]
+    assert {python for python, *_ in wanted} == {str(Path(".venv-peers") / "bin" / "python")}
+    assert all(what[:2] == ["--constraint", "requirements-peers.lock"] for _, *what in wanted)
+    assert [what[2:] for _, *what in wanted] == [["torch", "numpy", "scipy"], ["--no-deps", "torchattacks"]]
+    assert install.main(["peers"]) == 0 and len(wanted) == 2 and not (course / ".venv").exists()
 
 
 @posix
@@ -295,7 +306,7 @@ def test_the_environment_of_a_notebook_gets_what_it_lacks(install, monkeypatch):
 
 def test_an_unknown_purpose(install, capfd):
     assert install.main(["everything"]) == 2
-    assert lines(capfd) == ["error: unknown purpose 'everything'; choose course, test, sweep or here"]
+    assert lines(capfd) == ["error: unknown purpose 'everything'; choose course, test, sweep, peers or here"]
 
 
 @posix

@@ -45,10 +45,10 @@ def test_an_answer_is_read():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-test.lock", "requirements-sweep.lock"])
+@pytest.mark.parametrize("name", [f"requirements{kind}.lock" for kind in ("", "-test", "-sweep", "-peers")])
 def test_no_pinned_version_has_a_known_vulnerability(name):
     packages = pins(name)
-    assert len(packages) > 50
+    assert len(packages) > 20
     question = urllib.request.Request(ADDRESS, query(packages), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(question, timeout=20) as response:
