@@ -17,8 +17,11 @@ from .command import MODEL, PATH, Checked, Command, count, model, run_options
 @count("--rounds", default=5, help="runs of each contender")
 @count("--largest", default=10_000, help="images of the longest attack")
 @click.option("--strength", is_flag=True, help="measure only how strong attacks in bfloat16 are")
+@click.option("--worst-case", is_flag=True, help="measure only the time to the worst case, beside PyTorch")
 @click.option("--out", type=PATH, help="the file to write; else figures/benchmarks.json")
-def bench(dataset: str, model: str, rounds: int, largest: int, strength: bool, out: Path | None) -> None:
+def bench(
+    dataset: str, model: str, rounds: int, largest: int, strength: bool, worst_case: bool, out: Path | None
+) -> None:
     """Measure speeds; write figures/benchmarks.json."""
     from .. import datasets
     from ..maintain import bench, speed_tables
@@ -26,8 +29,12 @@ def bench(dataset: str, model: str, rounds: int, largest: int, strength: bool, o
 
     recorded = settings.FIGURES / "benchmarks.json"
     data = datasets.load(dataset)
-    if strength:
-        results = settings.read_json(recorded) | {"bfloat16": bench.strength(data, model, largest)}
+    if strength or worst_case:
+        results = settings.read_json(recorded)
+        if strength:
+            results["bfloat16"] = bench.strength(data, model, largest)
+        if worst_case:
+            results["worst_case"] = bench.worst_case(data, model, min(largest, bench.WORST))
     else:
         results = bench.bench(data, model, rounds, largest)
     bench.write(results, out or recorded)

@@ -2,9 +2,9 @@
 
     python -m helpers bench                 # prints a table and writes figures/benchmarks.json
 
-All contenders run in one process, on the same network and the same images, in alternating rounds, so that
-other load on the machine affects them equally. A speed is the median of the rounds. Only ratios within one
-run mean anything.
+All contenders run on the same network and the same images, in alternating rounds, so that other load on the
+machine affects them equally; PyTorch's run in a process of their own (peers.py). A speed is the median of the
+rounds. Only ratios within one run mean anything.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,18 @@ from ..artifacts import provenance
 from ..backend import keras, memory, tf
 from ..classifiers import fused
 from ..defenses import autoencoder
-from ..settings import progress
-from . import precision
+from ..settings import CourseError, progress
+from ..studies import robust_models
+from . import peers, precision
 from .contenders import CONTENDERS, EPS, STEP_SIZE, STEPS, Contender, as_in_tf2cv
 
 BATCH = 128
+
+ROBUST = "single_step"
+"""The robust network that the worst case is measured on (studies.robust_models)."""
+
+WORST = 1_000
+"""On how many images."""
 
 
 def bench(
@@ -49,7 +57,8 @@ def bench(
         steps: fine-tuning steps in each round.
 
     Returns:
-        The contents of benchmarks.json: environment, ``attacks``, ``gradients``, ``scaling``, ``training``.
+        The contents of benchmarks.json: environment, ``attacks``, ``gradients``, ``scaling``, ``training``;
+        and, where PyTorch can be measured (peers.why_not), ``peers``, its libraries, and ``worst_case``.
 
     Raises:
         CourseError: one of the libraries is not installed.
@@ -58,14 +67,22 @@ def bench(
     keras.utils.set_random_seed(0)
     classifier = classifiers.load(model, data)
     images, labels = data.test.take(batch)
+    why = peers.why_not(model)
+    if why:
+        settings.note(f"not compared with PyTorch: {why}")
+    with nullcontext(({}, {})) if why else peers.contenders(classifier, images, labels) as (theirs, about):
+        measured = _gradients_and_attacks(classifier, images, labels, rounds, theirs)
+    peaks = {name: _peak_mib_of(name, data.name, model, batch) for name in CONTENDERS}
+    peaks |= {name: peers.peak_mib(name, classifier, images, labels) for name in theirs}
     return {
         "model": model,
         "dataset": data.name,
         "batch": batch,
         "rounds": rounds,
         "environment": provenance.environment(),
-        **_gradients_and_attacks(classifier, images, labels, rounds),
-        "peak_mib": {name: _peak_mib_of(name, data.name, model, batch) for name in CONTENDERS},
+        **measured,
+        "peak_mib": peaks,
+        **({} if why else {"peers": about, "worst_case": worst_case(data, model, min(largest, WORST))}),
         "bfloat16": strength(data, model, largest),
         "scaling": _scaling(classifier, data, largest),
         "training": _training(data, model, rounds, steps),
@@ -73,9 +90,16 @@ def bench(
 
 
 def _gradients_and_attacks(
-    classifier: keras.Model, images: np.ndarray, labels: np.ndarray, rounds: int
+    classifier: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rounds: int,
+    theirs: dict[str, Contender],
 ) -> dict:
-    """Measure the input gradients a second of four graphs, and PGD-10's images a second of all contenders."""
+    """Measure the input gradients a second of four graphs, and PGD-10's images a second of all contenders.
+
+    ``theirs`` are contenders on top of CONTENDERS.
+    """
     x, y = tf.constant(images), tf.constant(labels)
     gradients = {
         "tf2cv's graph": _gradient(as_in_tf2cv(classifier), x, y),
@@ -83,7 +107,7 @@ def _gradients_and_attacks(
         "BatchNorm folded": _gradient(fused.fuse(classifier), x, y),
         "BatchNorm folded, bfloat16": _gradient(fused.fuse(classifier, "mixed_bfloat16"), x, y),
     }
-    contenders = {name: make(classifier, images, labels) for name, make in CONTENDERS.items()}
+    contenders = {name: make(classifier, images, labels) for name, make in CONTENDERS.items()} | theirs
     speeds = _alternate({**gradients, **contenders}, len(images), rounds)
     limit = np.median(speeds["tf2cv's graph"])
     return {
@@ -129,6 +153,35 @@ def strength(data: datasets.Data, model: str, largest: int = 10_000) -> list[dic
     """
     run = pipeline.start(data.name, model, "quick", networks="auto")
     return precision.strength(run, min(largest, len(data.test)))
+
+
+def worst_case(data: datasets.Data, model: str, n: int = WORST) -> dict:
+    """Time the course's ensemble and PyTorch's AutoAttack on a robust network (peers.worst_case).
+
+    Args:
+        data: its test images are attacked.
+        model: the network.
+        n: how many images are attacked at most.
+
+    Returns:
+        ``network`` (ROBUST, or ``initial`` where the course ships no such network), ``n``, the names of the
+        course's ``attacks``, and ``ensembles``.
+
+    Raises:
+        CourseError: PyTorch cannot be measured here.
+    """
+    if why := peers.why_not(model):
+        raise CourseError(why)
+    run = pipeline.start(data.name, model, "full", networks="auto")
+    is_shipped = ROBUST in robust_models.shipped(run)
+    network = robust_models.network(run, ROBUST)[0] if is_shipped else run.classifier
+    images, labels = data.test.take(min(n, len(data.test)))
+    return {
+        "network": ROBUST if is_shipped else "initial",
+        "n": len(images),
+        "attacks": list(attacks.ensemble()),
+        "ensembles": peers.worst_case(network, images, labels),
+    }
 
 
 def _scaling(classifier: keras.Model, data: datasets.Data, largest: int) -> dict:

@@ -13,6 +13,12 @@ TITLES = {
 }
 """The reader's words for keys of benchmarks.json."""
 
+NETWORKS = {
+    "single_step": "the network from single-step adversarial training",
+    "initial": "the initial classifier",
+}
+"""The reader's words for the network that the worst case was measured on."""
+
 
 def markdown(results: dict) -> str:
     """Return the README's section on speed."""
@@ -33,6 +39,10 @@ def markdown(results: dict) -> str:
         lines.append(
             f"| {name} | {speed['median_per_second']:.1f} | {ratio:.2f}x | {results['peak_mib'][name]:,} |"
         )
+    if "peers" in results:
+        lines += ["", _about(results["peers"])]
+    if "worst_case" in results:
+        lines += _worst_case_markdown(results["worst_case"])
     lines += ["", "| input gradients | images/s | against the tf2cv graph |", "|---|---|---|"]
     for name, speed in results["gradients"].items():
         median = speed["median_per_second"]
@@ -51,6 +61,39 @@ def markdown(results: dict) -> str:
         *(f"| {' | '.join(row)} |" for row in map(_strength, results["bfloat16"])),
     ]
     return "\n".join(lines)
+
+
+def _about(peers: dict) -> str:
+    """Return a sentence on what PyTorch ran with."""
+    return (
+        f"torchattacks {peers['torchattacks']} runs on PyTorch {peers['torch']} with channels last, in a "
+        f"process of its own with as many threads ({peers['threads']}) as the course has cores; in "
+        "*compiled* the network went through `torch.compile`."
+    )
+
+
+def _worst_case(measured: dict) -> list[tuple[str, ...]]:
+    """Return a row for each ensemble: name, seconds, the course against it, and robust accuracy."""
+    ours = measured["ensembles"]["the course"]["seconds"]
+    return [
+        (name, f"{found['seconds']:,.0f}", f"{found['seconds'] / ours:.2f}x", titles.percent(found))
+        for name, found in measured["ensembles"].items()
+    ]
+
+
+def _worst_case_markdown(measured: dict) -> list[str]:
+    """Return the README's lines on the time to the worst case."""
+    network = NETWORKS[measured["network"]]
+    return [
+        "",
+        f"Time to the worst case of {measured['n']:,} images, on {network}. The course's ensemble "
+        f"({', '.join(measured['attacks'])}) is not AutoAttack (apgd-ce, apgd-t, fab-t, square) and has a "
+        "budget of its own. Robust accuracy is measured in float32.",
+        "",
+        "| ensemble | seconds | the course against it | robust accuracy in percent |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in _worst_case(measured)),
+    ]
 
 
 def _strength(record: dict) -> tuple[str, ...]:
@@ -76,6 +119,8 @@ def table(results: dict) -> str:
         lines.append(
             f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {results['peak_mib'][name]:6,}"
         )
+    for name, seconds, ratio, robust in _worst_case(results["worst_case"]) if "worst_case" in results else []:
+        lines.append(f"worst case, {name}: {seconds} s ({ratio} the course's), {robust}% robust")
     share = results["attacks"]["the course"]["gradients_against_tf2cv"]
     lines.append(f"\nPGD-10's gradients against the tf2cv graph's raw gradients: {share:.2f}x")
     for attack, system, exact, rounded, moved in map(_strength, results["bfloat16"]):

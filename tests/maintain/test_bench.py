@@ -9,7 +9,7 @@ import pytest
 from helpers import attacks, settings, training
 from helpers.cli.app import main
 from helpers.datasets import patches10
-from helpers.maintain import bench, contenders, speed_tables
+from helpers.maintain import bench, contenders, peers, speed_tables
 from helpers.settings import CourseError
 
 
@@ -19,6 +19,7 @@ def results():
         patch.setattr(
             bench, "_peak_mib_of", lambda *_: 1000
         )  # a process for each: one of them has a test of its own
+        patch.setattr(peers, "why_not", lambda model: "they have tests of their own")
         return run_bench()
 
 
@@ -34,6 +35,7 @@ def test_all_contenders_have_a_speed(results):
     assert all(100 < peak < 6000 for peak in results["peak_mib"].values())
     assert [p["steps"] for p in results["scaling"]["steps"]] == [1, 2, 5, 10, 20]
     assert {"fine-tuning", "autoencoder"} == set(results["training"])
+    assert not {"peers", "worst_case"} & set(results)
     (fgsm, pgd) = results["bfloat16"]  # no other network of patches10 is shipped
     assert fgsm["float32"]["n"] == pgd["mixed_bfloat16"]["n"] == 16 and pgd["ci_low"] <= pgd["difference"]
     assert speed_tables.table(results) and speed_tables.markdown(results)
