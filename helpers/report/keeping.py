@@ -82,15 +82,13 @@ class Kept:
 
 def _dependencies(parameters: dict, data: datasets.Data) -> dict:
     """Return everything beside its own cells that the outputs of a notebook depend on."""
-    environment = provenance.environment()
-    del environment["commit"]  # the files themselves are compared
     weights = Path(str(parameters["weights"]))
     return {
         "parameters": parameters,
         "data": [data.name, data.sha256, data.notice],
         "weights": provenance.sha256_of(weights) if weights.is_file() else "",
         "tree": _checksum_of_tree(),
-        "environment": environment,
+        "environment": provenance.environment(),  # with the commit, which notebook 00 shows
         "networks": settings.takes_shipped_networks(),
         "crafting_precision": settings.crafting_precision(parameters["profile"]),
         "devices": settings.devices_option(),
