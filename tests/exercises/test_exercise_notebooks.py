@@ -86,9 +86,9 @@ pipeline.start = functools.cache(pipeline.start)
 SMALLER_STILL = """
 def on_a_toy(real):
     import dataclasses
-    from helpers import exercises
+    from helpers import exercises, settings
     return lambda *parameters, **options: dataclasses.replace(
-        real(*parameters, **options), classifier=exercises.toys.network())
+        real(*parameters, **options), classifier=exercises.toys.network(), networks=settings.Networks.TRAINED)
 
 def clone(model, *precision):
     from helpers.backend import keras
@@ -101,7 +101,8 @@ from helpers.classifiers import fused
 pipeline.start, classifiers.clone = on_a_toy(pipeline.start), clone
 fused.fuse = lambda model, *precision: model
 """
-"""Run before the solved notebook: a toy replaces the classifier, since solutions attack it a dozen times."""
+"""Run before the solved notebook: a toy replaces the classifier, since solutions attack it a dozen
+times. The course ships no networks that were made for it."""
 
 
 FULLY_RUN = "01_fgsm_and_pgd"

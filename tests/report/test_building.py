@@ -124,7 +124,7 @@ def test_a_report_of_some_notebooks_runs_these_alone(notebooks, tmp_path, monkey
     assert report.build(PARAMETERS, tmp_path / "out", ["00"])
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["only"] == ["00_good"] == [one["notebook"] for one in run["notebooks"]]
-    assert run["networks"] == "trained"  # a smoke run's, though notebooks may take those that are shipped
+    assert run["networks"] == "shipped"
     assert "networks: shipped" in (tmp_path / "out" / "index.html").read_text()
     with pytest.raises(CourseError, match="there is no notebook '09'"):
         report.build(PARAMETERS, tmp_path / "out", ["00", "09"])
@@ -300,6 +300,7 @@ def test_the_same_run_gives_the_same_page(built, monkeypatch, tmp_path):
             run["notebooks"],
             started,
             run["weights"],
+            networks=run["networks"],
             usage=usage,
         )
         pages_written.append((tmp_path / name / "index.html").read_bytes())
