@@ -44,9 +44,7 @@ def _create_store(folder: Path) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def artifacts_folder():
     """An artifact store for the tests only, in this process and its children."""
-    # What is imported by now stays: no later collection has to look through it, and few are needed.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.freeze()  # what is imported by now stays, so that no later collection has to look through it
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         _create_store(Path(folder))
         patch.setattr(settings, "ARTIFACTS", Path(folder))
