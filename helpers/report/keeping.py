@@ -68,7 +68,7 @@ class Kept:
                 artifacts.forget(_KIND, config)
             kept = {"executed": settings.read_json(output, finite=False), "files": files, "run": run}
             artifacts.make_json(_KIND, config, lambda: kept)
-        except CourseError as error:  # as a full disk: the next report runs the notebook again
+        except (CourseError, OSError) as error:  # a full disk, a store of another user: the report goes on
             execution.say(f"{notebook.stem} is not kept for the next report: {error}")
 
     def _config(self, notebook: Path) -> dict:

@@ -36,8 +36,15 @@ def test_all_contenders_have_a_speed(results):
     assert [p["steps"] for p in results["scaling"]["steps"]] == [1, 2, 5, 10, 20]
     assert {"fine-tuning", "autoencoder"} == set(results["training"])
     assert not {"peers", "worst_case"} & set(results)
-    (fgsm, pgd) = results["bfloat16"]  # no other network of patches10 is shipped
-    assert fgsm["float32"]["n"] == pgd["mixed_bfloat16"]["n"] == 16 and pgd["ci_low"] <= pgd["difference"]
+    assert [(r["stage"], r["defense"], r["input"]) for r in results["bfloat16"]] == [
+        (*system, kind)
+        for system in (("initial", "none"), ("fine_tuned", "none"), ("fine_tuned", "ae"))
+        for kind in ("fgsm", "pgd")
+    ]
+    for record in results["bfloat16"]:
+        exact, rounded = (record[name] for name in ("float32", "mixed_bfloat16"))
+        assert exact["n"] == rounded["n"] == 16
+        assert record["difference"] == pytest.approx(rounded["accuracy"] - exact["accuracy"])
     assert speed_tables.table(results) and speed_tables.markdown(results)
 
 

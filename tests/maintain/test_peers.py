@@ -36,22 +36,10 @@ ENSEMBLES = {
 }
 
 
-STRENGTH = {
-    "stage": "initial",
-    "defense": "none",
-    "input": "pgd",
-    "difference": 0.0,
-    "ci_low": 0.0,
-    "ci_high": 0.0,
-}
-STRENGTH |= dict.fromkeys(("float32", "mixed_bfloat16"), {"n": 1000, "accuracy": 0.01})
-
-
 @pytest.fixture
 def recorded():
     """The recorded speeds without what only PyTorch gives."""
     results = json.loads((settings.FIGURES / "benchmarks.json").read_text())
-    results["bfloat16"] = [STRENGTH]
     for name in ("peers", "worst_case"):
         results.pop(name, None)
     for name in peers.PGD:

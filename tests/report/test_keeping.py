@@ -69,8 +69,8 @@ def test_a_changed_file_of_the_tree_is_noticed(tmp_path, monkeypatch):
 
 def test_what_failed_and_what_is_damaged_is_run_again(notebooks, tmp_path):
     write_notebook(notebooks, "00_bad", BAD)
-    for _ in range(2):
-        assert not report.build(PARAMETERS, tmp_path / "out")
+    assert not report.build(PARAMETERS, tmp_path / "out")
+    assert not list(settings.ARTIFACTS.glob("notebooks/*"))
     write_notebook(notebooks, "00_good", GOOD)
     (notebooks / "00_bad.ipynb").unlink()
     assert report.build(PARAMETERS, tmp_path / "out")
@@ -81,11 +81,15 @@ def test_what_failed_and_what_is_damaged_is_run_again(notebooks, tmp_path):
     assert "Title of 00_good" in page and "as it ran for an earlier report" not in page
 
 
-def test_a_full_disk_costs_the_kept_copy_and_not_the_report(notebooks, tmp_path, monkeypatch, capsys):
-    def full(*_):
-        raise CourseError("the disk is full")
+def test_a_store_that_cannot_be_written_costs_the_kept_copy_and_not_the_report(
+    notebooks, tmp_path, monkeypatch, capsys
+):
+    def fail(error):
+        raise error
 
     write_notebook(notebooks, "00_good", GOOD)
-    monkeypatch.setattr(artifacts, "make_json", full)
-    assert report.build(PARAMETERS, tmp_path / "out", fresh=True)
-    assert "00_good is not kept for the next report: the disk is full" in capsys.readouterr().err
+    for name, error in (("make_json", CourseError("the disk is full")), ("forget", OSError("read-only"))):
+        with monkeypatch.context() as patch:
+            patch.setattr(artifacts, name, lambda *_, error=error: fail(error))
+            assert report.build(PARAMETERS, tmp_path / "out", fresh=True)
+        assert f"00_good is not kept for the next report: {error}" in capsys.readouterr().err

@@ -102,7 +102,7 @@ def test_rungs_are_the_ladder_s():
 
 
 def test_systems_whose_networks_are_not_there_are_left_out(run, monkeypatch):
-    assert baselines.available(run) == ["initial"]  # the course ships none for patches10
+    assert baselines.available(run) == ["initial"]  # the course ships no robust network of patches10
     monkeypatch.setattr(robust_models, "recorded", lambda _, name: name == "joint")
     assert baselines.available(run) == ["initial", "joint"]
     monkeypatch.setattr(robust_models, "recorded", lambda *_: True)
