@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,5 +113,10 @@ def test_the_shipped_networks_need_no_data(monkeypatch, images):
 
 
 @pytest.mark.slow
-def test_patches10_has_a_classifier_and_no_autoencoder():
+def test_where_no_autoencoder_is_shipped_the_classifier_answers_alone(tmp_path, monkeypatch):
+    assert set(pictures.load("patches10").models) == {"none", "ae"}
+    (tmp_path / "patches10").mkdir()
+    for name in ("resnet20.h5", "resnet20.json"):
+        shutil.copy(settings.WEIGHTS / "patches10" / name, tmp_path / "patches10")
+    monkeypatch.setattr(settings, "WEIGHTS", tmp_path)
     assert set(pictures.load("patches10").models) == {"none"}
