@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -23,6 +24,12 @@ os.environ["COURSE_OFFLINE"] = "1"
 
 _DATASETS = "COURSE_TEST_DATASETS"
 """The variable that tells pytest's workers where the data sets of this session are."""
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--points", type=int, default=3, help="at how many points tests/durability kills each of its jobs"
+    )
 
 
 def pytest_configure(config):
@@ -109,6 +116,25 @@ def browser():
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own of two MiB, and a way to give it more."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], check=True, capture_output=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small disk can only be mounted by root")
+
+    def enlarge(mib: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={mib}m", str(disk)], check=True)
+
+    yield disk, enlarge
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -132,12 +131,15 @@ def undisturbed(tmp_path):
     return contents(tmp_path / "undisturbed"), changes
 
 
-@pytest.mark.deep
-def test_a_process_killed_at_any_change_of_the_disk_loses_at_most_one_step(tmp_path, undisturbed):
+@pytest.mark.parametrize(
+    "every", [pytest.param(8, marks=pytest.mark.deep), pytest.param(1, marks=pytest.mark.slow)]
+)
+def test_a_process_killed_at_any_change_of_the_disk_loses_at_most_one_step(tmp_path, undisturbed, every):
     whole, changes = undisturbed
     assert len(changes) >= 30
-    lost = []
-    for stop, change in enumerate(changes, 1):
+    lost, points = [], range(1, len(changes) + 1, every)
+    for stop in points:
+        change = changes[stop - 1]
         store, log = tmp_path / f"store{stop}", tmp_path / f"log{stop}"
         assert ended(child(store, log, stop)) == -signal.SIGKILL, change
         clock = time.time() + 86_400  # the next run's clock is a day behind the files
@@ -146,8 +148,8 @@ def test_a_process_killed_at_any_change_of_the_disk_loses_at_most_one_step(tmp_p
         assert ended(child(store, log)) == 0, change
         assert contents(store) == whole, f"after a kill at {change}"
         lost.append(redone(log))
-    assert max(lost) <= 1, dict(zip(changes, lost, strict=True))
-    print(len(changes), "points,", sum(lost), "steps redone")
+    assert max(lost) <= 1, dict(zip(points, lost, strict=True))
+    print(len(points), "points,", sum(lost), "steps redone")
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o002])
@@ -182,25 +184,6 @@ def test_two_users_with_a_group_share_a_store(tmp_path):
     statuses, error = [ended(number) for number in both], log.with_suffix(".error")
     assert statuses == [0, 0], error.read_text() if error.exists() else ""
     assert redone(log) == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of its own of two MiB, and a way to give it more."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    try:
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], check=True, capture_output=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a small disk can only be mounted by root")
-
-    def enlarge(mib: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={mib}m", str(disk)], check=True)
-
-    yield disk, enlarge
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.slow

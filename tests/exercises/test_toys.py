@@ -42,7 +42,7 @@ def test_the_least_accuracy_is_what_the_best_images_leave():
             assert robust.mean() == pytest.approx(least)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_rows_of_a_diagnosis_fail_for_it_and_not_for_another():
     failed = {
         name: set(checklist.failed_checks(table)["check"]) for name, table in exercises.checklists().items()

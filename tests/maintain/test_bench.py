@@ -65,7 +65,7 @@ def test_the_table_and_the_file_hold_them(tmp_path):
         assert word in text
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_contenders_attack_alike(resnet20, images, labels):
     """Each library's result is the course's, but for stray images (tests/test_parity.py says why)."""
     images, labels = images[:8], labels[:8].astype(np.int32)

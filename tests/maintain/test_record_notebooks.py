@@ -22,7 +22,7 @@ def test_a_report_with_a_failure_is_refused(tmp_path):
         record.record(tmp_path)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_record_copies_outputs_and_nothing_of_papermill(tmp_path, monkeypatch, capsys):
     notebooks = tmp_path / "source"
     notebooks.mkdir()

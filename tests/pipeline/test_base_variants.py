@@ -39,7 +39,7 @@ def test_an_unknown_recipe_is_refused_before_anything_is_loaded(monkeypatch):
         base_variants.make("cifar10", "resnet20", "cutmix")
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_a_variant_goes_on_from_the_shipped_network_where_it_was_killed(base, tmp_path, monkeypatch):
     taken, step = [], base_recipes.classifier_step
     monkeypatch.setattr(

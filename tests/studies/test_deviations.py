@@ -48,7 +48,7 @@ def test_every_switch_has_a_variant_and_one_has_all():
     assert Protocol().changes() == {}
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_raw_gradient_is_that_of_the_network_without_normalisation(run):
     images, labels = run.split("test").take()
     network = classifiers.network_of(run.classifier)

@@ -61,7 +61,7 @@ def test_a_network_made_for_another_base_is_not_taken(run, networks):
     assert "another initial classifier" in {e["network"]: e["why"] for e in found.missing}["seed_3"]
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_the_table_has_every_combination_and_goes_on_where_it_stopped(
     run, networks, tmp_path, monkeypatch, another_store
 ):

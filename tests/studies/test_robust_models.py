@@ -36,6 +36,7 @@ def tree(tmp_path, monkeypatch):
     return replace(run, data=few)
 
 
+@pytest.mark.slow
 def test_a_pair_is_shipped_and_loaded_as_it_was_trained(tree):
     card = robust_models.make(tree, "joint")
     model, front, about = robust_models.network(tree, "joint")

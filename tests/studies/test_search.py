@@ -47,7 +47,8 @@ def run(started, tmp_path, monkeypatch):
 # shipping
 
 
-@pytest.mark.parametrize("name", ["d3_c8", pytest.param("vq_vae", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["d3_c8", "vq_vae"])
 def test_what_is_made_is_loaded(run, name):
     card = search.make(run, name, SHORT)
     file = search.file_of(run, name)

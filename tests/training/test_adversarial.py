@@ -164,7 +164,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, samples):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.deep
+@pytest.mark.slow
 def test_it_makes_a_network_harder_to_fool(tmp_path, monkeypatch):
     """Two classes differ in brightness, strongly but not always, and in a faint pattern, always.
 
