@@ -15,7 +15,14 @@ import pytest
 
 FILE = Path(__file__).with_name("durations.json")
 TIERS = ("slow", "deep", "check")
-WITH_CHILDREN = ("notebooks/", "maintain/test_record.py", "backend/test_devices.py", "report/", "browser/")
+WITH_CHILDREN = (
+    "notebooks/",
+    "durability/",
+    "maintain/test_record.py",
+    "backend/test_devices.py",
+    "report/",
+    "browser/",
+)
 
 
 def pytest_addoption(parser):
