@@ -297,7 +297,9 @@ class TestShippedWeights:
         """On 500 test images: within what chance allows."""
         name = card.parent.name
         data = request.getfixturevalue("cifar10") if name == "cifar10" else datasets.load(name)
-        correct = evaluation.is_correct(classifiers.load(card.stem, data), *data.test.take(500)).sum()
+        # Small batches, so that a deep network does not make pytest's worker large for good.
+        classifier = classifiers.load(card.stem, data)
+        correct = evaluation.is_correct(classifier, *data.test.take(500), batch_size=50).sum()
         assert binomtest(int(correct), 500, described["scores"]["test"]["accuracy"]).pvalue > 1e-4
 
 
