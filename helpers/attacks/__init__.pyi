@@ -14,6 +14,7 @@ from .batches import logits_in_batches as logits_in_batches
 from .checks import check_batch as check_batch
 from .checks import check_seed as check_seed
 from .checks import checked as checked
+from .fast_adaptive_boundary import fab_targeted as fab_targeted
 from .fast_gradient_sign import fgsm as fgsm
 from .gradient import NORMS as NORMS
 from .gradient import Model as Model

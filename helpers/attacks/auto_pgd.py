@@ -116,11 +116,17 @@ def apgd_targeted(
     model, images, labels, logits = _prepared(model, images, labels, eps, norm, steps, seed, batch_size)
     check_count(classes, "classes", "at least 1 wrong class is tried")
     _check_classes(logits, 4)
+    ascent = _Ascent(model, eps, steps, norm, "targeted")
+    tries = list(likeliest_wrong(logits, labels, classes))
+    return _try_all(ascent, images, labels, logits, tries, seed, batch_size)
+
+
+def likeliest_wrong(logits: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the likeliest wrong classes, in order: int32 [classes, n], or fewer where there are fewer."""
     wrong = logits.copy()
     wrong[np.arange(len(labels)), labels] = -np.inf
-    likeliest = np.argsort(-wrong, axis=1, kind="stable")[:, : min(classes, logits.shape[1] - 1)]
-    ascent = _Ascent(model, eps, steps, norm, "targeted")
-    return _try_all(ascent, images, labels, logits, list(likeliest.T.astype(np.int32)), seed, batch_size)
+    order = np.argsort(-wrong, axis=1, kind="stable")[:, : min(classes, logits.shape[1] - 1)]
+    return order.T.astype(np.int32)
 
 
 def checkpoints(steps: int) -> list[int]:

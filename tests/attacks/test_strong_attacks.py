@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from art.attacks.evasion import AutoProjectedGradientDescent, SquareAttack
 from art.estimators.classification import TensorFlowV2Classifier
+from scipy import optimize
 from support import eagerly
 from test_gradient import BAD
 
@@ -13,6 +14,7 @@ from helpers import attacks
 from helpers.attacks import auto_pgd, losses, square_attack
 from helpers.attacks.attack_ensemble import EFFORTS, Result, ensemble, worst_case
 from helpers.attacks.auto_pgd import apgd, apgd_targeted, checkpoints
+from helpers.attacks.fast_adaptive_boundary import fab_targeted, step_to_plane
 from helpers.attacks.square_attack import side_at, square
 from helpers.backend import tf
 from helpers.settings import CourseError
@@ -24,11 +26,17 @@ def apgd_l2(*case, **options):
     return apgd(*case, norm="l2", **options)
 
 
+def fab_l2(*case, **options):
+    return fab_targeted(*case, norm="l2", **options)
+
+
 # Each with a budget that breaks some of the images below and leaves some standing.
 ATTACKS = {
     "apgd": (apgd, EPS, {"steps": 8, "restarts": 2}),
     "apgd l2": (apgd_l2, 0.17, {"steps": 8, "restarts": 2}),
     "apgd targeted": (apgd_targeted, EPS, {"steps": 8, "classes": 2}),
+    "fab targeted": (fab_targeted, EPS, {"steps": 8, "classes": 2}),
+    "fab targeted l2": (fab_l2, 0.17, {"steps": 8, "classes": 2}),
     "square": (square, 32 / 255, {"queries": 20}),
 }
 
@@ -79,9 +87,9 @@ def test_attacked_images_stay_in_the_ball_and_in_range(cnn, images, name, eps):
     attacked = run(name, cnn, given, right, eps)
     assert attacked.shape == images.shape and attacked.dtype == np.float32
     change = np.abs(attacked - images).reshape(len(images), -1)
-    assert (np.linalg.norm(change, axis=1) if name == "apgd l2" else change.max(1)).max() <= eps + 1e-6
+    assert (np.linalg.norm(change, axis=1) if name.endswith("l2") else change.max(1)).max() <= eps + 1e-6
     assert attacked.min() >= 0 and attacked.max() <= 1
-    assert (change.max(1) > 0).all()
+    assert name.startswith("fab") or (change.max(1) > 0).all()  # FAB returns the original if it finds nothing
     np.testing.assert_array_equal(given, images)
     for old, new in zip(weights, cnn.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -109,7 +117,7 @@ def test_neither_batch_size_nor_neighbours_matter(cnn, many, truth, name):
     np.testing.assert_allclose(run(name, cnn, many[:3], truth[:3]), whole[:3], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [name for name in ATTACKS if not name.startswith("fab")])
 def test_the_seed_alone_decides(cnn, many, truth, name):
     case = cnn, many[:6], truth[:6]
     first, again, other = (run(name, *case, seed=seed) for seed in (0, 0, 1))
@@ -318,6 +326,89 @@ def test_logits_so_large_that_cross_entropys_gradient_vanishes_hide_nothing_from
     }
     assert by["cross_entropy"] > 0.5 and by["dlr"] == by["margin"] == 0
     assert accuracy(cnn, apgd_targeted(masked, many, truth, eps, steps=10), truth) == 0
+
+
+# --------------------------------------------------------------------------------------------- FAB
+
+
+def nearest(point, normal, level, norm):
+    """The shortest change that takes a point onto a plane inside the unit cube, by SciPy."""
+    n = len(point)
+    if norm == "linf":  # minimise t with -t <= change <= t
+        bound = np.vstack([np.c_[np.eye(n), -np.ones(n)], np.c_[-np.eye(n), -np.ones(n)]])
+        found = optimize.linprog(
+            np.r_[np.zeros(n), 1],
+            bound,
+            np.zeros(2 * n),
+            np.r_[normal, 0][None],
+            [level - normal @ point],
+            [*zip(-point, 1 - point, strict=True), (0, None)],
+        )
+        return found.x[-1] if found.success else None
+    found = optimize.minimize(
+        lambda d: d @ d,
+        np.zeros(n),
+        jac=lambda d: 2 * d,
+        bounds=[*zip(-point, 1 - point, strict=True)],
+        constraints={"type": "eq", "fun": lambda d: normal @ (point + d) - level, "jac": lambda _: normal},
+        method="SLSQP",
+        options={"ftol": 1e-12, "maxiter": 500},
+    )
+    return np.linalg.norm(found.x) if found.success else None
+
+
+@pytest.mark.parametrize("norm", attacks.NORMS)
+def test_the_step_to_a_plane_is_the_shortest_that_stays_in_range(norm):
+    rng = np.random.default_rng(0)
+    points, normals = rng.random((60, 2, 2, 3)), rng.normal(0, 1, (60, 2, 2, 3))
+    levels = (normals * points).sum((1, 2, 3)) + rng.normal(0, 2.5, 60)
+    change = step_to_plane(*(tf.constant(x, tf.float32) for x in (points, normals, levels)), norm).numpy()
+    ends = points + change
+    assert ends.min() >= -1e-6 and ends.max() <= 1 + 1e-6
+    beyond = 0
+    for k in range(60):
+        best = nearest(points[k].ravel(), normals[k].ravel(), levels[k], norm)
+        reached = (normals[k] * ends[k]).sum()
+        if best is None:  # the cube does not reach the plane: the nearest corner
+            corner = np.where((normals[k] > 0) == (levels[k] > (normals[k] * points[k]).sum()), 1, 0)
+            np.testing.assert_allclose(ends[k], corner, atol=1e-5)
+            beyond += 1
+        else:
+            size = np.abs(change[k]).max() if norm == "linf" else np.linalg.norm(change[k])
+            np.testing.assert_allclose([reached, size], [levels[k], best], atol=2e-4)
+    assert 5 < beyond < 50
+
+
+def test_fab_breaks_all_that_can_be_broken_of_a_linear_model():
+    """Its plane is the boundary itself there, so one step to each class would do."""
+    model, weights, images = linear(200)
+    labels, eps = answers(model, images), 0.06
+    logits = images.reshape(200, 48) @ weights
+    gain = eps * np.abs(weights[:, labels].T[:, :, None] - weights[None]).sum(1)
+    lead = logits[np.arange(200), labels][:, None] - logits
+    can_be = ((gain > 1.001 * lead) & (np.arange(10) != labels[:, None])).any(1)
+    assert 0.2 < can_be.mean() < 0.8
+    broken = attacks.fooled(model, fab_targeted(model, images, labels, eps, steps=40), labels)
+    assert not (broken & ~((gain > lead) & (np.arange(10) != labels[:, None])).any(1)).any()
+    assert broken.sum() >= 0.98 * can_be.sum()
+
+
+def test_fab_finds_about_what_apgd_finds(cnn, many, truth):
+    apgd_left = accuracy(cnn, apgd_targeted(cnn, many, truth, EPS, steps=20), truth)
+    fab_left = accuracy(cnn, fab_targeted(cnn, many, truth, EPS, steps=20), truth)
+    assert 0 < apgd_left < 1 and abs(fab_left - apgd_left) <= 0.1
+
+
+def test_the_effort_autoattack_is_the_standard_version():
+    found = ensemble("autoattack")
+    assert list(found) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert [dict(member.budget) for member in found.values()] == [
+        {"steps": 100, "restarts": 1},
+        {"steps": 100, "classes": 9},
+        {"steps": 100, "classes": 9},
+        {"queries": 5000},
+    ]
+    assert "fab-t" not in ensemble("standard")
 
 
 def test_another_number_does_not_trace_the_graph_anew(images):
@@ -545,7 +636,7 @@ def classes(n):
         (square, {"queries": 0}, "queries is 0; an attack takes at least 1"),
         (square, {"p": 0}, "p is 0; it is a fraction of the pixels"),
         (square, {"p": 1.5}, "p is 1.5; it is a fraction of the pixels"),
-        (worst_case, {"effort": "best"}, "unknown effort 'best'; choose one of standard, quick"),
+        (worst_case, {"effort": "best"}, "unknown effort 'best'; choose one of autoattack"),
         (worst_case, {"attacks": {"clean": apgd}}, "an attack is named '' or 'clean'"),
     ],
 )
