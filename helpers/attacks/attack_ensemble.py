@@ -17,7 +17,7 @@ from ..backend.tracing import Model
 from ..settings import CourseError, check_count, plain_numbers, progress
 from .auto_pgd import apgd, apgd_targeted
 from .batches import fooled, logits_in_batches
-from .checks import check_seed, checked
+from .checks import check_norm, check_seed, checked
 from .fast_adaptive_boundary import fab_targeted
 from .square_attack import square
 
@@ -61,11 +61,13 @@ class Member:
     attack: Callable[..., np.ndarray]
     batch_size: int
     budget: Mapping[str, int]
+    norm: str = "linf"
     least_classes: int = 2
 
     def __call__(self, model: Model, images: np.ndarray, labels: np.ndarray, eps: float, seed: int):
         """Return attacked images."""
-        return self.attack(model, images, labels, eps, seed=seed, batch_size=self.batch_size, **self.budget)
+        options = {"seed": seed, "norm": self.norm, "batch_size": self.batch_size, **self.budget}
+        return self.attack(model, images, labels, eps, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ class Result:
         return {name: int((self.broken_by == name).sum()) for name in ("clean", *self.attacks)}
 
 
-def ensemble(effort: str = "standard", batch_size: int = 128) -> dict[str, Attack]:
+def ensemble(effort: str = "standard", batch_size: int = 128, norm: str = "linf") -> dict[str, Attack]:
     """Return the attacks of ``worst_case``: APGD untargeted and targeted, FAB-T, Square.
 
     To add an attack: ``worst_case(..., attacks=ensemble("quick") | {"mine": attack})``.
@@ -103,21 +105,24 @@ def ensemble(effort: str = "standard", batch_size: int = 128) -> dict[str, Attac
     Args:
         effort: a name in EFFORTS.
         batch_size: the number of images attacked at once.
+        norm: ``linf`` or ``l2``.
 
     Raises:
-        CourseError: there is no such effort.
+        CourseError: there is no such effort or norm.
     """
+    check_norm(norm)
     if effort not in EFFORTS:
         raise CourseError(f"unknown effort {effort!r}; choose one of {', '.join(EFFORTS)}")
     spent = EFFORTS[effort]
 
+    untargeted = {"steps": spent.steps, "restarts": spent.restarts}
     targeted = {"steps": spent.steps, "classes": spent.classes}
-    fab = {"fab-t": Member(fab_targeted, batch_size, targeted)} if spent.with_fab else {}
+    fab = {"fab-t": Member(fab_targeted, batch_size, targeted, norm)} if spent.with_fab else {}
     return {
-        "apgd-ce": Member(apgd, batch_size, {"steps": spent.steps, "restarts": spent.restarts}),
-        "apgd-t": Member(apgd_targeted, batch_size, targeted, least_classes=4),
+        "apgd-ce": Member(apgd, batch_size, untargeted, norm),
+        "apgd-t": Member(apgd_targeted, batch_size, targeted, norm, least_classes=4),
         **fab,
-        "square": Member(square, batch_size, {"queries": spent.queries}),
+        "square": Member(square, batch_size, {"queries": spent.queries}, norm),
     }
 
 
@@ -131,10 +136,11 @@ def worst_case(
     attacks: Mapping[str, Attack] | None = None,
     effort: str = "standard",
     seed: int = 0,
+    norm: str = "linf",
     batch_size: int = 128,
     title: str = "worst case",
 ) -> Result:
-    """Attack each image with several linf attacks, and keep the first success (AutoAttack-style).
+    """Attack each image with several attacks, and keep the first success (AutoAttack-style).
 
     Each attack gets only the images that are still robust. An image counts as broken if the model
     misclassifies it when it is asked again. An attack whose loss needs more classes than there are is left
@@ -144,10 +150,11 @@ def worst_case(
         model: a callable from images to logits (see gradient.py).
         images: float32 [n, h, w, c] in [0, 1].
         labels: integers [n], the true classes.
-        eps: the largest change of any value in [0, 1]; the paper's is 8/255.
-        attacks: attacks by name, run in this order; default: ensemble(effort, batch_size).
+        eps: the radius of the ball, in the norm; the paper's is 8/255 in linf.
+        attacks: attacks by name, run in this order; default: ensemble(effort, batch_size, norm).
         effort: a name in EFFORTS; ignored if ``attacks`` are given.
         seed: for every attack.
+        norm: ``linf`` or ``l2``.
         batch_size: the number of images in a batch.
         title: of the progress bar.
 
@@ -156,10 +163,10 @@ def worst_case(
     """
     check_count(batch_size, "batch_size", "a batch holds at least 1")
     check_seed(seed)
-    attacks = dict(ensemble(effort, batch_size) if attacks is None else attacks)
+    attacks = dict(ensemble(effort, batch_size, norm) if attacks is None else attacks)
     if {"", "clean"} & set(attacks):
         raise CourseError("an attack is named '' or 'clean', names that the result reserves; rename it")
-    assessed, images, labels = checked(model, images, labels, eps, by_gradient=False)
+    assessed, images, labels = checked(model, images, labels, eps, norm, by_gradient=False)
     left_out = _too_few_classes(attacks, assessed.sample.shape[1])
     attacks = {name: attack for name, attack in attacks.items() if name not in left_out}
     if not attacks:
@@ -177,7 +184,7 @@ def worst_case(
                     attacked = np.asarray(attack(model, originals.copy(), truth.copy(), eps, seed))
                 except NotANumber as error:  # it counts the images that it was given
                     raise NotANumber(f"{name}: {error.what}", remaining[error.positions]) from error
-                _check_inside(name, attacked, originals, eps)
+                _check_inside(name, attacked, originals, eps, norm)
                 broken = fooled(assessed, attacked, truth, batch_size=batch_size)
                 found[remaining[broken]], broken_by[remaining[broken]] = attacked[broken], name
             bar.update(len(images))
@@ -194,7 +201,7 @@ def _too_few_classes(attacks: Mapping[str, Attack], known: int) -> dict[str, str
     }
 
 
-def _check_inside(name: str, attacked: np.ndarray, images: np.ndarray, eps: float) -> None:
+def _check_inside(name: str, attacked: np.ndarray, images: np.ndarray, eps: float, norm: str) -> None:
     """Check attacked images. The conditions are written so that NaN fails them."""
     if attacked.shape != images.shape or attacked.dtype != np.float32:
         raise CourseError(
@@ -202,6 +209,7 @@ def _check_inside(name: str, attacked: np.ndarray, images: np.ndarray, eps: floa
         )
     if not (attacked.min() >= 0 and attacked.max() <= 1):
         raise CourseError(f"attack {name!r} returned values outside [0, 1]; have it clip them")
-    moved = np.abs(attacked - images).max()
-    if not moved <= eps + 1e-6:
-        raise CourseError(f"attack {name!r} moved a value by {moved:.4g}, more than eps = {eps:.4g}")
+    order, what = (np.inf, "a value") if norm == "linf" else (2, "an image")
+    moved = np.linalg.norm((attacked - images).reshape(len(images), -1), order, axis=1).max()
+    if not moved <= eps * (1 + 1e-5) + 1e-6:
+        raise CourseError(f"attack {name!r} moved {what} by {moved:.4g}, more than eps = {eps:.4g}")

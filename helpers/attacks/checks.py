@@ -25,8 +25,7 @@ def checked(
     Raises:
         CourseError: images, labels, eps, the norm or the model's outputs are invalid.
     """
-    if norm not in NORMS:
-        raise CourseError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
+    check_norm(norm)
     check_eps(eps, norm=norm)
     check_batch(images, labels)
     images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
@@ -35,6 +34,12 @@ def checked(
     check_classes(model.sample, labels)
     check_logits(model.sample)
     return model, images, labels
+
+
+def check_norm(norm: str) -> None:
+    """Check that a norm is one of NORMS."""
+    if norm not in NORMS:
+        raise CourseError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
 
 
 def check_seed(seed: int) -> None:

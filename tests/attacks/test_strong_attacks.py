@@ -12,10 +12,11 @@ from test_gradient import BAD
 
 from helpers import attacks
 from helpers.attacks import auto_pgd, losses, square_attack
-from helpers.attacks.attack_ensemble import EFFORTS, Result, ensemble, worst_case
+from helpers.attacks.attack_ensemble import EFFORTS, Effort, Result, ensemble, worst_case
 from helpers.attacks.auto_pgd import apgd, apgd_targeted, checkpoints
 from helpers.attacks.fast_adaptive_boundary import fab_targeted, step_to_plane
-from helpers.attacks.square_attack import side_at, square
+from helpers.attacks.square_attack import area_at, side_of, square
+from helpers.attacks.square_l2 import bump, first_change, moved_change
 from helpers.backend import tf
 from helpers.settings import CourseError
 
@@ -24,6 +25,10 @@ EPS = 1 / 255
 
 def apgd_l2(*case, **options):
     return apgd(*case, norm="l2", **options)
+
+
+def square_l2(*case, **options):
+    return square(*case, norm="l2", **options)
 
 
 def fab_l2(*case, **options):
@@ -38,6 +43,7 @@ ATTACKS = {
     "fab targeted": (fab_targeted, EPS, {"steps": 8, "classes": 2}),
     "fab targeted l2": (fab_l2, 0.17, {"steps": 8, "classes": 2}),
     "square": (square, 32 / 255, {"queries": 20}),
+    "square l2": (square_l2, 2.0, {"queries": 40}),
 }
 
 
@@ -331,6 +337,10 @@ def test_logits_so_large_that_cross_entropys_gradient_vanishes_hide_nothing_from
 # --------------------------------------------------------------------------------------------- FAB
 
 
+def side_at(query, queries, p, height, width):
+    return side_of(area_at(query, queries, p, height, width), height, width)
+
+
 def nearest(point, normal, level, norm):
     """The shortest change that takes a point onto a plane inside the unit cube, by SciPy."""
     n = len(point)
@@ -397,6 +407,43 @@ def test_fab_finds_about_what_apgd_finds(cnn, many, truth):
     apgd_left = accuracy(cnn, apgd_targeted(cnn, many, truth, EPS, steps=20), truth)
     fab_left = accuracy(cnn, fab_targeted(cnn, many, truth, EPS, steps=20), truth)
     assert 0 < apgd_left < 1 and abs(fab_left - apgd_left) <= 0.1
+
+
+@pytest.mark.parametrize("side", [3, 5, 6, 9])
+def test_a_bump_is_a_hill_beside_a_valley(side):
+    found = bump(side)
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+    assert (found[: side // 2] >= 0).all() and (found[side // 2 :] <= 0).all()
+    np.testing.assert_array_equal(bump(side, upright=False), found.T)
+
+
+def test_in_l2_the_change_moves_from_one_window_to_another():
+    change, signs = first_change((32, 32, 3), np.ones((2, 36, 3), np.float32)), np.ones((2, 3), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(change.reshape(2, -1), axis=1), 1, atol=1e-5)
+    change[0] *= 0.5  # clipping took three quarters of its square
+    moved = moved_change(change, 1.0, np.array([[2, 3], [20, 9]]), bump(7), signs)
+    np.testing.assert_allclose(np.linalg.norm(moved.reshape(2, -1), axis=1), 1, atol=1e-5)
+    assert (moved[:, 20:27, 9:16] == 0).all()
+    outside = np.ones((32, 32), bool)
+    outside[20:27, 9:16] = outside[2:9, 3:10] = False
+    # The second image had lost nothing, so the rest of it stays. The first grows back to the whole budget.
+    np.testing.assert_allclose(moved[1][outside], change[1][outside], atol=1e-5)
+    assert np.abs(moved[0, 2:9, 3:10]).sum() > np.abs(moved[1, 2:9, 3:10]).sum() * 1.2
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("norm", attacks.NORMS)
+def test_the_worst_case_in_either_norm(cnn, many, truth, norm):
+    """No attack of the ensemble breaks what it calls robust, and AutoAttack's version has all of them."""
+    eps = EPS if norm == "linf" else 0.17
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EFFORTS, "small", Effort(5, 1, 2, 20, with_fab=True))
+        found = worst_case(cnn, many, truth, eps, effort="small", norm=norm)
+    assert found.attacks == ("apgd-ce", "apgd-t", "fab-t", "square") and 0 < found.robust.mean() < 1
+    change = (found.images - many).reshape(48, -1)
+    size = np.abs(change).max(1) if norm == "linf" else np.linalg.norm(change, axis=1)
+    assert 0 < size.max() <= eps * (1 + 1e-5)
+    np.testing.assert_array_equal(answers(cnn, found.images) == truth, found.robust)
 
 
 def test_the_effort_autoattack_is_the_standard_version():
