@@ -26,6 +26,7 @@ from ..classifiers import fused
 from ..report import scheduling
 from ..settings import CourseError
 from .contenders import EPS, STEP_SIZE, STEPS, Contender
+from .speed_tables import JUDGE
 
 PYTHON = settings.ROOT / ".venv-peers" / "bin" / "python"
 SCRIPT = Path(__file__).with_name("peer_torch.py")
@@ -38,11 +39,16 @@ TOLERANCE = 1e-4
 PGD = {"torchattacks, eager": False, "torchattacks, compiled": True}
 """The contenders, and whether their network is compiled. Both work with channels last."""
 
-OURS = {"the course": "float32", "the course, bfloat16": "mixed_bfloat16"}
-"""The course's ensembles, and the precision in which each crafts its images."""
+OURS = {
+    "the course": ("standard", "float32"),
+    "the course, bfloat16": ("standard", "mixed_bfloat16"),
+    "the course, AutoAttack": ("autoattack", "float32"),
+    "the course, AutoAttack, bfloat16": ("autoattack", "mixed_bfloat16"),
+}
+"""The course's ensembles: the effort, and the precision in which each crafts its images."""
 
 AUTOATTACK = {
-    "AutoAttack (torchattacks)": {"steps": 100, "queries": 5000},
+    JUDGE: {"steps": 100, "queries": 5000},
     "AutoAttack, torchattacks' 10 steps": {"steps": 10, "queries": 5000},
 }
 """PyTorch's ensembles: with AutoAttack's own budget (Croce & Hein 2020), and with torchattacks' default."""
@@ -174,23 +180,36 @@ def worst_case(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) 
         labels: integers [n].
 
     Returns:
-        By name, the ``seconds`` and the robust accuracy (evaluation.proportion).
+        By name, the ``seconds``, the robust accuracy (evaluation.proportion), and on how many images the
+        verdict is another than JUDGE's: ``robust_only_here`` and ``robust_only_there``.
     """
     with started(classifier, images, labels) as peer:
         given = classifier, images, labels
-        ours = {name: partial(_ours, *given, precision) for name, precision in OURS.items()}
+        ours = {name: partial(_ours, *given, *how) for name, how in OURS.items()}
         theirs = {name: partial(_theirs, peer, **budget) for name, budget in AUTOATTACK.items()}
-        return {name: _timed(run) for name, run in {**ours, **theirs}.items()}
+        found = {name: _timed(run) for name, run in {**theirs, **ours}.items()}
+    judge = found[JUDGE][1]
+    return {
+        name: {
+            "seconds": seconds,
+            **evaluation.proportion(robust),
+            "robust_only_here": int((robust & ~judge).sum()),
+            "robust_only_there": int((judge & ~robust).sum()),
+        }
+        for name, (seconds, robust) in found.items()
+    }
 
 
-def _ours(classifier: keras.Model, images: np.ndarray, labels: np.ndarray, precision: str) -> np.ndarray:
+def _ours(
+    classifier: keras.Model, images: np.ndarray, labels: np.ndarray, effort: str, precision: str
+) -> np.ndarray:
     """Return which images are robust to the course's ensemble. The classifier itself judges, in float32."""
     target = fused.fuse(classifier, precision)
 
     def aimed(attack: Attack) -> Attack:
         return lambda _, *given: attack(target, *given)
 
-    members = {name: aimed(attack) for name, attack in attacks.ensemble(batch_size=BATCH).items()}
+    members = {name: aimed(attack) for name, attack in attacks.ensemble(effort, BATCH).items()}
     return attacks.worst_case(classifier, images, labels, EPS, attacks=members).robust
 
 
@@ -199,7 +218,7 @@ def _theirs(peer: Peer, **budget: int) -> np.ndarray:
     return np.array(peer.ask("autoattack", **budget)["robust"])
 
 
-def _timed(run: Callable[[], np.ndarray]) -> dict:
+def _timed(run: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     start = time.perf_counter()
     robust = run()
-    return {"seconds": time.perf_counter() - start, **evaluation.proportion(robust)}
+    return time.perf_counter() - start, robust
