@@ -31,7 +31,7 @@ def test_no_function_is_long():
 
 
 def test_the_taught_rooms_are_small():
-    assert sum(lines_of(file) for room in TAUGHT for file in (HELPERS / room).rglob("*.py")) < 4500
+    assert sum(lines_of(file) for room in TAUGHT for file in (HELPERS / room).rglob("*.py")) < 5000
 
 
 def test_the_formatter_is_seldom_overruled():
