@@ -142,9 +142,8 @@ def worst_case(
 ) -> Result:
     """Attack each image with several attacks, and keep the first success (AutoAttack-style).
 
-    Each attack gets only the images that are still robust. An image counts as broken if the model
-    misclassifies it when it is asked again. An attack whose loss needs more classes than there are is left
-    out.
+    Each attack gets only the images that are still robust. An image is broken if the model misclassifies it
+    when it is asked again. An attack whose loss needs more classes than there are is left out.
 
     Args:
         model: a callable from images to logits (see gradient.py).
@@ -179,8 +178,7 @@ def worst_case(
             remaining = np.flatnonzero(broken_by == "")
             if len(remaining):
                 originals, truth = images[remaining], labels[remaining]
-                # Copies, because an attack may write to its arguments.
-                try:
+                try:  # with copies, because an attack may write to its arguments
                     attacked = np.asarray(attack(model, originals.copy(), truth.copy(), eps, seed))
                 except NotANumber as error:  # it counts the images that it was given
                     raise NotANumber(f"{name}: {error.what}", remaining[error.positions]) from error
