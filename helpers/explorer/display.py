@@ -123,7 +123,9 @@ def _bars(view: View) -> str:
 
 
 def _bar(probability: float, color: str) -> str:
-    return f'<span class="bar" style="width:{100 * probability:.1f}%;background:{color}"></span>'
+    return (
+        f'<span class="bar" style="width:{100 * np.nan_to_num(probability):.1f}%;background:{color}"></span>'
+    )
 
 
 def frames(views: Mapping[tuple[str, float], View], name: str = "frames") -> str:
@@ -188,5 +190,5 @@ def grid(views: Mapping[tuple[str, float], View], number: int) -> Figure:
 
 
 def _answer(view: View) -> str:
-    answer = int(view.after.argmax())
-    return f"{view.classes[answer]} {percent(view.after[answer])}"
+    answer = view.answers[1]
+    return "no answer (NaN)" if answer < 0 else f"{view.classes[answer]} {percent(view.after[answer])}"

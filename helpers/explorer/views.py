@@ -101,7 +101,8 @@ class View:
         label: the true class; None if it is unknown (an upload).
         original, attacked, reconstructed: float32 [32, 32, 3] in [0, 1]. The last is the autoencoder's output
             for ``attacked``, whether the autoencoder is on or not.
-        before, after: the chosen system's probabilities [classes] for ``original`` and ``attacked``.
+        before, after: the chosen system's probabilities [classes] for ``original`` and ``attacked``; all are
+            NaN if a logit is.
     """
 
     choice: Choice
@@ -120,6 +121,11 @@ class View:
     @property
     def changed(self) -> bool:
         return bool(np.any(self.change))
+
+    @property
+    def answers(self) -> tuple[int, int]:
+        """The system's class before and after the attack; -1, which is no class, for NaN."""
+        return _answer(self.before), _answer(self.after)
 
 
 def load(run: Run) -> Networks:
@@ -163,11 +169,14 @@ def explore(networks: Networks, image: np.ndarray, label: int | None, choice: Ch
             attack takes the system's answer in its place.
         choice: the attack and the system.
         seed: of the noise and of PGD's random start.
+
+    Raises:
+        CourseError: the attack takes the system's answer for the class, and there is none.
     """
     ask = networks.answers[choice.stage, choice.defense]
     original = np.asarray(image, np.float32)[None]
     before = _probabilities(ask, original)
-    truth = np.array([before.argmax() if label is None else label])
+    truth = np.array([_answer(before) if label is None else label])
     attacked = _attacked(networks, original, truth, choice, seed)
     return View(
         choice=choice,
@@ -185,6 +194,10 @@ def _probabilities(ask: Callable, image: np.ndarray) -> np.ndarray:
     return np.asarray(tf.nn.softmax(ask(image)))[0]
 
 
+def _answer(probabilities: np.ndarray) -> int:
+    return int(attacks.answers_of(probabilities[None])[0])
+
+
 def _attacked(
     networks: Networks, image: np.ndarray, label: np.ndarray, choice: Choice, seed: int
 ) -> np.ndarray:
@@ -192,6 +205,10 @@ def _attacked(
         return image
     if choice.attack == "noise":
         return attacks.random_signs(image, choice.eps, seed)
+    if label[0] < 0:
+        raise CourseError(
+            "the network's outputs for this image are NaN; without an answer none can be attacked"
+        )
     stage = "initial" if choice.threat == "static" else choice.stage
     target = networks.targets[stage, "ae" if choice.threat == "adaptive" else "none"]
     if choice.attack == "fgsm":
@@ -233,6 +250,6 @@ def first_recognised(networks: Networks, choice: Choice) -> int:
     ask = networks.answers[choice.stage, choice.defense]
     for number in range(min(100, len(networks.images))):
         image, label = test_image(networks, number)
-        if _probabilities(ask, image[None]).argmax() == label:
+        if _answer(_probabilities(ask, image[None])) == label:
             return number
     return 0

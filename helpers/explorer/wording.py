@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,13 @@ WITHOUT_ARTICLE = {"coins", "grass", "gravel", "stars", "text", "tissue"}
 
 def verdict(view: View) -> str:
     """Say how the chosen system classifies the image, and how it did before the attack."""
-    then, now = int(view.before.argmax()), int(view.after.argmax())
-    name, old = (with_article(view.classes[k]) for k in (now, then))
+    then, now = view.answers
+    name, old = ("no answer" if k < 0 else with_article(view.classes[k]) for k in (now, then))
     sure, once = percent(view.after[now]), percent(view.before[then])
     truth = None if view.label is None else with_article(view.classes[view.label])
+    if now < 0:
+        earlier = f"; {old} before ({once})" if view.changed else ""
+        return f"No answer ({sure}){earlier}." + (f" It is {truth}." if truth else "")
     if not view.changed:
         known = {None: ".", name: ", which is right."}
         return f"Taken for {name} ({sure})" + known.get(
@@ -62,7 +66,7 @@ def finding(views: Mapping[tuple[str, float], View]) -> str:
 
 def is_right(view: View) -> bool | None:
     """Return whether the system classifies the attacked image correctly; None if its class is unknown."""
-    return None if view.label is None else int(view.after.argmax()) == view.label
+    return None if view.label is None else view.answers[1] == view.label
 
 
 def threat_model(choice: Choice) -> str:
@@ -85,7 +89,9 @@ def with_article(name: str) -> str:
 
 
 def percent(probability: float) -> str:
-    """Return a probability in whole percent: <1% and >99% rather than a rounded 0% or 100%."""
+    """Return a probability in whole percent: <1% and >99% rather than a rounded 0% or 100%; NaN as such."""
+    if math.isnan(probability):
+        return "NaN"
     if 0 < probability < 0.005:
         return "<1%"
     return ">99%" if 0.995 <= probability < 1 else f"{100 * probability:.0f}%"

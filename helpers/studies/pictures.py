@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .. import classifiers, datasets, evaluation, pipeline, settings
-from ..attacks import STEPS, step_size_for
+from ..attacks import STEPS, answers_of, step_size_for
 from ..backend import keras, tf
+from ..backend.finite import without_nan
 from ..datasets import Data, Split
 from ..defenses import autoencoder as autoencoder_module
 from ..evaluation.titles import STAGE_TITLES
@@ -25,6 +26,8 @@ ANSWERS = {"none": "", "ae": " behind the autoencoder"}
 """Who answers, and how sentences call it: the classifier alone, or with the autoencoder before it."""
 FORMS = ("clean", "attacked", "saved")
 """The forms of a picture. The last is the attacked image as its PNG file has it, rounded to 8 bits."""
+NO_ANSWER = "no answer (NaN)"
+"""Stands for the class where the logits are not numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,7 @@ def attack(systems: Systems, images: np.ndarray, how: Attack) -> np.ndarray:
         how: the attack.
 
     Raises:
-        CourseError: there is no such attack, or no autoencoder to go through.
+        CourseError: there is no such attack, no autoencoder to go through, or no answer to a picture (NaN).
     """
     if how.kind not in ATTACKS:
         raise CourseError(f"unknown attack {how.kind!r}; choose one of {', '.join(ATTACKS)}")
@@ -112,7 +115,7 @@ def attack(systems: Systems, images: np.ndarray, how: Attack) -> np.ndarray:
             "the course ships no autoencoder of this network for these images; attack the classifier alone"
         )
     target = systems.models[how.target]
-    labels = _logits(target, images).argmax(1)
+    labels = without_nan(_logits(target, images)).argmax(1)
     return pipeline.attack(pipeline.for_attack(target), images, labels, how.kind, how.eps, how.seed)
 
 
@@ -131,7 +134,7 @@ def answers(systems: Systems, pictures: Sequence[Picture], forms: Mapping[str, n
     Returns:
         A row for each picture: ``file``, ``width``, ``height``; and for each form and system the columns
         ``FORM_class`` and ``FORM_confidence``, or ``FORM_ae_class`` and ``FORM_ae_confidence``: the likeliest
-        class and its softmax probability.
+        class and its softmax probability, or NO_ANSWER and 0.
     """
     columns = {
         "file": [picture.name for picture in pictures],
@@ -141,9 +144,9 @@ def answers(systems: Systems, pictures: Sequence[Picture], forms: Mapping[str, n
     for form, images in forms.items():
         for defense, system in systems.models.items():
             probabilities = np.asarray(tf.nn.softmax(_logits(system, images)))
-            of = column(form, defense)
-            columns[f"{of}_class"] = [systems.classes[k] for k in probabilities.argmax(1)]
-            columns[f"{of}_confidence"] = probabilities.max(1).astype(float).round(6)
+            of, likeliest = column(form, defense), answers_of(probabilities)
+            columns[f"{of}_class"] = [NO_ANSWER if k < 0 else systems.classes[k] for k in likeliest]
+            columns[f"{of}_confidence"] = np.nan_to_num(probabilities.max(1).astype(float)).round(6)
     return pd.DataFrame(columns)
 
 
@@ -162,7 +165,9 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
             of = column(form, defense)
             if f"{of}_class" in found:
                 pairs = zip(found[f"{of}_class"], found[f"{of}_confidence"], strict=True)
-                shown[f"{before}{behind}"] = [f"{name} {100 * sure:.1f}%" for name, sure in pairs]
+                shown[f"{before}{behind}"] = [
+                    name if name == NO_ANSWER else f"{name} {100 * sure:.1f}%" for name, sure in pairs
+                ]
     return pd.DataFrame(shown, index=list(map(printable, found["file"])))
 
 

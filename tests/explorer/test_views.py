@@ -140,6 +140,26 @@ def test_budgets_and_findings(toys):
     assert text == "PGD on the network: right throughout; PGD end-to-end: wrong from 2/255"
 
 
+def test_a_nan_is_no_class(toys):
+    """A network that says nothing is neither right about class 0 nor attacked as if it had answered 0."""
+
+    def silent(_):
+        return np.full((1, 10), np.nan, np.float32)
+
+    networks = replace(toys, answers=dict.fromkeys(toys.answers, silent))
+    assert toys.images.labels[0] != 0 and 0 in toys.images.labels
+    assert explorer.first_recognised(networks, Choice()) == 0  # as where none is recognised
+    image, label = explorer.test_image(toys, int(np.flatnonzero(toys.images.labels == 0)[0]))
+    unknown = explorer.explore(networks, image, None, Choice(attack="noise"))
+    assert unknown.answers == (-1, -1)
+    with pytest.raises(CourseError, match="NaN"):
+        explorer.explore(networks, image, None, Choice())
+    view = explorer.explore(networks, image, label, Choice(attack="noise"))
+    figure = explorer.grid({("grey_box", view.choice.eps): view}, 0)
+    assert "no answer (NaN)" in [ax.get_title() for ax in figure.axes]
+    assert "verdict wrong" in explorer.page(view) and "nan%" not in explorer.page(view)
+
+
 def test_bad_choices_are_refused(toys):
     for wrong, message in (
         ({"attack": "magic"}, "unknown attack 'magic'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,9 +50,32 @@ def test_the_verdict_in_words(view, text):
     assert explorer.verdict(view) == text
 
 
+NAN = np.full(3, np.nan)
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        (replace(seen(0, 0, 0), after=NAN), "No answer (NaN); a cat before (80%). It is a cat."),
+        (
+            replace(seen(0, 0, 0), before=NAN, after=NAN),
+            "No answer (NaN); no answer before (NaN). It is a cat.",
+        ),
+        (replace(seen(None, 0, 0, changed=False), after=NAN), "No answer (NaN)."),
+        (
+            replace(seen(0, 0, 1), before=NAN),
+            "Taken for an airplane (93%); no answer before (NaN). It is a cat.",
+        ),
+    ],
+)
+def test_a_nan_is_no_answer(view, text):
+    """Not even a cat, class 0, which plain argmax takes it for."""
+    assert explorer.verdict(view) == text and not explorer.is_right(view)
+
+
 def test_percentages_do_not_round_to_certainty():
-    shown = [explorer.percent(p) for p in (0.0, 0.001, 0.005, 0.5, 0.9949, 0.9951, 1.0)]
-    assert shown == ["0%", "<1%", "0%", "50%", "99%", ">99%", "100%"]
+    shown = [explorer.percent(p) for p in (0.0, 0.001, 0.005, 0.5, 0.9949, 0.9951, 1.0, np.nan)]
+    assert shown == ["0%", "<1%", "0%", "50%", "99%", ">99%", "100%", "NaN"]
 
 
 def test_the_threat_model_in_words():

@@ -11,6 +11,7 @@ import pytest
 from support import small_systems
 
 from helpers import attacks, evaluation, settings
+from helpers.backend import keras, tf
 from helpers.settings import CourseError
 from helpers.studies import pictures
 from helpers.studies.image_files import Picture
@@ -52,6 +53,24 @@ def test_the_attack_leads_away_from_the_answer_of_what_it_is_aimed_at(systems, i
         evaluation.predict(target, moved).argmax(1), evaluation.predict(target, by_hand).argmax(1)
     )
     assert (evaluation.predict(target, moved).argmax(1) != truth).mean() > 0.5
+
+
+def test_a_nan_is_no_answer(systems, named, images):
+    """Not even the first class, which plain argmax takes it for."""
+    bright = keras.Sequential([keras.Input((32, 32, 3)), systems.models["none"]])
+
+    def call(x, training=False):
+        return tf.where(x[:, 0, 0, :1] > 0.99, np.nan, systems.models["none"](x, training=training))
+
+    bright.call = call
+    spoiled, marked = pictures.Systems(systems.classes, {"none": bright}), np.minimum(images, 0.9)
+    marked[4, 0, 0] = 1
+    found = pictures.answers(spoiled, named, {"clean": marked})
+    silent = found["clean_class"] == pictures.NO_ANSWER
+    assert list(np.flatnonzero(silent)) == [4] and found["clean_confidence"][4] == 0
+    assert list(pictures.table(found)["answer"][silent.to_numpy()]) == [pictures.NO_ANSWER]
+    with pytest.raises(CourseError, match="NaN.*: image 4"):
+        pictures.attack(spoiled, marked, Attack("fgsm"))
 
 
 def test_what_cannot_be_attacked(systems, images):
