@@ -91,6 +91,45 @@ def test_what_a_model_reads_from_python_is_read_in_every_call(dense, pictures, t
     np.testing.assert_array_equal(ATTACKS[name](model, pictures, truth, EPS), expected)
 
 
+class Owner:
+    """A model that is an object, and one that is its method; both read its attribute."""
+
+    def __init__(self, network, shift=0):
+        self.network, self.shift = network, shift
+
+    def __call__(self, images):
+        return self.network(tf.roll(images, self.shift, axis=2))
+
+    def answer(self, images):
+        return self(images)
+
+
+def an_object(owner):
+    return lambda: owner
+
+
+def its_method(owner):
+    method = owner.answer
+    return lambda: method
+
+
+def its_method_anew(owner):
+    """Python makes a new object whenever the method is named, which may lie where the last one was."""
+    return lambda: owner.answer
+
+
+@pytest.mark.parametrize("name", ["fgsm", "logits"])
+@pytest.mark.parametrize("kind", [an_object, its_method, its_method_anew])
+def test_the_attributes_of_an_object_are_read_in_every_call(dense, pictures, truth, kind, name):
+    owner = Owner(dense)
+    model = kind(owner)
+    before = ATTACKS[name](model(), pictures, truth, EPS)
+    owner.shift = 3
+    after = ATTACKS[name](model(), pictures, truth, EPS)
+    assert (after != before).any()
+    np.testing.assert_array_equal(after, ATTACKS[name](Owner(dense, 3), pictures, truth, EPS))
+
+
 def test_predictions_are_not_stale_either(dense, pictures):
     model, change = keras_model(dense)
     before = evaluation.predict(model, pictures)
@@ -322,6 +361,32 @@ def test_one_output_is_no_answer(dense, pictures, name):
     }
     with pytest.raises(CourseError, match="one output.*sigmoid"):
         calls[name](classes(dense, 1), pictures, np.zeros(6, int), EPS)
+
+
+# ------------------------------------------------------------------------------------------ numbers as text
+
+TAKES = {
+    "pgd": lambda model, x, y, eps, two: attacks.pgd(model, x, y, eps, steps=two, restarts=two),
+    "step size": lambda model, x, y, eps, two: attacks.pgd(model, x, y, 0.1, step_size=eps, batch_size=two),
+    "worst case": lambda model, x, y, eps, two: (
+        worst_case(
+            model, x, y, eps, attacks={"fgsm": lambda m, *case: attacks.fgsm(m, *case[:3])}, batch_size=two
+        ).images
+    ),
+    "certify": lambda model, x, y, eps, two: (
+        smoothing.certify(
+            model, x[:2], eps, select=two, samples=20, alpha=0.3, seed=two, batch_size=two
+        ).radii
+    ),
+    "expectation": lambda model, x, y, eps, two: expectation(model, two)(x),
+}
+
+
+@pytest.mark.parametrize("name", TAKES)
+@pytest.mark.parametrize("two", [2.0, "2"])
+def test_numbers_may_be_text_and_whole_numbers_may_end_in_0(dense, pictures, truth, name, two):
+    expected = TAKES[name](dense, pictures, truth, 8 / 255, 2)
+    np.testing.assert_array_equal(TAKES[name](dense, pictures, truth, "8/255", two), expected)
 
 
 # ------------------------------------------------------------------- what attacks refuse, assessment refuses
