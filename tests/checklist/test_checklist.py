@@ -136,7 +136,9 @@ def test_a_nan_is_no_correct_answer(data):
         return tf.reshape(x, [-1, SIZE * SIZE * 3])[:, :CLASSES] * np.nan
 
     table = checklist.check_evaluation(silent, data[0], 0 * data[1], EPS, quick=True).set_index("check")
-    assert not table.loc["clean accuracy", "passed"] and table.loc["clean accuracy", "value"].startswith("0.0%")
+    assert not table.loc["clean accuracy", "passed"] and table.loc["clean accuracy", "value"].startswith(
+        "0.0%"
+    )
 
 
 @pytest.mark.deep
@@ -449,6 +451,13 @@ def test_the_table_is_shown_in_words(model, data, monkeypatch):
     monkeypatch.setattr(IPython.display, "display", lambda data, raw: given.append(data))
     checklist.show(table)
     assert "FAIL" in given[0]["text/html"] and given[0]["text/plain"] == given[0]["text/markdown"] == text
+
+
+def test_numbers_may_be_text_and_whole_numbers_may_end_in_0(model, data):
+    expected = checklist.check_evaluation(model, *data, EPS, seed=3, quick=True)
+    assert checklist.check_evaluation(model, *data, "8/255", seed=3.0, queries="9.0", quick=True).equals(
+        expected
+    )
 
 
 BAD = {
