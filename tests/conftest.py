@@ -70,6 +70,19 @@ def another_store(artifacts_folder, monkeypatch):
     return change
 
 
+@pytest.fixture
+def without_home(monkeypatch):
+    """A user without a home, as in a container that is started with the number of a user it does not know."""
+    pwd = pytest.importorskip("pwd", reason="elsewhere a home folder is found in another way")
+
+    def unknown(user):
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwnam", unknown)
+    monkeypatch.delenv("HOME", raising=False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def environment_variables(artifacts_folder):
     """Restore the environment after each file of tests, because the tested code sets variables."""

@@ -211,6 +211,24 @@ def test_a_store_that_cannot_be_made(store, produce, monkeypatch):
         artifacts.make("attacks", CONFIG, ".txt", produce)
 
 
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_store_that_may_not_be_written(store, produce, monkeypatch, call, code):
+    """Neither the folder nor the lock; a system on a read-only medium or another user's store."""
+
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    if call == "open":
+        (store / "attacks").mkdir()
+    monkeypatch.setattr(Path if call == "mkdir" else os, call, fail)
+    with pytest.raises(
+        CourseError, match=f"cannot write .*: {os.strerror(code)}. Set ARTIFACTS_DIR"
+    ) as caught:
+        artifacts.make("attacks", CONFIG, ".txt", produce)
+    assert "\n" not in str(caught.value) and produce.calls == 0
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -149,6 +149,28 @@ def test_unknown_words_are_answered_with_those_that_there_are(capsys, arguments,
     assert all(word in line for word in there_is)
 
 
+def test_a_command_finds_a_home_where_the_user_has_none(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(settings.paths, "ARTIFACTS", tmp_path / "store")
+    error_of(capsys, "record", "--out", str(tmp_path / "out"))
+    assert settings.expanded("~") == tmp_path / "store" / "home" and settings.expanded("~").is_dir()
+
+
+@pytest.mark.parametrize("word", ["none", "None", "NONE"])
+def test_no_weights_in_any_spelling(notebooks, tmp_path, monkeypatch, word):
+    """Also as Python and papermill write it."""
+    given = []
+    monkeypatch.setattr(report, "build", lambda parameters, *_: given.append(parameters["weights"]) or True)
+    ran = {"error": None, "seconds": 0.0}
+    monkeypatch.setattr(report, "execute", lambda *arguments: given.append(arguments[2]["weights"]) or ran)
+    out = ["--out", str(tmp_path / "out")]
+    assert (
+        main(["report", "--weights", word, *out]) == main(["run", "00", "-p", f"weights={word}", *out]) == 0
+    )
+    assert given == ["none", "none"]
+
+
 def test_only_takes_several_notebooks(notebooks, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(report, "build", lambda *arguments: given.append(arguments[2]) or True)

@@ -214,6 +214,17 @@ def test_pip_is_tried_where_uv_fails(install, course, monkeypatch, capfd):
     assert "uv could not install (no index): pip is tried" in lines(capfd)
 
 
+@posix
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_read_only_folder_is_told_from_a_python_that_makes_no_environment(
+    install, monkeypatch, capfd, writable
+):
+    monkeypatch.setattr(install, "run", lambda command: "Permission denied")
+    monkeypatch.setattr(os, "access", lambda path, mode: writable)
+    assert install.main([]) == 2
+    assert ("read-only here: copy it" in lines(capfd)[-1]) == (not writable)
+
+
 Version = namedtuple("Version", "major minor micro releaselevel serial")
 
 

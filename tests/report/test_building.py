@@ -238,6 +238,10 @@ def test_weight_files_and_artifacts_are_noted_while_asked_for(artifacts_folder, 
     assert building._weights_without_card({"weights": "tf2cv", "model": "resnet20"}) == [downloaded]
 
 
+def test_without_a_home_tf2cv_has_left_no_weights(without_home):
+    assert building._weights_without_card({"weights": "tf2cv", "model": "resnet20"}) == []
+
+
 def test_a_run_on_other_data_says_so_loudly(built):
     page = (built[1] / "index.html").read_text()
     assert re.search(r'class="notice".*This is not CIFAR-10', page, re.DOTALL)
@@ -340,3 +344,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(CourseError, match="name another folder"):
         execution.make_folder(tmp_path / "file" / "report")
+
+
+def test_neither_report_nor_notebook_runs_into_a_folder_that_cannot_be_written(notebooks, tmp_path):
+    write_notebook(notebooks, "00_good", GOOD)
+    source, folder = notebooks / "00_good.ipynb", tmp_path / "file" / "out"
+    (tmp_path / "file").touch()
+    with pytest.raises(CourseError, match="name another folder"):
+        report.build(PARAMETERS, folder)
+    with pytest.raises(CourseError, match="name another folder"):
+        execution.execute(source, folder / source.name, PARAMETERS)

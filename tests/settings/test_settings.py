@@ -203,6 +203,11 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         settings.write_atomically(tmp_path / "a-file" / "results.json", b"x")
 
 
+@pytest.mark.parametrize("text", ["~", "~/x.h5", "~nobody/x.h5"])
+def test_there_is_no_file_in_a_home_that_there_is_not(without_home, text):
+    assert settings.find_file(text) is None
+
+
 # --------------------------------------------------------------------------------------------------- progress
 
 
@@ -310,16 +315,7 @@ def test_variables_that_are_only_passed_on(monkeypatch, tmp_path):
     assert settings.shows_tensorflow_log()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere a home folder is found in another way")
-def test_a_user_without_a_home_keeps_to_the_folders_that_are_named(monkeypatch, tmp_path):
-    """As in a container that is started with the number of a user whom it does not know."""
-    import pwd
-
-    def unknown(number):
-        raise KeyError(number)
-
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-    monkeypatch.delenv("HOME", raising=False)
+def test_a_user_without_a_home_keeps_to_the_folders_that_are_named(without_home, monkeypatch, tmp_path):
     monkeypatch.delenv("KERAS_HOME", raising=False)
     assert settings.keras_home() == Path("~/.keras") and not settings.keras_home().exists()
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
