@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from small_notebooks import BAD, GOOD, PARAMETERS, run_here, write_notebook
@@ -346,7 +347,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         execution.make_folder(tmp_path / "file" / "report")
 
 
-def test_neither_report_nor_notebook_runs_into_a_folder_that_cannot_be_written(notebooks, tmp_path):
+def test_neither_report_nor_notebook_runs_into_a_folder_that_cannot_be_written(
+    notebooks, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(datasets, "load", lambda name: SimpleNamespace(name=name, notice=""))
     write_notebook(notebooks, "00_good", GOOD)
     source, folder = notebooks / "00_good.ipynb", tmp_path / "file" / "out"
     (tmp_path / "file").touch()
