@@ -4,6 +4,11 @@ from .attacks import gallery as gallery
 from .attacks import ladder_figure as ladder_figure
 from .attacks import magnified as magnified
 from .attacks import training_curve as training_curve
+from .diagrams import lines_figure as lines_figure
+from .diagrams import pipeline_figure as pipeline_figure
+from .diagrams import regions_figure as regions_figure
+from .diagrams import strip_figure as strip_figure
+from .diagrams import surface_figure as surface_figure
 from .gap import waterfall_figure as waterfall_figure
 from .results import answer_figure as answer_figure
 from .results import audit_figure as audit_figure

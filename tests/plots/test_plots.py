@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn as sns
+from diagram_samples import FLOW, LINES, STRIP, SURFACE
 from matplotlib import rc_params_from_file
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
@@ -14,6 +15,7 @@ from matplotlib.text import Text
 
 from helpers import evaluation, plots, settings
 from helpers.pipeline import published
+from helpers.studies import toy_regions
 from helpers.sweeps import cost
 
 PRINTED = (210 - 2 * 16) / 25.4
@@ -90,6 +92,11 @@ IMAGES = np.random.default_rng(0).random((8, 32, 32, 3)).astype(np.float32)
 
 MAP = pd.DataFrame({5: [80.0, 60.0], 10: [70.0, 50.0]}, index=[2.0, 8.0])
 FIGURES = {
+    "regions_figure": lambda: plots.regions_figure(toy_regions.regions(), "A title"),
+    "strip_figure": lambda: plots.strip_figure(STRIP, (0, 2, 3), "A title"),
+    "surface_figure": lambda: plots.surface_figure(SURFACE, "A title"),
+    "lines_figure": lambda: plots.lines_figure(LINES, "A title"),
+    "pipeline_figure": lambda: plots.pipeline_figure(FLOW, "A title"),
     "gallery": lambda: plots.gallery(
         {"original": IMAGES, "attacked": IMAGES}, {"original": ["automobile"] * 8}
     ),
