@@ -1,6 +1,7 @@
 from .display import frames as frames
 from .display import grid as grid
 from .display import page as page
+from .display import picture as picture
 from .views import DEFENSES as DEFENSES
 from .views import Choice as Choice
 from .views import Networks as Networks
@@ -11,6 +12,7 @@ from .views import load as load
 from .views import over_budgets as over_budgets
 from .views import test_image as test_image
 from .widgets import show as show
+from .widgets import slider as slider
 from .wording import ATTACKS as ATTACKS
 from .wording import SHORT as SHORT
 from .wording import STAGES as STAGES

@@ -68,12 +68,12 @@ def _pictures(view: View) -> str:
     magnified = plots.magnified(view.change, view.choice.eps)
     note = f"grey: no change; largest {largest:.3g}/255" if view.changed else "no change"
     return (
-        _picture("original", view.original, "original", truth, f"The original image: {truth}.")
-        + _picture(
+        picture("original", view.original, "original", truth, f"The original image: {truth}.")
+        + picture(
             "perturbation", magnified, f"perturbation{scale}", note, f"The perturbation{scale}; {note}."
         )
-        + _picture("attacked", view.attacked, "attacked", "original + perturbation", "The attacked image.")
-        + _picture(
+        + picture("attacked", view.attacked, "attacked", "original + perturbation", "The attacked image.")
+        + picture(
             "reconstructed" if used else "reconstructed unused",
             view.reconstructed,
             "reconstructed",
@@ -87,7 +87,8 @@ def _times(factor: float) -> str:
     return f"{factor:.0f}" if factor >= 10 else f"{factor:.1f}"
 
 
-def _picture(name: str, image: np.ndarray, title: str, note: str, alt: str) -> str:
+def picture(name: str, image: np.ndarray, title: str, note: str, alt: str) -> str:
+    """Return an image in [0, 1] with its title as HTML."""
     return (
         f'<figure class="{name}"><img decoding="sync" src="data:image/png;base64,{_png(image)}" '
         f'alt="{html.escape(alt)}"><figcaption><b>{title}</b><br>{html.escape(note)}</figcaption></figure>'

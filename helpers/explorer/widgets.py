@@ -13,8 +13,9 @@ import ipywidgets as widgets
 import numpy as np
 
 from ..settings import WIDGET_MIME, CourseError
+from ..studies.first_look import Strip
 from ..studies.image_files import read_image
-from .display import STYLE, page
+from .display import STYLE, page, picture
 from .views import Choice, Networks, explore, test_image
 from .wording import ATTACKS, STAGES, THREATS
 
@@ -25,6 +26,8 @@ ANY = -1
 ELSEWHERE = (
     "The explorer appears here while the notebook runs (make lab). The pictures below show what it does."
 )
+
+SLIDER_ELSEWHERE = "A slider appears here while the notebook runs (make lab). The strip below shows the same."
 
 
 def show(networks: Networks, choice: Choice = Choice(), number: int = 0, fixed: str = "") -> Panel:  # noqa: B008
@@ -42,6 +45,29 @@ def show(networks: Networks, choice: Choice = Choice(), number: int = 0, fixed: 
     content = {WIDGET_MIME: panel.box._repr_mimebundle_()[WIDGET_MIME], "text/plain": ELSEWHERE}
     display(content | ({"text/html": fixed} if fixed else {}), raw=True)
     return panel
+
+
+def slider(strip: Strip) -> widgets.IntSlider:
+    """Display a photograph under a slider that chooses the step's size; nothing on a page without a kernel.
+
+    Args:
+        strip: what was computed (studies.first_look.strip).
+    """
+    from IPython.display import display
+
+    control = widgets.IntSlider(0, min=0, max=len(strip.levels) - 1, description="step, of 255")
+    output = widgets.HTML()
+
+    def show_step(_=None) -> None:
+        said, image = strip.said[control.value], strip.images[control.value]
+        shown = picture("attacked", image, said, "", said)
+        output.value = f'{STYLE}<div class="explorer"><div class="pictures">{shown}</div></div>'
+
+    control.observe(show_step, "value")
+    show_step()
+    box = widgets.VBox([control, output])
+    display({WIDGET_MIME: box._repr_mimebundle_()[WIDGET_MIME], "text/plain": SLIDER_ELSEWHERE}, raw=True)
+    return control
 
 
 def _dropdown(

@@ -111,6 +111,17 @@ class Run:
         return published.comparable(self.data.name, self.eps)
 
     @property
+    def notice(self) -> str:
+        """What the reader must know before reading a lesson beside this run; empty for the recorded one's.
+
+        The lessons tell the recorded run of ResNet-20, so other networks, data or parameters contradict them.
+        """
+        told = self.model == "resnet20" and self.comparable and self.weights == "course" and not self.seed
+        other = "The text describes ResNet-20 on CIFAR-10 at 8/255 with seed 0. The outputs are this run's."
+        said = [text for text in (self.data.notice, "" if told else other) if text]
+        return f"> **Notice.** {' '.join(said)}" if said else ""
+
+    @property
     def label(self) -> str:
         """The label of this run in figures; empty for a full run on CIFAR-10 with the paper's parameters."""
         return published.run_label(self.data.name, self.profile.name, self.eps, self.weights)
