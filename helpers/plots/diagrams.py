@@ -160,7 +160,7 @@ def lines_figure(lines: Lines, title: str) -> Figure:
         axis.plot(255 * lines.eps, value, marker, color="black", markersize=5)
         axis.annotate(f"{value:.2f}", (255 * lines.eps, value), (6, 6), textcoords="offset points")
     axis.set(xlabel="every value moved by (grey levels of 255)", ylabel="loss (cross-entropy)", title=title)
-    axis.legend(loc="upper left")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -65,10 +65,11 @@ def png(figure: Figure, mark: str = "") -> bytes:
 
 
 def say(text: str) -> None:
-    """Display Markdown whose numbers come from variables."""
+    """Display Markdown whose numbers come from variables; nothing if there is no text."""
     from IPython.display import Markdown, display
 
-    display(Markdown(text))
+    if text:
+        display(Markdown(text))
 
 
 # ----------------------------------------------------------------------------------- parts of several figures

@@ -1,4 +1,5 @@
 from .building import build as build
+from .contents import appendices as appendices
 from .contents import chapters as chapters
 from .contents import explorer as explorer
 from .contents import figures_in as figures_in

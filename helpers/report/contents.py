@@ -25,9 +25,14 @@ def explorer() -> Path:
     return NOTEBOOKS / "explorer.ipynb"
 
 
+def appendices() -> list[Path]:
+    """Return the notebooks that no other notebook needs."""
+    return sorted(NOTEBOOKS.glob("appendix_*.ipynb"))
+
+
 def chapters() -> list[Path]:
-    """Return the notebooks that a report runs and shows: the numbered ones, then the explorer."""
-    return numbered() + [path for path in (explorer(),) if path.is_file()]
+    """Return the notebooks that a report runs and shows: the numbered ones, the explorer, the appendices."""
+    return numbered() + [path for path in (explorer(),) if path.is_file()] + appendices()
 
 
 def find(name: str) -> Path:

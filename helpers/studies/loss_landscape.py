@@ -75,6 +75,12 @@ class Lines:
         """The place of eps among the levels."""
         return int(np.argmin(np.abs(self.levels - self.eps)))
 
+    @property
+    def finding(self) -> str:
+        """The loss at eps along the gradient's sign, and the mean of those along random signs."""
+        climbed, drifted = self.gradient[self.at_eps], self.random[:, self.at_eps].mean()
+        return f"Loss at eps: {climbed:.2f} along the gradient's sign, {drifted:.2f} along random signs"
+
 
 def losses_of(model: Model, images: np.ndarray, label: int) -> np.ndarray:
     """Return the cross-entropy of images [n, h, w, c] that are all of one class, float64 [n]."""

@@ -51,6 +51,7 @@ def test_the_lines_are_labelled_with_the_losses_at_eps():
     figure = plots.lines_figure(LINES, "A title")
     texts = {text.get_text() for text in figure.axes[0].texts}
     assert {f"{LINES.gradient[2]:.2f}", f"{LINES.random[:, 2].mean():.2f}"} <= texts
+    assert LINES.finding == "Loss at eps: 2.00 along the gradient's sign, 0.20 along random signs"
 
 
 def test_each_attackers_gradient_ends_where_it_should():
