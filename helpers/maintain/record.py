@@ -25,6 +25,7 @@ from ..pipeline.recorded import check_fields, check_records, check_run
 from ..plots import tables
 from ..settings import CourseError, write_atomically
 from ..studies import baselines, departures, released_ladder
+from . import prose
 
 RECORDED_NOTEBOOKS = "resnet20"
 """The network whose run the committed notebooks show."""
@@ -72,6 +73,7 @@ def record(folder: Path) -> None:
         write_atomically(notebook, text.encode())
     write_atomically(settings.FIGURES / "results.json", json.dumps(results, indent=1).encode())
     write_readme()
+    prose.write()
 
 
 def write_readme() -> None:

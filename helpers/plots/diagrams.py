@@ -44,7 +44,7 @@ def strip_figure(strip: Strip, levels: Sequence[int], title: str) -> Figure:
         "the photograph": strip.images[drawn],
         "the change,\nmagnified": np.stack([magnified(c, max(1e-9, np.abs(c).max())) for c in changes]),
     }
-    said = [f"step {strip.levels[k]}/255\n{strip.said[k]}" for k in drawn]
+    said = ["\n".join((f"step {strip.levels[k]}/255", *strip.said[k].rsplit(" ", 1))) for k in drawn]
     wrong = [strip.answers[k] != strip.label for k in drawn]
     figure = gallery(rows, {"the photograph": said}, {"the photograph": wrong}, size=1.35)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)

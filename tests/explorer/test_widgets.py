@@ -7,13 +7,16 @@ import re
 import urllib.request
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from diagram_samples import STRIP
 from PIL import Image
 
 from helpers import explorer
 from helpers.explorer import Choice, widgets
+from helpers.settings import WIDGET_MIME
 
 DEFENDED = Choice(stage="fine_tuned", defense="ae")
 
@@ -49,6 +52,21 @@ def file(name: str, content: bytes) -> dict:
 def sources(html: str) -> dict[str, str]:
     """The pictures' sources, by class."""
     return dict(re.findall(r'<figure class="(\w+)[^"]*"><img[^>]* src="([^"]+)"', html))
+
+
+def test_the_slider_shows_the_photograph_of_its_step(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda content, **_: shown.append(content))
+    monkeypatch.setattr(widgets.widgets, "HTML", lambda: made.append(SimpleNamespace(value="")) or made[-1])
+    box = SimpleNamespace(_repr_mimebundle_=lambda: {WIDGET_MIME: {}})
+    monkeypatch.setattr(widgets.widgets, "VBox", lambda _: box)
+    made = []
+    control = explorer.slider(STRIP)
+    assert "d 90.0%" in made[0].value and set(shown[0]) == {WIDGET_MIME, "text/plain"}
+    control.value = 3
+    assert "f 99.0%" in made[0].value
+    png = Image.open(io.BytesIO(urllib.request.urlopen(sources(made[0].value)["attacked"]).read()))
+    np.testing.assert_array_equal(np.asarray(png), np.rint(255 * STRIP.images[3]))
 
 
 def test_every_control_changes_the_view(panel):

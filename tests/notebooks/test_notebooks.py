@@ -28,7 +28,7 @@ def test_the_course_has_its_notebooks():
 
 def test_the_maps_show_every_notebook_and_every_exercise():
     readme, syllabus = ((settings.ROOT / name).read_text() for name in ("README.md", "notebooks/README.md"))
-    for notebook in NOTEBOOKS:
+    for notebook in report.chapters():
         assert f"(notebooks/{notebook.name})" in readme and f"]({notebook.name})" in syllabus
     for path in (settings.ROOT / "notebooks" / "exercises").glob("*.ipynb"):
         minutes = [int(m) for m in re.findall(r"\*(\d+) minutes, ", path.read_text())]
@@ -69,7 +69,7 @@ def printed(cell: nbformat.NotebookNode) -> str:
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.stem)
+@pytest.mark.parametrize("notebook", [*NOTEBOOKS, *report.appendices()], ids=lambda n: n.stem)
 def test_runs_through_papermill(store, notebook, tmp_path):
     """A notebook runs, says nothing on stderr, describes its figures, and prints its settled cells again."""
     run, executed = execute(notebook, tmp_path, store)

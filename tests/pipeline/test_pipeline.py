@@ -66,6 +66,22 @@ def test_parameters_as_papermill_passes_them(tiny):
     assert type(run.eps) is float and type(run.seed) is int
 
 
+def test_a_run_that_is_not_the_recorded_one_says_so(tiny):
+    run = pipeline.start("patches10", "small", "smoke", weights="none")
+    data = replace(run.data, name="cifar10", notice="")
+    told = replace(run, data=data, model="resnet20", weights="course")
+    assert told.notice == ""
+    for other in (
+        {"seed": 1},
+        {"model": "small"},
+        {"eps": 4 / 255},
+        {"weights": "tf2cv"},
+        {"data": run.data},
+    ):
+        assert replace(told, **other).notice.startswith("> **Notice.** ")
+    assert "borrowed" in replace(told, data=replace(data, notice="These are borrowed.")).notice
+
+
 @pytest.mark.deep
 def test_static_images_attack_the_initial_classifier(run):
     images, labels = run.split("test").take()

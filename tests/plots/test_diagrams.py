@@ -73,7 +73,7 @@ def test_each_attackers_gradient_ends_where_it_should():
 def test_the_strip_shows_the_answer_to_each_photograph_and_marks_the_wrong_ones():
     figure = plots.strip_figure(STRIP, (0, 2, 3), "A title")
     said = [axis.get_title(loc="center") for axis in figure.axes[:3]]
-    assert said == ["step 0/255\nd 90.0%", "step 2/255\nf 95.0%", "step 3/255\nf 99.0%"]
+    assert said == ["step 0/255\nd\n90.0%", "step 2/255\nf\n95.0%", "step 3/255\nf\n99.0%"]
     assert [axis.title.get_fontweight() == "bold" for axis in figure.axes[:3]] == [False, True, True]
     for axis, k in zip(figure.axes, (0, 2, 3), strict=False):
         np.testing.assert_array_equal(axis.get_images()[0].get_array(), IMAGES[k])

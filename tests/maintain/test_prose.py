@@ -1,0 +1,100 @@
+"""Numbers in the notebooks' prose: which record a mark means, what is written, which claims hold."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from helpers import pipeline
+from helpers.maintain import prose
+from helpers.settings import CourseError
+
+FIELDS = {
+    **prose.TOLD,
+    "stage": "initial",
+    "defense": "none",
+    "threat": "static",
+    "n": 2000,
+    "ci_low": 0.1,
+    "ci_high": 0.2,
+}
+
+
+def record(correct, **fields):
+    return {**FIELDS, "correct": correct, "accuracy": correct / 2000, **fields}
+
+
+RECORDS = [
+    record(1800, input="regular", eps=0.0, steps=0),
+    record(250, input="fgsm", eps=8 / 255, steps=1),
+    record(10, input="pgd", eps=8 / 255, steps=10),
+    record(900, input="pgd", eps=2 / 255, steps=10),
+    record(20, input="pgd", eps=8 / 255, steps=5),
+    record(30, input="pgd", eps=8 / 255, steps=10, stage="fine_tuned", defense="ae", threat="adaptive"),
+    record(1, input="fgsm", eps=8 / 255, steps=1, model="sepreresnet56"),
+    record(2, input="fgsm", eps=8 / 255, steps=1, profile="quick"),
+]
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        ("regular", "90.0"),
+        ("fgsm", "12.5"),
+        ("pgd", "0.5"),
+        ("pgd eps=2", "45.0"),
+        ("pgd steps=5", "1.0"),
+        ("fine_tuned ae pgd adaptive", "1.5"),
+        ("fgsm : n", "2,000"),
+        ("fgsm : wrong", "1,750"),
+        ("fgsm : correct", "250"),
+        ("regular:low", "10.0"),
+        ("regular : high", "20.0"),
+    ],
+)
+def test_words_choose_a_record_and_a_field(words, text):
+    assert prose.text_of(words, RECORDS) == text
+
+
+@pytest.mark.parametrize("words", ["square", "pgd adaptive", "fgsm : colour", "regular fgsm eps=7"])
+def test_words_that_choose_nothing_are_refused(words):
+    with pytest.raises(CourseError):
+        prose.text_of(words, RECORDS)
+
+
+def test_words_that_choose_two_records_are_refused():
+    with pytest.raises(CourseError, match="2 records"):
+        prose.text_of("fgsm", [*RECORDS, RECORDS[1]])
+
+
+def test_only_what_is_between_the_marks_is_written():
+    text = "Of <!--= fgsm : n -->9<!--/-->, <!--= fgsm -->?<!--/-->% are right. <!--? pgd < fgsm -->"
+    expected = (
+        "Of <!--= fgsm : n -->2,000<!--/-->, <!--= fgsm -->12.5<!--/-->% are right. <!--? pgd < fgsm -->"
+    )
+    assert prose.filled(text, RECORDS) == prose.filled(expected, RECORDS) == expected
+
+
+@pytest.mark.parametrize(
+    "claim, true",
+    [
+        ("pgd < fgsm < regular", True),
+        ("pgd < regular < fgsm", False),
+        ("regular > 89.9", True),
+        ("regular > 90", False),
+        ("regular", False),
+    ],
+)
+def test_a_claim_is_compared_with_the_records(claim, true):
+    assert prose.holds(claim, RECORDS) is true
+
+
+def test_a_notebook_is_written_once_and_its_code_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "recorded_results", lambda: {"records": RECORDS})
+    mark = "<!--= pgd -->?<!--/-->"
+    notebook = tmp_path / "one.ipynb"
+    claims = new_markdown_cell(f"{mark}%<!--? fgsm < pgd --><!--? pgd < fgsm -->")
+    nbformat.write(new_notebook(cells=[claims, new_code_cell(f"# {mark}")]), notebook)
+    assert prose.write([notebook]) == ["one.ipynb"] and prose.write([notebook]) == []
+    markdown, code = nbformat.read(notebook, as_version=4).cells
+    assert markdown.source.startswith("<!--= pgd -->0.5<!--/-->%") and code.source == f"# {mark}"
+    assert prose.untrue(notebook, RECORDS) == ["fgsm < pgd"]

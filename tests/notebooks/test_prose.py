@@ -1,0 +1,55 @@
+"""The prose of the lessons: its numbers and claims are the records', and cells are short enough to read."""
+
+import re
+
+import nbformat
+import pytest
+
+from helpers import pipeline, report
+from helpers.maintain import prose
+
+REWRITTEN = ("00_start_here", "appendix_provenance")
+"""The notebooks that say what happened. Each of the others comes here when it does."""
+
+WORDS = 1600
+WIDTH = 100
+HEIGHT = 15
+CONDITIONAL = re.compile(r"\b(look whether|if the|if it|unless|where there is one)\b", re.IGNORECASE)
+
+
+def cells(notebook, kind):
+    found = nbformat.read(report.find(notebook), as_version=4).cells
+    return [cell.source for cell in found if cell.cell_type == kind]
+
+
+@pytest.mark.parametrize("notebook", report.chapters(), ids=lambda n: n.stem)
+def test_the_numbers_are_the_recorded_ones(notebook):
+    records = pipeline.recorded_results()["records"]
+    for source in cells(notebook.stem, "markdown"):
+        assert prose.filled(source, records) == source, "write them anew: python -m helpers.maintain.prose"
+    assert prose.untrue(notebook, records) == []
+
+
+@pytest.mark.parametrize("notebook", REWRITTEN)
+def test_a_cell_fits_a_slide(notebook):
+    for source in cells(notebook, "code"):
+        lines = source.splitlines()
+        assert len(lines) <= HEIGHT and max(map(len, lines)) <= WIDTH, source
+
+
+@pytest.mark.parametrize("notebook", REWRITTEN)
+def test_a_lesson_is_short(notebook):
+    text = re.sub(r"<!--.*?-->", "", " ".join(cells(notebook, "markdown")))
+    assert len(text.split()) <= WORDS
+
+
+@pytest.mark.parametrize("notebook", REWRITTEN)
+def test_the_prose_says_what_happened(notebook):
+    found = [hit[0] for source in cells(notebook, "markdown") for hit in CONDITIONAL.finditer(source)]
+    assert found == []
+
+
+def test_the_first_lesson_asks_before_it_tells():
+    text = "\n".join(cells("00_start_here", "markdown"))
+    assert text.count("**Bet first.**") == 3 and text.count("<b>One minute.</b>") == 3
+    assert text.count("<details>") == text.count("</details>") == 6
