@@ -67,10 +67,8 @@ def test_words_that_choose_two_records_are_refused():
 
 
 def test_only_what_is_between_the_marks_is_written():
-    text = "Of <!--= fgsm : n -->9<!--/-->, <!--= fgsm -->?<!--/-->% are right. <!--? pgd < fgsm -->"
-    expected = (
-        "Of <!--= fgsm : n -->2,000<!--/-->, <!--= fgsm -->12.5<!--/-->% are right. <!--? pgd < fgsm -->"
-    )
+    text = "Of <!--= fgsm : n -->9<!--/-->, <!--= fgsm -->?<!--/-->% are right.<!--? pgd < fgsm -->"
+    expected = text.replace(">9<", ">2,000<").replace(">?<", ">12.5<")
     assert prose.filled(text, RECORDS) == prose.filled(expected, RECORDS) == expected
 
 

@@ -14,7 +14,7 @@ REWRITTEN = ("00_start_here", "appendix_provenance")
 WORDS = 1600
 WIDTH = 100
 HEIGHT = 15
-CONDITIONAL = re.compile(r"\b(look whether|(?<!what )if the|if it|unless|where there is one)\b", re.IGNORECASE)
+CONDITIONAL = re.compile(r"\b(look whether|(?<!what )if the|if it|unless)\b", re.IGNORECASE)
 
 
 def cells(notebook, kind):

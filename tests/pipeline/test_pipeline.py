@@ -71,14 +71,9 @@ def test_a_run_that_is_not_the_recorded_one_says_so(tiny):
     data = replace(run.data, name="cifar10", notice="")
     told = replace(run, data=data, model="resnet20", weights="course")
     assert told.notice == ""
-    for other in (
-        {"seed": 1},
-        {"model": "small"},
-        {"eps": 4 / 255},
-        {"weights": "tf2cv"},
-        {"data": run.data},
-    ):
-        assert replace(told, **other).notice.startswith("> **Notice.** ")
+    others = {"seed": 1, "model": "small", "eps": 4 / 255, "weights": "tf2cv", "data": run.data}
+    for name, value in others.items():
+        assert replace(told, **{name: value}).notice.startswith("> **Notice.** ")
     assert "borrowed" in replace(told, data=replace(data, notice="These are borrowed.")).notice
 
 
