@@ -242,9 +242,12 @@ def search(name: str, dataset: str, model: str, seed: int, replace: bool) -> Non
     every = [key for key, one in architectures.ARCHITECTURES.items() if one.trained]
     names = every if name == "all" else [name]
     architectures.architecture_of(names[0])
-    folder = settings.WEIGHTS / dataset / "search"
     parts = [
-        Part(lambda run, one=one: make(run, one), folder / f"{model}_{one}.json", {"seed": seed})
+        Part(
+            lambda run, one=one: make(run, one),
+            cards.card_file(search.path_of(dataset, model, one, seed)),
+            {"seed": seed},
+        )
         for one in names
     ]
     ship(parts, replace, lambda: pipeline.start(dataset, model, seed=seed))

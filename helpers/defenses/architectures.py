@@ -31,10 +31,10 @@ class Architecture:
         title: its name in tables and figures.
         build: makes it, untrained.
         latent: its latent size: how many numbers the encoder passes to the decoder, through the bottleneck
-            and past it. A code counts as one number, although it takes fewer bits. PIXELS if nothing is
-            encoded.
+            and past it. A code counts as one number. PIXELS if nothing is encoded.
         depth: number of strided layers in the encoder, each of which halves height and width.
         trained: whether it has anything to learn.
+        bits_each: bits in which one of these numbers is stored: 32 for a float, 9 for one of 512 codes.
     """
 
     title: str
@@ -42,6 +42,12 @@ class Architecture:
     latent: int
     depth: int
     trained: bool = True
+    bits_each: int = 32
+
+    @property
+    def bits(self) -> int:
+        """The latent size in bits, in which floats and codes can be compared."""
+        return self.latent * self.bits_each
 
 
 def convolutional(depth: int, channels: int) -> keras.Model:
@@ -142,7 +148,7 @@ ARCHITECTURES = {
     "d3_c8": _convolutional(3, 8),
     "d3_c32": _convolutional(3, 32),
     "d3_c64": _convolutional(3, 64),
-    "vq_vae": Architecture("VQ-VAE, 16 x 16 codes", vq_vae, 16 * 16, 1),
+    "vq_vae": Architecture("VQ-VAE, 16 x 16 codes", vq_vae, 16 * 16, 1, bits_each=9),
     "unet": Architecture("U-Net", unet, 32 * 32 * 8 + 16 * 16 * 16 + 8 * 8 * 32, 2),
     "blur": Architecture("Gaussian blur, 0.7 pixels", blur, PIXELS, 0, trained=False),
 }

@@ -18,9 +18,12 @@ from .results import paper_figure as paper_figure
 from .results import results_figure as results_figure
 from .results import threats_figure as threats_figure
 from .results import tradeoff_figure as tradeoff_figure
+from .search import attackers_figure as attackers_figure
 from .search import codes_figure as codes_figure
 from .search import error_figure as error_figure
-from .search import latent_figure as latent_figure
+from .search import hump_figure as hump_figure
+from .search import pareto_figure as pareto_figure
+from .search import passing_figure as passing_figure
 from .style import COLORS as COLORS
 from .style import MARKERS as MARKERS
 from .style import PALETTE as PALETTE

@@ -1,11 +1,16 @@
-"""Compare the autoencoders of the search (notebook 03): tables, the Pareto front, and tests against chance.
+"""Compare all autoencoders of the search (notebook 03b): tables, the Pareto front, and tests against chance.
 
-Cards come from search.about or search.make, answers from search.assessed.
+    found = search.candidates(run)
+    compared = measure(run, found)               # on validation and on test images
+    pareto_table(compared, "paper", family)
+
+Differences are of the same images, validation images as well as test images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -13,9 +18,15 @@ import pandas as pd
 
 from .. import evaluation, pipeline
 from ..datasets.storage import to_float
+from ..defenses import codebook
+from ..defenses.architectures import ARCHITECTURES, PIXELS
+from ..evaluation import intervals
 from ..evaluation.titles import percent
 from ..pipeline import SOURCES, Answers, Run
 from ..settings import CourseError
+from . import search
+from .latent_size import SERIES
+from .search import Candidate
 from .search_recipe import RECIPE, SearchRecipe, on_recipe
 
 BARE = "none"
@@ -23,6 +34,92 @@ BARE = "none"
 
 QUESTIONS = {"mean": "mean of three", "regular": "clean", "fgsm": "FGSM", "pgd": "PGD"}
 """The criteria of choice and their titles: the mean of three transfer accuracies, and each alone."""
+
+Difference = tuple[float, float, float]
+"""A difference of accuracies, and the lower and upper limit of its 95% interval, in [-1, 1]."""
+
+
+# ------------------------------------------------------------------------------------------------- measuring
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What is known of each autoencoder of the search, by its name.
+
+    Attributes:
+        run: the run that measures them, on few test images if they were only trained for a demonstration.
+        recipe: how they were trained, and its numbers of validation images.
+        shipped: whether the course ships them. If not, this run trained a few for a demonstration.
+        found: the autoencoders with their cards.
+        validation: answers to validation images (search.held_out). Choices are made by these.
+        test: answers to test images (search.assessed).
+        bare: answers to test images without an autoencoder (bare_answers).
+    """
+
+    run: Run
+    recipe: SearchRecipe
+    shipped: bool
+    found: dict[str, Candidate]
+    validation: dict[str, dict[str, Answers]]
+    test: dict[str, dict[str, Answers]]
+    bare: dict[str, Answers]
+
+    @property
+    def family(self) -> list[str]:
+        """The autoencoders of Table 1's form."""
+        return [name for name, one in self.found.items() if pipeline.bottleneck_of(one.model) is not None]
+
+    @property
+    def coded(self) -> list[str]:
+        """The autoencoders with a codebook."""
+        return [name for name, one in self.found.items() if codebook.codebook_of(one.model)]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The title of each autoencoder."""
+        return {name: one.card["title"] for name, one in self.found.items()}
+
+    def records(self, kind: str) -> dict[str, dict]:
+        """Return the records of test images of a kind (search.assessed), by autoencoder."""
+        return {name: by_kind[kind].record() for name, by_kind in self.test.items() if kind in by_kind}
+
+    def publishable(self) -> list[dict]:
+        """Return the records of test images but those that notebook 03 publishes; none of a demonstration."""
+        return [
+            answers.record()
+            for name, by_kind in self.test.items()
+            for kind, answers in by_kind.items()
+            if self.shipped and (name not in SERIES or kind not in SOURCES)
+        ]
+
+
+def measure(run: Run) -> Compared:
+    """Measure all candidates on validation and on test images; one with a codebook under both attacks."""
+    shipped, found = search.is_shipped(run), search.candidates(run)
+    recipe, run = search.recipe_of(run, shipped), run if shipped else search.tryout(run)
+    attacks_through = {
+        name: ("pgd", "bpda") if codebook.codebook_of(one.model) else ("pgd",) for name, one in found.items()
+    }
+    return Compared(
+        run=run,
+        recipe=recipe,
+        shipped=shipped,
+        found=found,
+        validation={name: search.held_out(run, name, one.model, recipe) for name, one in found.items()},
+        test={
+            name: search.assessed(run, name, one.model, attacks_through[name]) for name, one in found.items()
+        },
+        bare=bare_answers(run),
+    )
+
+
+def bits(name: str) -> int:
+    """Return the bits that an autoencoder's encoder passes to its decoder.
+
+    What encodes nothing passes on the image itself, at 8 bits a value.
+    """
+    architecture = ARCHITECTURES[name]
+    return architecture.bits if architecture.trained else 8 * PIXELS
 
 
 # -------------------------------------------------------------------------------------------------- no
@@ -63,42 +160,12 @@ def bare_answers(run: Run) -> dict[str, Answers]:
 # choosing
 
 
-def transfer_score(card: dict) -> float:
-    """Return the mean validation accuracy on clean, FGSM and PGD images, the search's criterion."""
-    return float(np.mean([card["validation"][kind]["accuracy"] for kind in SOURCES]))
-
-
-def score(card: dict, kind: str = "mean") -> float:
-    """Return a card's validation accuracy in [0, 1]; ``kind`` is a key of QUESTIONS."""
-    return transfer_score(card) if kind == "mean" else card["validation"][kind]["accuracy"]
-
-
 def attacked_error(card: dict) -> float:
     """Return the mean squared error of restored validation images, averaged over FGSM and PGD."""
     return float(np.mean([card["mse"][kind] for kind in ("fgsm", "pgd")]))
 
 
-def validation_difference(before: dict, after: dict, kind: str = "mean") -> tuple[float, float, float]:
-    """Return how much the validation accuracy of ``after`` exceeds that of ``before``, with a 95% interval.
-
-    Cards hold how many images were right, not which ones. So the interval is Newcombe's for different images,
-    which is too wide for the same images. For the mean of three accuracies it is the mean of the limits.
-
-    Args:
-        before: A card.
-        after: Another card.
-        kind: A key of QUESTIONS.
-
-    Returns:
-        The difference and its lower and upper limit, in [-1, 1].
-    """
-    kinds = SOURCES if kind == "mean" else (kind,)
-    found = [evaluation.difference(before["validation"][k], after["validation"][k]) for k in kinds]
-    middle, low, high = np.mean(found, axis=0)
-    return float(middle), float(low), float(high)
-
-
-def in_points(difference: tuple[float, float, float]) -> str:
+def in_points(difference: Difference) -> str:
     """Return a difference and its interval, given in [-1, 1], as text in points."""
     return "{:+.1f} [{:+.1f}, {:+.1f}]".format(
         *(round(100 * x, 1) + 0.0 for x in difference)
@@ -110,19 +177,35 @@ def transfer_mean(answers: dict[str, Answers]) -> np.ndarray:
     return np.mean([answers[kind].correct for kind in SOURCES], axis=0)
 
 
-def mean_difference(before: dict[str, Answers], after: dict[str, Answers]) -> tuple[float, float, float]:
-    """Return how much the mean of three transfer accuracies rose on the same images, with a 95% interval.
+def right(answers: dict[str, Answers], kind: str = "mean") -> np.ndarray:
+    """Return which images are classified correctly, by a criterion of QUESTIONS: in [0, 1], [n]."""
+    return transfer_mean(answers) if kind == "mean" else answers[kind].correct
+
+
+def lead(before: dict[str, Answers], after: dict[str, Answers], kind: str = "mean") -> Difference:
+    """Return how much more accurate ``after`` is than ``before`` on the same images, by one of QUESTIONS."""
+    return paired(right(before, kind), right(after, kind))
+
+
+def paired(before: np.ndarray, after: np.ndarray) -> Difference:
+    """Return how much a mean over the same images rises, with a 95% interval.
+
+    Args:
+        before: booleans [n] (evaluation.paired_difference), or shares in [0, 1], as transfer_mean's (normal).
+        after: the same of the same images.
 
     Returns:
-        The difference and its lower and upper limit (normal), in [-1, 1].
+        The difference and its lower and upper limit, in [-1, 1].
 
     Raises:
         CourseError: There are fewer than two images.
     """
-    change = transfer_mean(after) - transfer_mean(before)
-    if len(change) < 2:
-        raise CourseError(f"{len(change)} images are too few for an interval; compare at least 2")
-    half = 1.959964 * float(change.std(ddof=1)) / np.sqrt(len(change))
+    if len(before) < 2:
+        raise CourseError(f"{len(before)} images are too few for an interval; compare at least 2")
+    if before.dtype == bool:
+        return evaluation.paired_difference(before, after)
+    change = after - before
+    half = intervals.Z * float(change.std(ddof=1)) / np.sqrt(len(change))
     middle = float(change.mean())
     return middle, max(-1.0, middle - half), min(1.0, middle + half)
 
@@ -140,15 +223,17 @@ def table(cards: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("autoencoder")
 
 
-def test_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]]) -> pd.DataFrame:
-    """Return a table of test accuracies, best mean first, with each candidate's rank on validation images."""
-    places = sorted(cards, key=lambda name: -transfer_score(cards[name]))
-    rows = {}
-    for name in sorted(answers, key=lambda name: -transfer_mean(answers[name]).mean()):
-        rows[cards[name]["title"]] = {
-            "mean of three": f"{100 * transfer_mean(answers[name]).mean():.1f}",
-            "place before": f"{places.index(name) + 1}",
-            **_accuracies({kind: answers[name][kind].record() for kind in (*SOURCES, "adaptive")}),
+def test_table(compared: Compared) -> pd.DataFrame:
+    """Return a table of test accuracies, best mean first, with the ranks on validation images."""
+    validation = {name: float(right(answers).mean()) for name, answers in compared.validation.items()}
+    places = sorted(validation, key=lambda name: -validation[name])
+    rows, found = {}, {**compared.test, BARE: compared.bare}
+    for name in sorted(found, key=lambda name: -right(found[name]).mean()):
+        rows[compared.titles.get(name, "no autoencoder")] = {
+            "bits": f"{8 * PIXELS if name == BARE else bits(name):,}",
+            "mean of three": f"{100 * right(found[name]).mean():.1f}",
+            "place before": "" if name == BARE else f"{places.index(name) + 1}",
+            **_accuracies({kind: found[name][kind].record() for kind in (*SOURCES, "adaptive")}),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("autoencoder")
 
@@ -178,33 +263,43 @@ def pareto_front(points: dict[str, tuple[float, float]]) -> list[str]:
     return sorted((name for name in points if not dominated_by(points, name)), key=lambda name: points[name])
 
 
-def pareto_table(
-    cards: dict[str, dict], answers: dict[str, dict[str, Answers]], name: str, family: Sequence[str]
-) -> pd.DataFrame:
+def pareto_points(compared: Compared, kind: str = "mean") -> dict[str, tuple[int, float]]:
+    """Return each autoencoder's latent size in bits and its accuracy on validation images, by name.
+
+    Args:
+        compared: the autoencoders.
+        kind: A key of QUESTIONS.
+    """
+    return {
+        name: (bits(name), float(right(answers, kind).mean()))
+        for name, answers in compared.validation.items()
+    }
+
+
+def pareto_table(compared: Compared, name: str, family: Sequence[str]) -> pd.DataFrame:
     """Return a table of whether ``name`` is on the Pareto front of validation images, by each of QUESTIONS.
 
     The front is taken among all architectures and within the family. There is a row for each architecture
     that dominates ``name``, with its lead on validation and on test images, in points with the 95% interval.
+    Both are of the same images.
 
     Args:
-        cards: Cards by architecture.
-        answers: Answers by architecture.
+        compared: The autoencoders.
         name: The architecture in question.
         family: The names in its family, itself among them.
     """
-    latents, rows = {other: card["latent"] for other, card in cards.items()}, []
+    rows = []
     for kind, question in QUESTIONS.items():
-        rivals = dominated_by(
-            {other: (latents[other], score(card, kind)) for other, card in cards.items()}, name
-        )
+        rivals = dominated_by(pareto_points(compared, kind), name)
         verdicts = ["dominated" if some else "on it" for some in (rivals, set(rivals) & set(family))]
-        on_test = versus(answers, name, latents, kind)
         for other in rivals:
-            more = validation_difference(cards[name], cards[other], kind), on_test[other]
-            rows.append([question, *verdicts, cards[other]["title"], *map(in_points, more)])
+            leads = [
+                lead(answers[name], answers[other], kind) for answers in (compared.validation, compared.test)
+            ]
+            rows.append([question, *verdicts, compared.titles[other], *map(in_points, leads)])
         if not rivals:
             rows.append([question, *verdicts, "–", "–", "–"])
-    asked = f"{cards[name]['title']}, by"
+    asked = f"{compared.titles[name]}, by"
     titles = [
         asked,
         "among all",
@@ -214,65 +309,6 @@ def pareto_table(
         "more on test images",
     ]
     return pd.DataFrame(rows, columns=titles).set_index(asked)
-
-
-def versus(
-    answers: dict[str, dict[str, Answers]], name: str, latents: dict[str, int], kind: str
-) -> dict[str, tuple[float, float, float]]:
-    """Compare every architecture whose latent size is no larger with ``name``, on the same test images.
-
-    Args:
-        answers: Answers by architecture.
-        name: The architecture to compare with.
-        latents: The latent size by architecture.
-        kind: A key of search.assessed, or ``mean`` for the mean of the three transfer accuracies.
-
-    Returns:
-        By architecture, its lead over ``name`` with the 95% interval, in [-1, 1].
-    """
-    found = {}
-    for other, theirs in answers.items():
-        if other == name or latents[other] > latents[name]:
-            continue
-        if kind == "mean":
-            found[other] = mean_difference(answers[name], theirs)
-        else:
-            found[other] = evaluation.paired_difference(answers[name][kind].correct, theirs[kind].correct)
-    return found
-
-
-def versus_table(cards: dict[str, dict], answers: dict[str, dict[str, Answers]], name: str) -> pd.DataFrame:
-    """Return a table of the results of versus for each of QUESTIONS, in points with the 95% interval."""
-    latents = {other: card["latent"] for other, card in cards.items()}
-    found = {
-        title: {
-            cards[other]["title"]: in_points(points)
-            for other, points in versus(answers, name, latents, kind).items()
-        }
-        for kind, title in QUESTIONS.items()
-    }
-    return pd.DataFrame(found).rename_axis(f"more than {cards[name]['title']}")
-
-
-def peak(sizes: dict[str, int], records: dict[str, dict]) -> tuple[str, str, str, bool]:
-    """Return whether accuracy rises with size and falls again.
-
-    Args:
-        sizes: The size by name.
-        records: The record by name.
-
-    Returns:
-        The name of the most accurate, of the most accurate among the smallest, and of the most accurate among
-        the largest; and whether both ends are less accurate than the first beyond chance (their intervals do
-        not overlap).
-    """
-
-    def most(names: list[str]) -> str:
-        return max(names, key=lambda name: records[name]["accuracy"])
-
-    top = most(list(sizes))
-    ends = [most([name for name in sizes if sizes[name] == end(sizes.values())]) for end in (min, max)]
-    return top, *ends, all(records[name]["ci_high"] < records[top]["ci_low"] for name in ends)
 
 
 def told_apart(records: Sequence[dict]) -> tuple[int, int]:

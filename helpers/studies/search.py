@@ -1,4 +1,4 @@
-"""The search for the autoencoder (notebook 03): all architectures are trained and measured in the same way.
+"""The search for the autoencoder (notebooks 03, 03b): all architectures are trained and measured alike.
 
     run = pipeline.start(profile="quick")
     make(run, "d2_c16")                          # trains it and puts it into weights/<dataset>/search/
@@ -12,6 +12,7 @@ for the report. The module comparison compares the architectures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -123,8 +124,14 @@ def make(run: Run, name: str, recipe: SearchRecipe = RECIPE) -> dict:
 
 
 def file_of(run: Run, name: str) -> Path:
-    """Return the path of an architecture's shipped weights."""
-    return settings.WEIGHTS / run.data.name / "search" / f"{run.model}_{name}.h5"
+    """Return the path of an architecture's shipped weights, of the run's seed."""
+    return path_of(run.data.name, run.model, name, run.seed)
+
+
+def path_of(dataset: str, model: str, name: str, seed: int = 0) -> Path:
+    """Return the path of an architecture's shipped weights. Seeds other than 0 are in the file's name."""
+    other = f"_seed{seed}" if seed else ""
+    return settings.WEIGHTS / dataset / "search" / f"{model}_{name}{other}.h5"
 
 
 def network(run: Run, name: str) -> keras.Model:
@@ -150,6 +157,7 @@ def card(run: Run, name: str) -> dict:
     """
     architecture_of(name)
     command = f"python -m helpers search {name} --dataset {run.data.name} --model {run.model}"
+    command += f" --seed {run.seed}" if run.seed else ""
     initial = classifiers.weights_sha256(run.classifier)
     return cards.read(file_of(run, name), {"initial_sha256": initial}, f"train it: {command}")
 
@@ -173,13 +181,13 @@ def available(run: Run) -> list[str]:
     ]
 
 
-def is_shipped(run: Run) -> bool:
-    """Return whether the course ships enough architectures to compare: all of FEW that learn."""
-    return {name for name in _few() if ARCHITECTURES[name].trained} <= set(available(run))
+def is_shipped(run: Run, few: Sequence[str] = ()) -> bool:
+    """Return whether the course ships enough architectures to compare: all that learn of ``few`` (FEW)."""
+    return {name for name in _known(few or FEW) if ARCHITECTURES[name].trained} <= set(available(run))
 
 
-def _few() -> list[str]:
-    return [name for name in FEW if name in ARCHITECTURES]
+def _known(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name in ARCHITECTURES]
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,19 +203,23 @@ class Candidate:
     card: dict
 
 
-def candidates(run: Run) -> dict[str, Candidate]:
-    """Return what notebook 03 compares, by name.
+def candidates(run: Run, among: Sequence[str] = (), few: Sequence[str] = ()) -> dict[str, Candidate]:
+    """Return the autoencoders that notebooks 03 and 03b compare, by name.
 
-    These are all architectures shipped for this run, or only those of FEW in a smoke run. If too few are
-    shipped (is_shipped), all of FEW are trained here by LIVE, so that the two recipes never mix.
+    These are the architectures shipped for this run, or only ``few`` of them in a smoke run. If too few are
+    shipped (is_shipped), ``few`` are trained here by LIVE, so that the two recipes never mix. Architectures
+    without weights are measured here on as many validation images as the others.
 
-    Architectures without weights are measured here on as many validation images as the others.
+    Args:
+        run: The run, whose seed is the networks' as well.
+        among: The architectures to choose from; all if empty.
+        few: The architectures of a smoke run, and of any run when too few are shipped; FEW if empty.
     """
-    shipped = is_shipped(run)
-    names = available(run) if shipped else _few()
+    shipped, few = is_shipped(run, few), _known(few or FEW)
+    names = [name for name in available(run) if not among or name in among] if shipped else few
     if run.profile.name == "smoke":
-        names = [name for name in names if name in FEW]
-    recipe, found = RECIPE if shipped and run.profile.name != "smoke" else LIVE, {}
+        names = [name for name in names if name in few]
+    recipe, found = recipe_of(run, shipped), {}
     for name in names:
         if shipped and ARCHITECTURES[name].trained:
             found[name] = Candidate(network(run, name), card(run, name))
@@ -215,6 +227,11 @@ def candidates(run: Run) -> dict[str, Candidate]:
             model, history = trained(run, name, recipe)
             found[name] = Candidate(model, {**about(run, name, model, recipe), "history": history})
     return found
+
+
+def recipe_of(run: Run, shipped: bool) -> SearchRecipe:
+    """Return the recipe whose numbers of images a run's candidates are measured on."""
+    return RECIPE if shipped and run.profile.name != "smoke" else LIVE
 
 
 def tryout(run: Run) -> Run:
@@ -283,17 +300,7 @@ def assessed(
     """
     if unknown := set(attacks_through) - set(ADAPTIVE):
         raise CourseError(f"unknown attack {', '.join(sorted(unknown))}; choose from {', '.join(ADAPTIVE)}")
-    config = _config(run, name, model)
-    labels, defended = run.split("test").labels, autoencoder.defended(model, run.classifier)
-    found = {}
-    for kind in SOURCES:
-        images = pipeline.inputs(run, "test", kind)
-        correct = artifacts.make_json(
-            "search_static",
-            {**config, "input": kind, "n": len(labels)},
-            lambda images=images: [int(right) for right in evaluation.is_correct(defended, images, labels)],
-        )
-        found[kind] = Answers(run.fields("initial", f"ae:{name}", kind, "static"), np.array(correct, bool))
+    found, config = _transfer(run, name, model, "test"), _config(run, name, model)
     few = run.data.test.head(run.profile.n_sweep)
     for kind in attacks_through:
         correct = artifacts.make_json(
@@ -304,6 +311,31 @@ def assessed(
         key = "adaptive" if kind == "pgd" else kind
         fields = run.fields("initial", f"ae:{name}", kind, "adaptive", steps=STEPS)
         found[key] = Answers(fields, np.array(correct, bool))
+    return found
+
+
+def held_out(run: Run, name: str, model: keras.Model, recipe: SearchRecipe = RECIPE) -> dict[str, Answers]:
+    """Return the initial classifier's answers to validation images, as assessed does to test images.
+
+    Only clean images and transfer attacks are measured. A card has only the counts of these answers; a
+    comparison of two autoencoders on the same images needs the answers themselves.
+    """
+    return _transfer(on_recipe(run, recipe), name, model, "validation")
+
+
+def _transfer(run: Run, name: str, model: keras.Model, split: str) -> dict[str, Answers]:
+    """Return the answers to clean images and under transfer attacks, by kind."""
+    config = {**_config(run, name, model), "split": split}
+    labels, defended = run.split(split).labels, autoencoder.defended(model, run.classifier)
+    found = {}
+    for kind in SOURCES:
+        images = pipeline.inputs(run, split, kind)
+        correct = artifacts.make_json(
+            "search_static",
+            {**config, "input": kind, "n": len(labels)},
+            lambda images=images: [int(right) for right in evaluation.is_correct(defended, images, labels)],
+        )
+        found[kind] = Answers(run.fields("initial", f"ae:{name}", kind, "static"), np.array(correct, bool))
     return found
 
 
