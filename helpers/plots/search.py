@@ -48,7 +48,8 @@ def hump_figure(
         if bare and name in bare:
             level = 100 * bare[name]["accuracy"]
             axis.axhline(level, color=color, linestyle="--", linewidth=1, zorder=1)
-            axis.plot([], [], color=color, linestyle="--", linewidth=1, label=f"{name}, no autoencoder")
+            text, place = f"{name}, no autoencoder", {"xytext": (0, 3), "textcoords": "offset points"}
+            axis.annotate(text, (sizes[0], level), fontsize=9, color=GREY, **place)
     if curve is not None:
         x = np.geomspace(sizes[0], sizes[-1], 200)
         axis.plot(x, 100 * np.polyval(curve, np.log2(x)), color=GREY, linewidth=1.5, label="fitted parabola")
@@ -132,11 +133,12 @@ def pareto_figure(
     stairs = [*(bits for bits, _ in ends), 2 * max(bits for bits, _ in points.values())]
     axis.step(stairs, [*(100 * a for _, a in ends), 100 * ends[-1][1]], where="post", color=GREY, zorder=0)
     axis.plot([], [], color=GREY, label="Pareto front (filled)")
+    middle = np.sqrt(min(bits for bits, _ in points.values()) * stairs[-1])
     for name in front:
         bits, accuracy = points[name]
-        axis.annotate(
-            name, (bits, 100 * accuracy), (0, 8), textcoords="offset points", ha="center", fontsize=9
-        )
+        side, shift = ("left", -4) if bits < middle else ("right", 4)
+        place = {"textcoords": "offset points", "ha": side, "fontsize": 9}
+        axis.annotate(name, (bits, 100 * accuracy), (shift, 8), **place)
     axis.set_xscale("log", base=2)
     sizes = [2**k for k in range(int(np.log2(min(stairs))), int(np.log2(max(stairs))) + 1)]
     axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30, ha="right", fontsize=9)
@@ -165,7 +167,8 @@ def attackers_figure(rows: dict[str, dict[str, dict]], title: str) -> Figure:
             axis.errorbar(value, [y], xerr=error, **look)
     axis.set_yticks(range(len(rows), 0, -1), list(rows), fontsize=9)
     axis.axvline(10, color=GREY, linestyle=":", linewidth=1, label="guessing")
-    axis.set(xlim=(-2, 102), xlabel="accuracy on test images (%)", title=title)
+    axis.set(xlim=(-2, 102), ylim=(0.4, len(rows) + 0.6))
+    axis.set(xlabel="accuracy on test images (%)", title=title)
     figure.legend(loc="outside right center", fontsize=9)
     return figure
 

@@ -5,6 +5,7 @@ from .contents import explorer as explorer
 from .contents import figures_in as figures_in
 from .contents import find as find
 from .contents import numbered as numbered
+from .contents import optional as optional
 from .contents import outputs_of as outputs_of
 from .contents import records_in as records_in
 from .contents import title_of as title_of

@@ -20,6 +20,11 @@ def numbered() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
+def optional() -> list[Path]:
+    """Return the notebooks beside the course's path, such as 03b: nothing later needs them."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9][a-z]_*.ipynb"))
+
+
 def explorer() -> Path:
     """Return the interactive notebook; a report shows fixed frames of it."""
     return NOTEBOOKS / "explorer.ipynb"
@@ -31,8 +36,13 @@ def appendices() -> list[Path]:
 
 
 def chapters() -> list[Path]:
-    """Return the notebooks that a report runs and shows: the numbered ones, the explorer, the appendices."""
-    return numbered() + [path for path in (explorer(),) if path.is_file()] + appendices()
+    """Return the notebooks that a report runs and shows.
+
+    These are the numbered ones, each followed by its optional ones, then the explorer and the appendices.
+    Optional notebooks are run as well, because they publish records that ``make verify`` repeats.
+    """
+    found = sorted(numbered() + optional())
+    return found + [path for path in (explorer(),) if path.is_file()] + appendices()
 
 
 def find(name: str) -> Path:
@@ -42,7 +52,7 @@ def find(name: str) -> Path:
         CourseError: there is none, or more than one.
     """
     there = chapters()
-    found = [p for p in there if p.name == name or p.stem == name or p.name[:2] == name]
+    found = [p for p in there if name in (p.name, p.stem, p.stem.partition("_")[0])]
     if len(found) != 1:
         raise CourseError(f"there is no notebook {name!r}; choose one of {', '.join(p.stem for p in there)}")
     return found[0]

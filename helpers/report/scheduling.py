@@ -17,6 +17,7 @@ from .. import settings
 
 NEEDS = {
     "03_choosing_the_autoencoder": ("02_denoising_autoencoder",),
+    "03b_other_autoencoders": ("03_choosing_the_autoencoder",),
     "04_fine_tuning": ("02_denoising_autoencoder",),
     "05_results": ("04_fine_tuning",),
     "06_breaking_the_defense": ("04_fine_tuning",),

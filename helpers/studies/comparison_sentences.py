@@ -64,8 +64,9 @@ def two_attacks(compared: Compared, name: str) -> str:
     both = evaluation.proportion(codes.correct & whole.correct)
     return (
         f"**{compared.titles[name]}**, n = {both['n']:,}: with the codebook replaced "
-        f"{percent(codes.record())}, with the whole autoencoder replaced {percent(whole.record())}. {verdict} (a difference of "
-        f"{in_points(more)} points). Right under both, image by image: **{percent(both)}**."
+        f"{percent(codes.record())}, with the whole autoencoder replaced {percent(whole.record())}. "
+        f"{verdict} (a difference of {in_points(more)} points). Right under both, image by image: "
+        f"**{percent(both)}**."
     )
 
 
@@ -132,3 +133,49 @@ def conclusions(compared: Compared) -> str:
 def codes_title(used: int, codes: int, perplexity: float) -> str:
     """Return the title of the figure of a codebook's use."""
     return f"{used} of {codes} codes are in use, worth {perplexity:.0f} used equally"
+
+
+KINDS = {"clean": "regular", "PGD (transfer attack)": "pgd", "PGD end-to-end": "adaptive"}
+"""The kinds of image (search.assessed), by the attacker's title in figures."""
+
+
+def forms(compared: Compared) -> dict[str, str]:
+    """Return the form of each autoencoder in words, by its title."""
+    named = dict.fromkeys(compared.family, "Table 1's form") | dict.fromkeys(compared.coded, "codebook")
+    return {title: named.get(name, title) for name, title in compared.titles.items()}
+
+
+def attackers_rows(compared: Compared) -> dict[str, dict[str, dict]]:
+    """Return the records of each autoencoder by the attacker's title, for plots.attackers_figure."""
+    return {
+        f"{compared.titles[name]} ({comparison.bits(name):,} bits)": {
+            words: compared.test[name][kind].record() for words, kind in KINDS.items()
+        }
+        for name in sorted(compared.found, key=comparison.bits)
+    }
+
+
+def pareto_alt(compared: Compared) -> str:
+    """Describe the figure of the Pareto front."""
+    points = comparison.pareto_points(compared)
+    return (
+        "Accuracy on validation images, the mean of clean, FGSM and PGD, against latent size in bits, for "
+        f"{len(points)} autoencoders. On the Pareto front: "
+        f"{_named(compared, comparison.pareto_front(points))}."
+    )
+
+
+def attackers_alt(compared: Compared) -> str:
+    """Describe the figure of attackers."""
+    return (
+        "Accuracy on test images behind each autoencoder, the fewest bits at the top: clean, under PGD as a "
+        f"transfer attack, and under PGD end-to-end. {attackers_title(compared)}."
+    )
+
+
+def error_alt(compared: Compared) -> str:
+    """Describe the figure of the errors."""
+    return (
+        "Accuracy on test images behind each autoencoder, clean and under PGD as a transfer attack, against "
+        f"the mean squared error it leaves on attacked validation images. {error_title(compared)}."
+    )

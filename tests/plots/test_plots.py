@@ -125,16 +125,37 @@ FIGURES = {
     "tradeoff_figure": lambda: plots.tradeoff_figure(
         {"this": (record(90), record(5))}, published.ROBUSTBENCH, "A title"
     ),
-    "latent_figure": lambda: plots.latent_figure(
-        {"8 x 8 x 2": (128, 2), "Table 1": (512, 2), "16 x 16 x 2": (512, 1), "blur": (3072, 0)},
-        {
-            name: {title: record(value) for title in ("8 x 8 x 2", "Table 1", "16 x 16 x 2", "blur")}
-            for name, value in (("no attack", 80), ("static PGD", 60), ("adaptive PGD", 1))
-        },
-        "Table 1",
+    "hump_figure": lambda: plots.hump_figure(
+        [128, 512, 4096],
+        {"clean": [record(20), record(70), record(90)], "PGD": [record(20), record(60), record(10)]},
         "A title",
-        ("blur",),
-        {"no attack": record(92)},
+        curve=np.array([-0.05, 0.9, -3.5]),
+        bare={"clean": record(92)},
+        further={"PGD": [np.array([0.2, 0.5, 0.1])]},
+        marked=1,
+    ),
+    "passing_figure": lambda: plots.passing_figure(
+        [128, 512, 4096],
+        [0.01, 0.002, 0.0005],
+        {"PGD": [(0.1, 0.09, 0.11), (0.3, 0.29, 0.31), (0.9, 0.88, 0.92)]},
+        "A title",
+    ),
+    "pareto_figure": lambda: plots.pareto_figure(
+        {"VQ-VAE": (2304, 0.6), "8 x 8 x 2": (4096, 0.2), "Table 1": (16384, 0.63)},
+        ["VQ-VAE", "Table 1"],
+        {"VQ-VAE": "codebook", "8 x 8 x 2": "Table 1's form", "Table 1": "Table 1's form"},
+        "A title",
+    ),
+    "attackers_figure": lambda: plots.attackers_figure(
+        {
+            f"autoencoder {k} (16,384 bits)": {
+                "clean": record(90),
+                "PGD": record(50),
+                "PGD end-to-end": record(1),
+            }
+            for k in range(14)
+        },
+        "A title",
     ),
     "error_figure": lambda: plots.error_figure(
         {"a": 0.0003, "b": 0.008},
@@ -259,17 +280,26 @@ def test_a_training_curve_has_its_marks_and_its_level():
     assert "before" in [line.get_label() for line in axis.lines]
 
 
-def test_an_autoencoder_of_another_family_is_not_drawn_as_one_of_the_first():
-    points = {"Table 1": (512, 2), "deep": (512, 3), "VQ-VAE": (256, 1), "U-Net": (14336, 2)}
-    records = {title: record(50) for title in points}
-    figure = plots.latent_figure(points, {"no attack": records}, "Table 1", "t", ("VQ-VAE", "U-Net"))
-    (legend,) = figure.legends
-    handles = zip(legend.legend_handles, legend.get_texts(), strict=True)
-    markers = {text.get_text(): handle.get_marker() for handle, text in handles if isinstance(handle, Line2D)}
-    assert "1 strided layer" not in markers, "no member of the family has one"
-    shown = [markers[label] for label in ("2 strided layers", "3 strided layers", "VQ-VAE", "U-Net")]
-    assert len(set(shown)) == 4
-    assert "side by side" in figure.axes[0].get_xlabel()
+def test_a_hump_is_drawn_with_its_parabola_and_further_seeds():
+    sizes, curve = [128, 512, 4096], np.array([-0.05, 0.9, -3.5])
+    lines = {"clean": [record(20), record(70), record(90)], "PGD": [record(20), record(60), record(10)]}
+    further = {"PGD": [np.array([0.2, 0.55, 0.1])]}
+    figure = plots.hump_figure(sizes, lines, "t", curve=curve, further=further, marked=1)
+    drawn = [line.get_ydata() for line in figure.axes[0].lines]
+    assert any(len(y) == 200 and np.isclose(max(y), 55, atol=1) for y in drawn), "100 (0.9^2 / 0.2 - 3.5)"
+    assert any(np.array_equal(y, 100 * further["PGD"][0]) for y in drawn)
+    assert any(len(y) == 1 and y[0] == 60 for y in drawn), "the ring, on the last line"
+    plt.close(figure)
+
+
+def test_the_pareto_front_is_filled_and_named():
+    points = {"VQ-VAE": (2304, 0.6), "8 x 8 x 2": (4096, 0.2), "Table 1": (16384, 0.63)}
+    kinds = {"VQ-VAE": "codebook", "8 x 8 x 2": "Table 1's form", "Table 1": "Table 1's form"}
+    figure = plots.pareto_figure(points, ["VQ-VAE", "Table 1"], kinds, "t")
+    (axis,) = figure.axes
+    assert {text.get_text() for text in axis.texts} == {"VQ-VAE", "Table 1"}
+    hollow = [line.get_xdata()[0] for line in axis.lines if line.get_markerfacecolor() == "white"]
+    assert hollow == [4096]
     plt.close(figure)
 
 

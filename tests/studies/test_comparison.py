@@ -11,7 +11,7 @@ from helpers import evaluation, pipeline
 from helpers.datasets import storage
 from helpers.pipeline import Answers
 from helpers.settings import CourseError
-from helpers.studies import comparison
+from helpers.studies import comparison, search
 from helpers.studies.search import SearchRecipe
 
 SHORT = SearchRecipe(images=64, epochs=1, validated=12, attacked=6)
@@ -102,45 +102,31 @@ def test_an_attack_through_both_is_the_static_one_where_there_is_no_autoencoder(
 # choosing
 
 
-def test_the_choice_is_by_the_mean_of_three_validation_accuracies():
-    assert comparison.transfer_score(card("a", 8, (80, 60, 10, 90))) == pytest.approx(0.5)
-
-
 def test_the_mean_of_three_has_the_interval_of_paired_images():
     rng = np.random.default_rng(0)
     kinds = ("regular", "fgsm", "pgd")
     before, after = ({kind: Answers({}, rng.random(500) < p) for kind in kinds} for p in (0.5, 0.6))
-    middle, low, high = comparison.mean_difference(before, after)
+    middle, low, high = comparison.lead(before, after)
     change = np.mean([after[k].correct.astype(float) - before[k].correct for k in kinds], axis=0)
     drawn = [change[rng.integers(0, 500, 500)].mean() for _ in range(4000)]  # the bootstrap's interval
     assert middle == pytest.approx(change.mean())
     np.testing.assert_allclose([low, high], np.percentile(drawn, [2.5, 97.5]), atol=0.004)
-    assert comparison.mean_difference(before, before) == (0.0, 0.0, 0.0)
-    back = comparison.mean_difference(after, before)
+    assert comparison.lead(before, before) == (0.0, 0.0, 0.0)
+    back = comparison.lead(after, before)
     np.testing.assert_allclose(back, [-middle, -high, -low])
 
 
-def test_a_lead_on_validation_images_has_the_interval_of_different_images():
-    before, after = card("a", 8, (80, 60, 10, 90)), card("b", 8, (80, 66, 16, 0))
-    middle, low, high = comparison.validation_difference(before, after)
-    assert (
-        middle == pytest.approx(comparison.transfer_score(after) - comparison.transfer_score(before)) == 0.04
+def test_a_lead_by_one_accuracy_is_paired():
+    before, after = answers(200, 200, 200), answers(240, 200, 160)
+    assert comparison.lead(before, after, "regular") == evaluation.paired_difference(
+        before["regular"].correct, after["regular"].correct
     )
-    alone = [comparison.validation_difference(before, after, kind) for kind in ("regular", "fgsm", "pgd")]
-    assert alone[1] == evaluation.difference(before["validation"]["fgsm"], after["validation"]["fgsm"])
-    np.testing.assert_allclose((low, high), np.mean(alone, axis=0)[1:])
-    back = comparison.validation_difference(after, before)
-    np.testing.assert_allclose(back, (-middle, -high, -low))
-    # What would be seen if each of a, b had 1,000 images of its own, and each image's three answers went
-    # together.
-    rng = np.random.default_rng(0)
-    draws = rng.random((2, 4000, 1000))
-    shares = [
-        np.mean([(draw < p).mean(1) for p in ps], 0)
-        for draw, ps in zip(draws, ((0.8, 0.6, 0.1), (0.8, 0.66, 0.16)), strict=True)
-    ]
-    covered = np.abs(shares[1] - shares[0] - 0.04) < (high - low) / 2
-    assert 0.95 <= covered.mean() <= 0.999
+    assert comparison.lead(before, after, "pgd")[2] < 0 < comparison.lead(before, after, "regular")[1]
+    assert comparison.lead(before, after)[0] == pytest.approx(0.0)
+    # All that changes is that 40 images more are right: paired, that is more certain than of other images.
+    low, high = comparison.lead(before, after, "regular")[1:]
+    apart = evaluation.difference(before["regular"].record(), after["regular"].record())
+    assert high - low < 0.5 * (apart[2] - apart[1])
 
 
 def test_differences_are_printed_in_points():
@@ -150,7 +136,7 @@ def test_differences_are_printed_in_points():
 def test_one_image_has_no_interval():
     one = answers(1, 1, 1, n=1)
     with pytest.raises(CourseError, match="1 images are too few for an interval"):
-        comparison.mean_difference(one, one)
+        comparison.lead(one, one)
 
 
 def test_tables_are_in_the_order_that_they_say():
@@ -165,17 +151,38 @@ def test_tables_are_in_the_order_that_they_say():
         table.loc["middle", "MSE on attacked images"] == "0.00066" and table.loc["wide", "numbers"] == "512"
     )
     assert table.loc["wide", "clean"].startswith("90.0 [")
-    found = {
-        "wide": answers(360, 200, 200),
-        "narrow": answers(80, 80, 80),
-        "middle": answers(240, 240, 240, adaptive=3),
+
+
+def compared(cards, validation, test):
+    """Return what is known of autoencoders of these names, the first of which may be called paper."""
+    return comparison.Compared(
+        run=None,
+        recipe=SHORT,
+        shipped=True,
+        found={name: search.Candidate(None, card) for name, card in cards.items()},
+        validation=validation,
+        test=test,
+        bare=answers(360, 40, 0),
+    )
+
+
+def test_the_test_table_is_in_the_order_of_test_images():
+    names = {"d2_c64": (360, 200, 200), "d2_c2": (80, 80, 80), "vq_vae": (240, 240, 240)}
+    cards = {name: card(name, 1, (0, 0, 0, 0)) for name in names}
+    test = {name: answers(*counts, adaptive=3 * (name == "vq_vae")) for name, counts in names.items()}
+    validation = {
+        "d2_c64": answers(300, 100, 100),
+        "d2_c2": answers(20, 20, 20),
+        "vq_vae": answers(240, 240, 240),
     }
-    table = comparison.test_table(cards, found)
-    assert table.index.tolist() == ["wide", "middle", "narrow"]
-    assert table["place before"].tolist() == ["2", "1", "3"]  # on validation images the second was first
-    assert table["mean of three"].tolist() == ["63.3", "60.0", "20.0"]
+    table = comparison.test_table(compared(cards, validation, test))
+    assert table.index.tolist() == ["d2_c64", "vq_vae", "no autoencoder", "d2_c2"]
+    assert table["place before"].tolist() == ["2", "1", "", "3"]  # on validation images the second was first
+    assert table["mean of three"].tolist() == ["63.3", "60.0", "33.3", "20.0"]
+    assert table["bits"].tolist() == ["131,072", "2,304", "24,576", "4,096"]
     assert (
-        table.loc["middle", "end-to-end PGD"].startswith("3.0 [") and table.loc["wide", "clean"][:4] == "90.0"
+        table.loc["vq_vae", "end-to-end PGD"].startswith("3.0 [")
+        and table.loc["d2_c64", "clean"][:4] == "90.0"
     )
 
 
@@ -212,62 +219,35 @@ def test_the_pareto_front_is_what_comparing_all_pairs_finds():
         assert set(found) == expected and [points[n][0] for n in found] == sorted(points[n][0] for n in found)
 
 
-def test_one_is_compared_with_all_that_are_no_larger():
-    compared = {
-        "paper": answers(300, 200, 200),
-        "better": answers(300, 200, 260),
-        "hardly": answers(300, 200, 201),
-        "larger": answers(400, 400, 400),
-        "worse": answers(100, 200, 200),
-    }
-    latents = {"paper": 512, "better": 512, "hardly": 128, "larger": 513, "worse": 128}
-    found = comparison.versus(compared, "paper", latents, "pgd")
-    assert list(found) == ["better", "hardly", "worse"]
-    assert found["better"][0] == pytest.approx(0.15) and found["better"][1] > 0
-    assert found["hardly"][1] < 0 < found["hardly"][2] and found["worse"][0] == 0
-    means = comparison.versus(compared, "paper", latents, "mean")
-    assert means["better"][0] == pytest.approx(0.05) and means["worse"][0] == pytest.approx(-1 / 6)
-    assert means["worse"][2] < 0
-
-
-def test_the_table_of_comparisons_has_a_column_for_each_question():
-    cards = {
-        "paper": card("Table 1", 512, (0, 0, 0, 0)),
-        "small": card("small", 128, (0, 0, 0, 0)),
-        "large": card("large", 4096, (0, 0, 0, 0)),
-    }
-    compared = {
-        "paper": answers(200, 200, 200),
-        "small": answers(300, 100, 200),
-        "large": answers(400, 400, 400),
-    }
-    table = comparison.versus_table(cards, compared, "paper")
-    assert table.index.tolist() == ["small"] and table.index.name == "more than Table 1"
-    starts = [text.split(" [")[0] for text in table.loc["small"]]
-    assert starts == ["+0.0", "+25.0", "-25.0", "+0.0"]
+def test_codes_and_floats_are_compared_in_bits():
+    assert comparison.bits("vq_vae") == 256 * 9 and comparison.bits("paper") == 512 * 32
+    assert comparison.bits("blur") == 8 * 32 * 32 * 3, "it passes on the image"
 
 
 def test_what_dominates_it_and_by_how_much():
-    """Chosen by validation images, with what test images say of it beside it."""
+    """Chosen by validation images, with what test images say of it beside it; both paired."""
     cards = {
-        "paper": card("Table 1", 512, (67, 53, 58, 0)),
-        "codes": card("VQ-VAE", 256, (87, 46, 52, 0)),
-        "shallow": card("16 x 16 x 2", 512, (64, 54, 52, 0)),
-        "large": card("large", 4096, (90, 90, 90, 0)),
+        "paper": card("Table 1", 512, (0, 0, 0, 0)),
+        "vq_vae": card("VQ-VAE", 256, (0, 0, 0, 0)),
+        "d1_c2": card("16 x 16 x 2", 512, (0, 0, 0, 0)),
+        "d2_c64": card("large", 4096, (0, 0, 0, 0)),
     }
-    compared = {
+    validation = {
+        "paper": answers(268, 212, 232),
+        "vq_vae": answers(348, 184, 208),
+        "d1_c2": answers(256, 216, 208),
+        "d2_c64": answers(360, 360, 360),
+    }
+    test = {
         "paper": answers(260, 200, 220),
-        "codes": answers(340, 180, 200),
-        "shallow": answers(240, 180, 200),
-        "large": answers(360, 360, 360),
+        "vq_vae": answers(340, 180, 200),
+        "d1_c2": answers(240, 180, 200),
+        "d2_c64": answers(360, 360, 360),
     }
-    table = comparison.pareto_table(cards, compared, "paper", ["paper", "shallow", "large"])
-    assert table.index.name == "Table 1, by" and list(table.index) == [
-        "mean of three",
-        "clean",
-        "FGSM",
-        "PGD",
-    ]
+    found = compared(cards, validation, test)
+    table = comparison.pareto_table(found, "paper", ["paper", "d1_c2", "d2_c64"])
+    criteria = ["mean of three", "clean", "FGSM", "PGD"]
+    assert table.index.name == "Table 1, by" and list(table.index) == criteria
     assert table["among all"].tolist() == ["dominated", "dominated", "dominated", "on it"]
     assert table["in its family"].tolist() == ["on it", "on it", "dominated", "on it"]
     assert table["dominated by"].tolist() == ["VQ-VAE", "VQ-VAE", "16 x 16 x 2", "–"]
@@ -275,24 +255,17 @@ def test_what_dominates_it_and_by_how_much():
     assert starts == ["+2.3", "+20.0", "+1.0", "–"]
     assert table.loc["mean of three", "more on test images"].startswith("+3.3 [")  # (80 - 20 - 20) / 3 of 400
     assert table.loc["FGSM", "more on test images"].startswith("-5.0 [")  # by chance, and not on test images
-    cards["codes"] = card("VQ-VAE", 256, (87, 54, 52, 0))
-    table = comparison.pareto_table(cards, compared, "paper", ["paper"])
-    assert table.loc[["FGSM"], "dominated by"].tolist() == ["VQ-VAE", "16 x 16 x 2"]
-    assert set(table["in its family"]) == {"on it"}
-    alone = comparison.pareto_table(
-        {"paper": cards["paper"]}, {"paper": compared["paper"]}, "paper", ["paper"]
-    )
+    one = [{"paper": of["paper"]} for of in (cards, validation, test)]
+    alone = comparison.pareto_table(compared(*one), "paper", ["paper"])
     assert set(alone["among all"]) == {"on it"} and set(alone["dominated by"]) == {"–"}
 
 
-def test_what_rises_and_falls_again_has_a_peak():
-    def at(*percents):
-        return {str(k): evaluation.proportion(np.arange(1000) < 10 * p) for k, p in enumerate(percents)}
-
-    sizes = {"0": 1, "1": 1, "2": 5, "3": 9}
-    assert comparison.peak(sizes, at(20, 30, 60, 10)) == ("2", "1", "3", True)
-    assert comparison.peak(sizes, at(20, 30, 60, 59)) == ("2", "1", "3", False)
-    assert comparison.peak(sizes, at(20, 60, 30, 10)) == ("1", "1", "3", False)
+def test_records_that_notebook_03_publishes_are_not_published_twice():
+    cards = {name: card(name, 1, (0, 0, 0, 0)) for name in ("paper", "vq_vae")}
+    both = {name: answers(1, 2, 3, 4) for name in cards}
+    found = compared(cards, both, both)
+    assert len(found.publishable()) == 1 + 4
+    assert replace(found, shipped=False).publishable() == []
 
 
 def test_how_many_pairs_can_be_told_apart():
