@@ -224,11 +224,12 @@ def robust(recipe: str, dataset: str, model: str, seed: int, replace: bool) -> N
 def search(name: str, dataset: str, model: str, seed: int, replace: bool) -> None:
     """Train autoencoders of the search; ship each.
 
-    NAME is an autoencoder's (helpers/defenses/architectures.py), or all.
+    NAME is an autoencoder's (helpers/defenses/architectures.py), series (the six of notebook 03), or all.
+    Those of another seed are shipped beside the others.
     """
     from .. import pipeline
     from ..defenses import architectures
-    from ..studies import search
+    from ..studies import latent_size, search
 
     def make(run: Run, name: str) -> str:
         card = search.make(run, name)
@@ -240,7 +241,7 @@ def search(name: str, dataset: str, model: str, seed: int, replace: bool) -> Non
         )
 
     every = [key for key, one in architectures.ARCHITECTURES.items() if one.trained]
-    names = every if name == "all" else [name]
+    names = {"all": every, "series": list(latent_size.SERIES)}.get(name, [name])
     architectures.architecture_of(names[0])
     parts = [
         Part(

@@ -204,7 +204,8 @@ def hump(
     An image is resampled with its answers at all sizes, and so are the seeds, if there are several. A
     negative curvature alone is no hump: a curve that rises ever more slowly has one, too (Simonsohn 2018,
     "Two lines"). So the top is compared with both ends as well. Choose it on other images than those of the
-    test.
+    test. With two or three seeds the bootstrap draws too few different sets of them, and its interval is too
+    narrow: look at ``by_seed`` as well.
 
     Args:
         correct: booleans [images, sizes] or [seeds, images, sizes]: which images are right at each size.

@@ -263,7 +263,6 @@ def test_weights_prints_the_scores(monkeypatch, capsys):
         (["weights", "--seed", "1"], "resnet20 is shipped, made with seed 0"),
         (["weights", "--model", "efficientnet_b0"], "is shipped, made with begins with EfficientNet-Lite0"),
         (["robust", "madry", "--seed", "1"], "resnet20_madry is shipped, made with seed 0"),
-        (["search", "all", "--seed", "1"], "resnet20_d1_c2 is shipped, made with seed 0"),
     ],
 )
 def test_a_try_does_not_take_the_place_of_shipped_weights(monkeypatch, capsys, arguments, with_what):
@@ -274,6 +273,22 @@ def test_a_try_does_not_take_the_place_of_shipped_weights(monkeypatch, capsys, a
     monkeypatch.setattr(pipeline, "start", lambda *_, **__: pytest.fail("it was begun"))
     message = error_of(capsys, *arguments)
     assert with_what in message and "add --replace" in message
+
+
+def test_autoencoders_of_another_seed_stand_beside_the_shipped_ones(monkeypatch, capsys):
+    from helpers.studies import latent_size, search
+
+    def made(run, name):
+        asked.append((run, name, search.path_of("cifar10", "resnet20", name, 1).stem))
+        scores = {"regular": {"n": 1, "accuracy": 0.5}}
+        return {"latent": 1, "parameters": 1, "minutes": 1.0, "validation": scores}
+
+    asked = []
+    monkeypatch.setattr(search, "make", made)
+    monkeypatch.setattr(pipeline, "start", lambda *_, seed: f"run {seed}")
+    assert main(["search", "series", "--seed", "1"]) == 0
+    assert asked == [("run 1", name, f"resnet20_{name}_seed1") for name in latent_size.SERIES]
+    assert len(capsys.readouterr().out.splitlines()) == 6
 
 
 def test_the_same_again_takes_the_place_of_itself(monkeypatch):

@@ -27,6 +27,15 @@ def test_the_course_has_its_notebooks():
     assert all(n.name[:2] in {m.name[:2] for m in report.numbered()} for n in report.optional())
 
 
+def test_an_optional_notebook_follows_its_own_and_has_a_number_of_its_own():
+    names = [n.stem for n in report.chapters()]
+    for path in report.optional():
+        number = path.stem.partition("_")[0]
+        assert report.find(number) == path and report.find(number[:2]) in report.numbered()
+        assert names[names.index(path.stem) - 1][:2] == number[:2]
+        assert "(optional" in path.read_text() and path not in report.numbered()
+
+
 def test_the_maps_show_every_notebook_and_every_exercise():
     readme, syllabus = ((settings.ROOT / name).read_text() for name in ("README.md", "notebooks/README.md"))
     for notebook in report.chapters():
