@@ -144,13 +144,12 @@ def passing_found(found: Passing, compared: Series) -> str:
     names, sizes = compared.names, compared.sizes
     error = [found.error[name] for name in names]
     pgd, signs = ([found.shares[kind][name] for name in names] for kind in ("pgd", "signs"))
-    apart = max(abs(a[0] - b[0]) for a, b in zip(pgd, signs, strict=True))
     return (
         f"From {_numbers(sizes[0])} to {_numbers(sizes[-1])}, the error on clean images goes from "
         f"{error[0]:.4f} to {error[-1]:.4f}, and the share of PGD's perturbation that comes through from "
         f"{_share(pgd[0])} to {_share(pgd[-1])} of its norm (n = {found.n:,} validation images). Random "
         f"signs, which know nothing of the classifier, come through at {_share(signs[0])} to "
-        f"{_share(signs[-1])}; the two shares are at most {100 * apart:.0f} points apart at any size."
+        f"{_share(signs[-1])}; the two shares are at most {_apart(found, names):.0f} points apart."
     )
 
 
@@ -219,9 +218,20 @@ def conclusions(test: Measured, found: Hump, passed: Passing) -> str:
         "right.",
         f"- Too large lets the attack through: at {_numbers(compared.sizes[-1])}, {_share(pgd[-1])} of "
         f"the perturbation's norm comes through, against {_share(pgd[0])} at {_numbers(compared.sizes[0])}.",
-        "- The bottleneck attenuates what is small, whoever made it; it does not pick out the attack.",
+        _selects(passed, compared.names),
     ]
     return "\n".join("> " + line for line in lines)
+
+
+def _apart(passed: Passing, names: list[str]) -> float:
+    """Return the largest difference at any size between the shares of PGD and of random signs, in points."""
+    return 100 * max(abs(passed.shares["pgd"][name][0] - passed.shares["signs"][name][0]) for name in names)
+
+
+def _selects(passed: Passing, names: list[str]) -> str:
+    apart = _apart(passed, names)
+    told = f"- Shares of PGD's perturbation and of random signs are up to {apart:.0f} points apart"
+    return told + (": the bottleneck attenuates both and does not select." if apart < 10 else ".")
 
 
 def _numbers(size: int) -> str:

@@ -158,7 +158,7 @@ def test_a_series_is_measured_on_the_same_images(monkeypatch):
     passed = latent_size.passing(compared, 8)
     assert passed.n == 8 and set(passed.shares) == {"pgd", "signs"}
     for share, low, high in passed.shares["signs"].values():
-        assert 0 <= share and low <= share <= high
+        assert share >= 0 and low <= share <= high
     shown = latent_size.pictures(compared, compared.names[:2], 3)
     assert list(shown.rows) == ["clean", "attacked", "128 numbers", "256 numbers"]
     assert all(images.shape == (3, 32, 32, 3) for images in shown.rows.values())
