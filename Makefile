@@ -69,7 +69,7 @@ weights: installed ## train a base classifier (MODEL, DATASET, SEED) and put it 
 networks: installed ## train a full run's networks (MODEL, DATASET, SEED), a part at a time, and put them into weights/
 	$(RUN) networks --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
 
-search: installed ## train the autoencoders of notebook 03 (MODEL, DATASET, SEED) and put them into weights/
+search: installed ## train the autoencoders of notebooks 03, 03b (MODEL, DATASET, SEED) and put them into weights/
 	$(RUN) search all --dataset "$(if $(filter auto,$(DATASET)),cifar10,$(DATASET))" --model "$(MODEL)" --seed "$(SEED)"
 
 bench: installed-test installed-peers ## measure speeds beside other libraries, write figures/benchmarks.json

@@ -123,15 +123,16 @@ def pareto_figure(
     """
     figure, axis = plt.subplots(figsize=(8.6, 4.6))
     looks = dict(zip(dict.fromkeys(kinds.values()), zip("oP*Xs", PALETTE, strict=False), strict=False))
-    for name, (bits, accuracy) in points.items():
+    for name in sorted(points, key=lambda name: name in front):  # the front's points lie on top
+        bits, accuracy = points[name]
         marker, color = looks[kinds[name]]
-        fill = color if name in front else "white"
+        fill = color if name in front else "none"
         axis.plot(bits, 100 * accuracy, marker, color=color, mfc=fill, markersize=9)
     for kind, (marker, color) in looks.items():
         axis.plot([], [], marker, color=color, markersize=8, label=kind)
     ends = sorted(points[name] for name in front)
     stairs = [*(bits for bits, _ in ends), 2 * max(bits for bits, _ in points.values())]
-    axis.step(stairs, [*(100 * a for _, a in ends), 100 * ends[-1][1]], where="post", color=GREY, zorder=0)
+    axis.step(stairs, [*(100 * a for _, a in ends), 100 * ends[-1][1]], where="post", color=GREY, zorder=1)
     axis.plot([], [], color=GREY, label="Pareto front (filled)")
     middle = np.sqrt(min(bits for bits, _ in points.values()) * stairs[-1])
     for name in front:

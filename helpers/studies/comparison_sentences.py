@@ -73,9 +73,10 @@ def two_attacks(compared: Compared, name: str) -> str:
 def attackers_title(compared: Compared) -> str:
     """Return the title of the figure of attackers."""
     transfer, end_to_end = (
-        max(100 * r["accuracy"] for r in compared.records(kind).values()) for kind in ("pgd", "adaptive")
+        max(compared.records(kind).values(), key=lambda r: r["accuracy"]) for kind in ("pgd", "adaptive")
     )
-    return f"Transfer PGD leaves up to {transfer:.1f}%, end-to-end PGD at most {end_to_end:.1f}%"
+    left = f"up to {100 * end_to_end['accuracy']:.1f}%" if end_to_end["correct"] else "nothing"
+    return f"Transfer PGD leaves up to {100 * transfer['accuracy']:.1f}%, end-to-end PGD {left}"
 
 
 def errors(compared: Compared) -> dict[str, float]:
@@ -122,8 +123,9 @@ def conclusions(compared: Compared) -> str:
         "one training seed each).",
         "",
         f"- Transfer PGD leaves most behind {compared.titles[best]}: {percent(transfer[best])} %.",
-        f"- End-to-end PGD leaves at most {percent(end_to_end[last])} % ({compared.titles[last]}). Of "
-        f"{len(end_to_end)} autoencoders, {fallen} are not beyond guessing against it.",
+        f"- End-to-end PGD leaves at most {percent(end_to_end[last])} %"
+        f"{f' ({compared.titles[last]})' * bool(end_to_end[last]['correct'])}. Of {len(end_to_end)} "
+        f"autoencoders, {fallen} keep no more than guessing would.",
         *(f"- {two_attacks(compared, name)}" for name in compared.coded),
         *pareto_found(compared).splitlines(),
     ]

@@ -298,7 +298,7 @@ def test_the_pareto_front_is_filled_and_named():
     figure = plots.pareto_figure(points, ["VQ-VAE", "Table 1"], kinds, "t")
     (axis,) = figure.axes
     assert {text.get_text() for text in axis.texts} == {"VQ-VAE", "Table 1"}
-    hollow = [line.get_xdata()[0] for line in axis.lines if line.get_markerfacecolor() == "white"]
+    hollow = [line.get_xdata()[0] for line in axis.lines if line.get_markerfacecolor() == "none"]
     assert hollow == [4096]
     plt.close(figure)
 
