@@ -11,7 +11,7 @@ from helpers import evaluation, pipeline
 from helpers.datasets import storage
 from helpers.pipeline import Answers
 from helpers.settings import CourseError
-from helpers.studies import comparison, comparison_sentences, search
+from helpers.studies import comparison, search, search_sentences
 from helpers.studies.search import SearchRecipe
 
 SHORT = SearchRecipe(images=64, epochs=1, validated=12, attacked=6)
@@ -280,14 +280,14 @@ def test_the_stronger_of_two_attacks_is_named_and_the_worst_case_counted(codes, 
     both = answers(300, 200, 200, codes)
     both["bpda"] = Answers({**FIELDS, "input": "bpda"}, np.arange(100) < whole)
     found = compared({"vq_vae": card("VQ-VAE", 256, (0, 0, 0, 0))}, {}, {"vq_vae": both})
-    told = comparison_sentences.two_attacks(found, "vq_vae")
+    told = search_sentences.two_attacks(found, "vq_vae")
     assert verdict in told and "n = 100" in told
     assert f"image by image: **{min(codes, whole)}.0 [" in told
 
 
 def test_nothing_is_concluded_from_a_demonstration():
     found = compared({"vq_vae": card("VQ-VAE", 256, (0, 0, 0, 0))}, {}, {"vq_vae": answers(300, 200, 200)})
-    assert "%" not in comparison_sentences.conclusions(replace(found, shipped=False))
+    assert "%" not in search_sentences.conclusions(replace(found, shipped=False))
 
 
 def test_how_many_pairs_can_be_told_apart():
