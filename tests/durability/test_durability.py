@@ -62,9 +62,9 @@ class Job:
         return process.returncode, error
 
     def found(self, folder: Path) -> object:
-        """Return the job's results, without the seconds that they took."""
-        file = folder / self.results if "*" not in self.results else next(folder.glob(self.results))
-        return _without_seconds(json.loads(file.read_text()))
+        """Return the job's results, without when and how they were made."""
+        found = json.loads(next(folder.glob(self.results)).read_text())
+        return _without_seconds({key: value for key, value in found.items() if key not in ("begun", "steps")})
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,12 @@ def _watching(folder: Path, count: Path, stop: int) -> dict[str, str]:
 
 def _finished(folder: Path) -> dict[Path, tuple[int, int]]:
     """Return what tells whether a finished artifact has been written again: its inode and its time."""
+    files = [file for file in (folder / "store").glob("*/*") if file.suffix in FINISHED]
+    # A manifest is written last. Temporary files begin with a dot; checkpoints are in a folder of their own.
     return {
         file: (file.stat().st_ino, file.stat().st_mtime_ns)
-        for file in (folder / "store").rglob("*")
-        if file.suffix in FINISHED and (file.with_suffix(".json").exists()) and "progress" not in file.parts
+        for file in files
+        if not file.name.startswith(".") and file.with_name(f"{file.name.split('.')[0]}.json").is_file()
     }
 
 
