@@ -210,7 +210,7 @@ def test_everything_is_measured_beside_pytorch(recorded, monkeypatch):
     assert set(peers.PGD) <= set(results["attacks"]) and results["peers"]["torch"]
     assert all(100 < results["peak_mib"][name] < 6000 for name in peers.PGD)
     found = results["worst_case"]
-    assert (found["network"], found["n"]) == ("initial", 8)  # no robust network of patches10 is shipped
+    assert (found["network"], found["n"]) == ("single_step", 8)
     assert set(found["ensembles"]) == {*peers.OURS, *peers.AUTOATTACK}
     judge = found["ensembles"][speed_tables.JUDGE]
     for each in found["ensembles"].values():
