@@ -56,6 +56,8 @@ def sweep(
         click.echo(os.path.relpath(target))
         return 0
     if running.run(grid, cores, profile, dry_run):
+        for error in running.why_jobs_failed(grid):
+            print(error, file=sys.stderr)
         print("some jobs failed; finished ones are kept, and the same command runs the rest", file=sys.stderr)
         return 1
     if not dry_run:

@@ -171,6 +171,37 @@ def test_a_jobs_command_means_that_job(grid_file, monkeypatch, capsys):
 # ---------------------------------------------------------------------------------------------------- running
 
 
+def test_a_clock_that_was_set_back_leaves_no_result_in_the_future(tmp_path):
+    tomorrow = time.time() + 86_400
+    for number, name in enumerate(("trainings/a.json", "jobs/b.json", "records.json")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (tomorrow + number, tomorrow + number))
+    running._take_out_of_the_future(tmp_path)
+    a, b, records = (
+        (tmp_path / name).stat().st_mtime for name in ("trainings/a.json", "jobs/b.json", "records.json")
+    )
+    assert a < b < records <= time.time()
+    running._take_out_of_the_future(tmp_path)
+    assert (tmp_path / "records.json").stat().st_mtime == records
+
+
+def test_a_failed_jobs_own_error_is_told_once(grid_file, store):
+    file = grid_file(TWELVE)
+    grid = read(file)
+    finished, *failed = [
+        (job, output) for job, output in jobs.outputs(grid) if not isinstance(job, jobs.Training)
+    ]
+    logs = jobs.folder_of(grid) / "logs"
+    logs.mkdir(parents=True)
+    for job, _ in (finished, *failed[:2]):
+        (logs / f"measure-{job.id}.txt").write_text("attack: 50%\rattack: 100%\nerror: the disk is full\n")
+    (logs / f"measure-{failed[2][0].id}.txt").write_text("")  # killed before it said a word
+    finished[1].parent.mkdir(parents=True)
+    finished[1].write_text("{}")
+    assert running.why_jobs_failed(file) == [f"{failed[0][0].id}: error: the disk is full"]
+
+
 @pytest.fixture
 def snakemake():
     try:
