@@ -16,6 +16,7 @@ from .results import certified_figure as certified_figure
 from .results import knowledge_figure as knowledge_figure
 from .results import paper_figure as paper_figure
 from .results import results_figure as results_figure
+from .results import sources_figure as sources_figure
 from .results import threats_figure as threats_figure
 from .results import tradeoff_figure as tradeoff_figure
 from .search import attackers_figure as attackers_figure

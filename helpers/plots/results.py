@@ -25,6 +25,7 @@ from .style import (
 )
 
 _LOOKS = {"none": ("s", PALETTE[3]), "ae": ("o", PALETTE[0])}
+_SOURCES_COLORS = (PALETTE[7], PALETTE[0], PALETTE[3])
 
 
 def results_figure(records: list[dict], model: str, title: str, comparable: bool = True) -> Figure:
@@ -119,6 +120,34 @@ def answer_figure(rows: Mapping[str, dict], title: str, claimed: tuple[str, floa
     )
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
+
+
+def sources_figure(series: Mapping[str, Mapping[str, dict]], title: str) -> Figure:
+    """Draw accuracy on each source of the mixed batch, for two or more classifiers.
+
+    With two classifiers an arrow runs from the first to the second. Bars are 95% intervals.
+
+    Args:
+        series: by the classifier's label, the records (or proportions) by the source's title, from top to
+            bottom.
+        title: the title, which states the finding.
+    """
+    sources = list(next(iter(series.values())))
+    places = dict(zip(sources, range(len(sources))[::-1], strict=True))
+    figure, axis = plt.subplots(figsize=(7.6, 1.2 + 0.4 * len(sources)))
+    axis.set(xlim=(-3, 103), ylim=(-0.6, len(sources) - 0.4), xlabel="accuracy (%), with its 95% interval")
+    axis.set_yticks(list(places.values()), sources)
+    for source, y in places.items() if len(series) == 2 else ():
+        draw_arrow(axis, *((100 * found[source]["accuracy"], y) for found in series.values()))
+    for (label, found), marker, color in zip(series.items(), "osD", _SOURCES_COLORS, strict=False):
+        _draw_row(
+            axis,
+            {places[name]: record for name, record in found.items()},
+            fmt=marker,
+            color=color,
+            label=label,
+        )
+    return finish(figure, title, ncols=len(series), axis=axis)
 
 
 def paper_figure(records: list[dict], model: str, title: str, comparable: bool = True) -> Figure:

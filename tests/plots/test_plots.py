@@ -108,6 +108,13 @@ FIGURES = {
     "answer_figure": lambda: plots.answer_figure(
         {"built again": TABLE[0], "its attacker knows it": TABLE[1]}, "A title", ("the paper's claim", 79.36)
     ),
+    "sources_figure": lambda: plots.sources_figure(
+        {
+            "initial": {"clean": record(92), "PGD": record(0)},
+            "fine-tuned": {"clean": record(86), "PGD": record(77)},
+        },
+        "A title",
+    ),
     "paper_figure": lambda: plots.paper_figure(TABLE, "resnet20", "A title"),
     "threats_figure": lambda: plots.threats_figure(TABLE + AWARE, "A title"),
     "knowledge_figure": lambda: plots.knowledge_figure(TABLE, AWARE, "A title"),
