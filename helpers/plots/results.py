@@ -139,14 +139,11 @@ def sources_figure(series: Mapping[str, Mapping[str, dict]], title: str) -> Figu
     axis.set_yticks(list(places.values()), sources)
     for source, y in places.items() if len(series) == 2 else ():
         draw_arrow(axis, *((100 * found[source]["accuracy"], y) for found in series.values()))
-    for (label, found), marker, color in zip(series.items(), "osD", _SOURCES_COLORS, strict=False):
-        _draw_row(
-            axis,
-            {places[name]: record for name, record in found.items()},
-            fmt=marker,
-            color=color,
-            label=label,
-        )
+    looks = zip(series.items(), "osD", _SOURCES_COLORS, strict=False)
+    for k, ((label, found), marker, color) in enumerate(looks):
+        lower = 0.2 * (k - 1) if len(series) > 2 else 0  # so that markers do not hide each other
+        rows = {places[name] - lower: record for name, record in found.items()}
+        _draw_row(axis, rows, fmt=marker, color=color, label=label)
     return finish(figure, title, ncols=len(series), axis=axis)
 
 

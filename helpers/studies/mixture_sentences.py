@@ -90,12 +90,13 @@ def design(found: Ablation) -> str:
     """Say what the two trainings of an ablation share, and in what they differ."""
     recipe, title = found.recipe, SOURCE_TITLES[found.left_out]
     shown = found.shown["without"]
-    least, most = (f(shown[name] for name in shown if name != found.left_out) for f in (min, max))
+    others = [shown[name] for name in shown if name != found.left_out]
+    least, most = f"{min(others):,}", f"{max(others):,}"
     return (
         f"**A training on a small scale**: {recipe.images} images a source, {recipe.steps} steps of "
         f"{recipe.batch_size} images each. The second training's batches are the first's without the "
-        f"{found.shown['all'][found.left_out]:,} {title} images; both are shown {least:,} to {most:,} of "
-        "every other source."
+        f"{found.shown['all'][found.left_out]:,} {title} images; both are shown "
+        f"{least if least == most else f'{least} to {most}'} of every other source."
         + (" **These are far too few: do not read the numbers.**" if recipe == TRY else "")
     )
 
