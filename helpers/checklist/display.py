@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -46,16 +47,31 @@ def summary(table: pd.DataFrame) -> str:
     return f"{passed} checks passed, {failed} failed{which}, {left_out} were not run."
 
 
-def show(table: pd.DataFrame) -> None:
-    """Display the readers' table in a notebook, with failures highlighted."""
+def show(table: pd.DataFrame, first: Sequence[str] = ()) -> None:
+    """Display the readers' table in a notebook, with failures highlighted.
+
+    Args:
+        table: the table.
+        first: the names of the checks to show; the others are folded, but for those that failed. All are
+            shown if there is none.
+    """
     from IPython.display import display
 
+    seen = table["check"].isin(first) | ~table["passed"] if len(first) else table["passed"].notna()
+    above, folded = table.loc[seen], table.loc[~seen]
+    html, text = _html(above), markdown(above)
+    if len(folded):
+        fold = f"\n<details><summary>The other {len(folded)} checks</summary>\n\n{{}}\n</details>\n"
+        html, text = html + fold.format(_html(folded)), text + "\n" + fold.format(markdown(folded))
+    display({"text/html": html, "text/markdown": text, "text/plain": text}, raw=True)
+
+
+def _html(table: pd.DataFrame) -> str:
+    """Write the readers' table in HTML."""
     look = {"FAIL": "font-weight: bold; background-color: #f6d5c3; color: #000000"}
     shown = results(table)
     # Pandas would name the table at random, and then no two runs of a notebook would be alike.
     name = hashlib.sha256(shown.to_csv().encode()).hexdigest()[:8]
     style = shown.style.set_uuid(name).hide(axis="index")
     style = style.map(lambda word: look.get(word, ""), subset=["result"])
-    style = style.set_properties(**{"text-align": "left"})
-    text = markdown(table)
-    display({"text/html": style.to_html(), "text/markdown": text, "text/plain": text}, raw=True)
+    return style.set_properties(**{"text-align": "left"}).to_html()

@@ -3,6 +3,7 @@ from .attacks import budgets_figure as budgets_figure
 from .attacks import gallery as gallery
 from .attacks import ladder_figure as ladder_figure
 from .attacks import magnified as magnified
+from .attacks import steps_figure as steps_figure
 from .attacks import training_curve as training_curve
 from .diagrams import lines_figure as lines_figure
 from .diagrams import pipeline_figure as pipeline_figure

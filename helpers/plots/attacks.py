@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.titles import INPUT_TITLES
-from .style import COLORS, GREY, MARKERS, PALETTE, draw_band, draw_guessing, with_error
+from .style import COLORS, GREY, HOLLOW, MARKERS, PALETTE, draw_band, draw_guessing, with_error
 
 
 def gallery(
@@ -69,6 +69,37 @@ def accuracy_curve(records: list[dict], x: str, xlabel: str, title: str, scale: 
     axis.set(xlabel=xlabel, ylabel="accuracy (%)", ylim=(0, 101), title=title)
     if len(axis.get_lines()) > 2:
         axis.legend()
+    return figure
+
+
+def steps_figure(records: list[dict], title: str, beside: dict[str, dict] | None = None) -> Figure:
+    """Draw accuracy against the number of steps, the numbers of steps side by side.
+
+    Accuracy is on a scale that is logarithmic above 1%, so that small ones can be told apart.
+
+    Args:
+        records: by growing number of steps.
+        title: the title.
+        beside: by title, further records to draw as hollow markers at their number of steps.
+    """
+    figure, axis = plt.subplots(figsize=(7.6, 3.8))
+    counts = [r["steps"] for r in records]
+    places = range(len(counts))
+    draw_band(axis, places, records, marker=MARKERS["pgd"], color=COLORS["pgd"], label="PGD")
+    label = {"textcoords": "offset points", "fontsize": 9}
+    for place, record in zip(places, records, strict=True):
+        axis.annotate(f"{100 * record['accuracy']:.3g}", (place, 100 * record["accuracy"]), (6, 5), **label)
+    for (name, record), marker in zip((beside or {}).items(), "so^", strict=False):
+        place, value = counts.index(record["steps"]), 100 * record["accuracy"]
+        axis.plot(place, value, marker=marker, markersize=8, label=f"{name}: {value:.3g}", **HOLLOW)
+    axis.set_yscale("symlog", linthresh=1, linscale=0.6)
+    ticks = [0, 0.5, 1, 3, 10, 30, 100]
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    draw_guessing(axis)
+    axis.set_xticks(places, [str(count) for count in counts])
+    axis.set(xlabel="number of steps", ylabel="accuracy (%)", ylim=(-0.1, 130), title=title)
+    axis.legend()
     return figure
 
 

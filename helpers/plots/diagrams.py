@@ -131,7 +131,7 @@ def surface_figure(surface: Surface, title: str) -> Figure:
     axis.plot(0, 0, "*", color="white", markersize=14, label=f"the image: loss {start:.2g}", **_OUTLINE)
     axis.set(
         xlabel="along the gradient's sign (grey levels of 255)",
-        ylabel="along random signs (grey levels of 255)",
+        ylabel=f"along {surface.across} (grey levels of 255)",
         aspect="equal",
     )
     axis.grid(False)

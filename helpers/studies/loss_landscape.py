@@ -44,6 +44,7 @@ class Surface:
         eps: the budget.
         shadows: by attack, its path projected onto the plane, [steps, 2].
         paths: by attack, its path.
+        across: the name of the second direction.
     """
 
     levels: np.ndarray
@@ -52,6 +53,14 @@ class Surface:
     eps: float
     shadows: dict[str, np.ndarray]
     paths: dict[str, Path]
+    across: str = "random signs"
+
+    @property
+    def finding(self) -> str:
+        """The loss at the image, and where each attack ends."""
+        ends = [f"{name} ends at {path.losses[-1]:.2g}" for name, path in self.paths.items()]
+        start = next(iter(self.paths.values())).losses[0]
+        return f"From a loss of {start:.2g}, {' and '.join(ends)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +173,12 @@ def surface(
     paths: Mapping[str, Path],
     points: int = 31,
     seed: int = 0,
+    towards: str = "",
 ) -> Surface:
-    """Measure the loss over the plane of the gradient's sign and a random sign direction.
+    """Measure the loss over the plane of the gradient's sign and a second direction.
+
+    The second direction is random signs, or leads towards the end of one of the paths: then that end lies in
+    the plane, as FGSM's does.
 
     Args:
         model: the model.
@@ -175,18 +188,28 @@ def surface(
         paths: by the attack's title, the paths whose shadows on the plane are wanted.
         points: the number of levels in each direction, which reach 1.5 eps.
         seed: of the random direction.
+        towards: the title of the path to whose end the second direction leads; random signs if empty.
     """
     first = np.sign(gradient_at(model, image, label))
     (second,) = random_directions(image, 1, seed)
+    if towards:
+        second = _beyond(paths[towards].images[-1] - image, first)
     levels = np.linspace(-1.5 * eps, 1.5 * eps, points, dtype=np.float32)
-    along, across = (grid[..., None, None, None] for grid in np.meshgrid(levels, levels))
-    change = along * first + across * second
+    along, aside = (grid[..., None, None, None] for grid in np.meshgrid(levels, levels))
+    change = along * first + aside * second
     moved = np.clip(image + change, 0, 1).reshape(-1, *image.shape)
     losses = losses_of(model, moved, label).reshape(points, points)
     reach = np.abs(change).max((2, 3, 4))
     plane = np.stack([first.ravel(), second.ravel()], axis=1)
     shadows = {name: _shadow(path.images - image, plane) for name, path in paths.items()}
-    return Surface(levels, losses, reach, eps, shadows, dict(paths))
+    across = f"what {towards} adds to it" if towards else "random signs"
+    return Surface(levels, losses, reach, eps, shadows, dict(paths), across)
+
+
+def _beyond(change: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return the part of a change that is orthogonal to a direction; its largest value is 1."""
+    rest = change - np.vdot(change, first) / np.vdot(first, first) * first
+    return rest / max(np.abs(rest).max(), np.float32(1e-12))
 
 
 def _shadow(changes: np.ndarray, plane: np.ndarray) -> np.ndarray:

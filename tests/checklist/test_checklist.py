@@ -453,6 +453,20 @@ def test_the_table_is_shown_in_words(model, data, monkeypatch):
     assert "FAIL" in given[0]["text/html"] and given[0]["text/plain"] == given[0]["text/markdown"] == text
 
 
+def test_all_but_a_few_checks_can_be_folded(model, data, monkeypatch):
+    """What failed is never folded."""
+    table = checklist.check_evaluation(model, *data, EPS, attack=raises, quick=True)
+    given = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, raw: given.append(data))
+    checklist.show(table, first=["weights"])
+    for form in ("text/html", "text/markdown"):
+        above, folded = given[0][form].split("<details>")
+        assert "weights" in above and "FAIL" in above
+        assert "weights" not in folded and "FAIL" not in folded and "in range" in above + folded
+    rest = len(table) - len(checklist.failed_checks(table)) - 1
+    assert f"The other {rest} checks" in given[0]["text/html"]
+
+
 def test_numbers_may_be_text_and_whole_numbers_may_end_in_0(model, data):
     expected = checklist.check_evaluation(model, *data, EPS, seed=3, quick=True)
     assert checklist.check_evaluation(model, *data, "8/255", seed=3.0, queries="9.0", quick=True).equals(

@@ -10,6 +10,7 @@ from helpers.maintain import prose
 
 REWRITTEN = (
     "00_start_here",
+    "01_fgsm_and_pgd",
     "03_choosing_the_autoencoder",
     "03b_other_autoencoders",
     "appendix_provenance",

@@ -101,6 +101,11 @@ FIGURES = {
         {"original": IMAGES, "attacked": IMAGES}, {"original": ["automobile"] * 8}
     ),
     "accuracy_curve": lambda: plots.accuracy_curve(BUDGETS, "eps", "eps (1/255)", "A title", 255),
+    "steps_figure": lambda: plots.steps_figure(
+        [{**record(a), "steps": s} for s, a in enumerate((90, 14, 1, 0))],
+        "A title",
+        {"FGSM": {**record(20), "steps": 1}},
+    ),
     "training_curve": lambda: plots.training_curve(
         HISTORY, {"loss": "training", "accuracy": "validation"}, "loss", "A title"
     ),

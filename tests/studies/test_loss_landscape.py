@@ -91,6 +91,20 @@ def test_the_shadow_of_a_point_of_the_plane_is_that_point(cnn, image):
     np.testing.assert_allclose(shadow, [[0, 0], [0.02, -0.01]], atol=1e-6)
 
 
+def test_a_plane_towards_a_path_holds_the_ends_of_both_attacks(cnn, image):
+    image = 0.25 + image / 2  # so that nothing is clipped
+    fgsm = landscape.fgsm_path(cnn, image, 3, EPS)
+    pgd = landscape.pgd_path(cnn, image, 3, EPS, step_size=0.01, random_start=False)
+    found = landscape.surface(cnn, image, 3, EPS, {"FGSM": fgsm, "PGD": pgd}, points=3, towards="PGD")
+    first = np.sign(landscape.gradient_at(cnn, image, 3))
+    second = landscape._beyond(pgd.images[-1] - image, first)
+    assert np.abs(second).max() == pytest.approx(1) and abs(np.vdot(first, second)) < 1e-2
+    for name, path in found.paths.items():
+        along, across = found.shadows[name][-1]
+        np.testing.assert_allclose(image + along * first + across * second, path.images[-1], atol=1e-5)
+    assert "PGD" in found.across and f"PGD ends at {pgd.losses[-1]:.2g}" in found.finding
+
+
 def test_the_toys_classifier_has_learnt_its_points():
     points, labels = toy_regions.data()
     logits = toy_regions.classifier()(toy_regions.as_images(points)).numpy()
