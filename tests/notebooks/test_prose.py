@@ -11,6 +11,7 @@ from helpers.maintain import prose
 REWRITTEN = (
     "00_start_here",
     "01_fgsm_and_pgd",
+    "02_denoising_autoencoder",
     "03_choosing_the_autoencoder",
     "03b_other_autoencoders",
     "appendix_provenance",
