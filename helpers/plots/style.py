@@ -57,7 +57,9 @@ def png(figure: Figure, mark: str = "") -> bytes:
     """
     if mark:
         size = max(9, figure.get_figwidth())  # points; the report shrinks wide figures
-        figure.text(0.995, -0.01, mark, ha="right", va="top", fontsize=size, color=GREY)
+        figure.draw_without_rendering()  # a legend may reach below the figure
+        below = min(0.0, figure.get_tightbbox().y0 / figure.get_figheight())
+        figure.text(0.995, below - 0.01, mark, ha="right", va="top", fontsize=size, color=GREY)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
