@@ -37,7 +37,7 @@ def show(figure: Figure, alt: str, name: str, mark: str = "") -> None:
         figure: closed afterwards.
         alt: what the figure shows, in one or two sentences.
         name: the file name that the report gives it.
-        mark: a note on the run (pipeline.Run.label), printed below the figure.
+        mark: a note on the run (pipeline.Run.label), printed below the figure, or above it.
     """
     from IPython.display import display
 
@@ -57,9 +57,10 @@ def png(figure: Figure, mark: str = "") -> bytes:
     """
     if mark:
         size = max(9, figure.get_figwidth())  # points; the report shrinks wide figures
-        figure.draw_without_rendering()  # a legend may reach below the figure
-        below = min(0.0, figure.get_tightbbox().y0 / figure.get_figheight())
-        figure.text(0.995, below - 0.01, mark, ha="right", va="top", fontsize=size, color=GREY)
+        # Above the figure where a legend (an "outside lower" one) is below it.
+        above = any(getattr(legend, "_outside_loc", None) == "lower" for legend in figure.legends)
+        y, va = (1.01, "bottom") if above else (-0.01, "top")
+        figure.text(0.995, y, mark, ha="right", va=va, fontsize=size, color=GREY)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
