@@ -3,8 +3,9 @@
 In a Markdown cell, ``<!--= pgd -->0.0<!--/-->`` is the recorded accuracy in percent under PGD. Words before
 a colon choose the record, a word after it the field: ``<!--= pgd fine_tuned ae adaptive : n -->``. What is
 not said is the initial classifier without a defense, under transfer attacks with the paper's budget and
-steps; ``eps=4`` (of 255) and ``steps=5`` say otherwise. ``<!--? pgd < fgsm < 50 -->`` writes nothing: it is a
-claim of the sentence beside it, which a test compares with the records.
+steps; ``eps=4`` (of 255), ``steps=5`` and ``radius=0.25`` (a certificate's, in l2) say otherwise, and
+``stage=madry`` names a stage that only one notebook has. ``<!--? pgd < fgsm < 50 -->`` writes nothing: it is
+a claim of the sentence beside it, which a test compares with the records.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def found(words: str, records: list[dict]) -> dict:
     for word in words.split():
         name, _, value = word.partition("=")
         if value:
-            wanted[name] = int(value) / 255 if name == "eps" else int(value)
+            wanted |= _said(name, value)
         elif word in INPUT_TITLES:
             wanted["input"] = word
         elif word in THREAT_TITLES:
@@ -62,6 +63,15 @@ def found(words: str, records: list[dict]) -> dict:
     if len(fitting) != 1:
         raise CourseError(f"{len(fitting)} records are {words!r}; say which one is meant")
     return fitting[0]
+
+
+def _said(name: str, value: str) -> dict:
+    """Return the field of a record that ``name=value`` chooses."""
+    if name == "radius":
+        return {"eps": float(value)}
+    if not value.isdigit():
+        return {name: value}
+    return {name: int(value) / 255 if name == "eps" else int(value)}
 
 
 def _same(one: object, other: object) -> bool:

@@ -32,6 +32,8 @@ RECORDS = [
     record(30, input="pgd", eps=8 / 255, steps=10, stage="fine_tuned", defense="ae", threat="adaptive"),
     record(1, input="fgsm", eps=8 / 255, steps=1, model="sepreresnet56"),
     record(2, input="fgsm", eps=8 / 255, steps=1, profile="quick"),
+    record(700, input="worst_case", eps=8 / 255, steps=1000, stage="madry", threat="adaptive"),
+    record(600, input="certified", eps=0.25, steps=0, defense="smoothing", threat="any"),
 ]
 
 
@@ -49,6 +51,8 @@ RECORDS = [
         ("fgsm : correct", "250"),
         ("regular:low", "10.0"),
         ("regular : high", "20.0"),
+        ("worst_case stage=madry adaptive steps=1000", "35.0"),
+        ("certified smoothing any radius=0.25", "30.0"),
     ],
 )
 def test_words_choose_a_record_and_a_field(words, text):
