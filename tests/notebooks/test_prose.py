@@ -14,6 +14,7 @@ REWRITTEN = (
     "02_denoising_autoencoder",
     "03_choosing_the_autoencoder",
     "03b_other_autoencoders",
+    "07_honest_baselines",
     "appendix_provenance",
 )
 """The notebooks that say what happened. Each of the others comes here when it does."""
