@@ -222,8 +222,8 @@ def compared(run: Run, found: Found) -> str:
     label = f"; **{run.label}**" if run.label else ""
     return (
         f"Accuracy in percent, n = {n:,}{label}. Ours: the worst case of this notebook. Others: "
-        "AutoAttack, as listed by RobustBench. Minutes of training beyond the initial classifier's; milliseconds an image, "
-        "128 at a time."
+        "AutoAttack, as listed by RobustBench. Minutes of training beyond the initial classifier's; "
+        "milliseconds an image, 128 at a time."
     )
 
 
