@@ -65,7 +65,7 @@ def collapsed(card: dict) -> bool:
 def collapse_title(card: dict) -> str:
     """Return the title of the figure of a single-step training that may have collapsed."""
     first, last = card["history"][0], card["history"][-1]
-    told = "The training loss falls, and so does PGD" if collapsed(card) else "No collapse under PGD"
+    told = "The loss falls, and accuracy under PGD with it" if collapsed(card) else "No collapse under PGD"
     return f"{told}: {100 * first['pgd']:.0f}% to {100 * last['pgd']:.0f}%"
 
 
@@ -85,9 +85,8 @@ def overfitting_title(card: dict) -> str:
     """Return the title of the figure of a training on few images."""
     kept, last = _kept(card), card["history"][-1]
     return (
-        f"{card['n']:,} images: PGD on training images {100 * kept['training_pgd']:.0f}% to "
-        f"{100 * last['training_pgd']:.0f}%, on validation images {100 * kept['pgd']:.0f}% to "
-        f"{100 * last['pgd']:.0f}%"
+        f"Under PGD: training images {100 * kept['training_pgd']:.0f}% to "
+        f"{100 * last['training_pgd']:.0f}%, validation {100 * kept['pgd']:.0f}% to {100 * last['pgd']:.0f}%"
     )
 
 

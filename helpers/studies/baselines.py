@@ -66,7 +66,7 @@ CERTIFIED = {
 }
 """By name (a key of robust_models.RECIPES, or ``initial``), a classifier's title and noise level."""
 
-WATCHED_TITLES = {"clean": "unchanged", "pgd": "PGD-10", "training_pgd": "PGD-10, training images"}
+WATCHED_TITLES = {"clean": "clean", "pgd": "PGD-10", "training_pgd": "PGD-10, training images"}
 """The labels of an adversarial training's curves, by key of its history (robust_models.card)."""
 
 

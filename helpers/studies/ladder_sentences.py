@@ -97,7 +97,7 @@ def budgets_title(at: Mapping[float, Mapping[str, Answers]]) -> str:
     """Return the title of the figure of budgets; ``at`` is from threat_ladder.over_budgets."""
     below = [eps for eps, answers in at.items() if answers["pgd"].record()["ci_high"] < 0.1]
     if not below:
-        return "The end-to-end attack falls with the budget; the transfer attack does not"
+        return "Accuracy by budget, for attackers who know more and more"
     return f"At {255 * min(below):.3g}/255, PGD end-to-end leaves less than guessing would"
 
 
