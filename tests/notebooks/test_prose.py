@@ -14,6 +14,7 @@ REWRITTEN = (
     "02_denoising_autoencoder",
     "03_choosing_the_autoencoder",
     "03b_other_autoencoders",
+    "04_fine_tuning",
     "06_breaking_the_defense",
     "07_honest_baselines",
     "appendix_provenance",
