@@ -78,7 +78,7 @@ def balance(before: np.ndarray, after: np.ndarray) -> str:
     chance = evaluation.mcnemar(before, after)
     return (
         f"Of {len(before):,} clean test images, {forgotten:,} were right before and wrong after, {gained:,} "
-        f"the other way round: {100 * (gained - forgotten) / len(before):+.1f} points (McNemar's exact test: "
+        f"the other way round: {100 * after.mean() - 100 * before.mean():+.1f} points (McNemar's exact test: "
         f"p {'< 0.0001' if chance < 1e-4 else f'= {chance:.2g}'})."
     )
 
