@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from processes import kill_with_descendants
 
 from helpers import settings
 from helpers.settings import CourseError
@@ -142,9 +143,8 @@ def _kill_at(job: Job, folder: Path, count: Path, stop: int) -> None:
             break
         assert time.monotonic() < end, f"change {stop} was never reached"
         time.sleep(0.02)
-    for each in {root, *_descendants(root), *stopped}:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
+    if stopped:
+        kill_with_descendants(process.pid)
     process.communicate(timeout=60)
 
 

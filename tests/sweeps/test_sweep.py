@@ -10,10 +10,10 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import suppress
 
 import numpy as np
 import pytest
+from processes import kill_with_descendants
 
 from helpers import evaluation, settings
 from helpers.cli.app import main
@@ -347,22 +347,6 @@ def test_a_sweep_that_was_killed_is_finished_and_then_left_alone(caught, toys, s
     monkeypatch.setenv("ARTIFACTS_DIR", str(store / "undisturbed"))
     assert running.run(file, 2) == 0
     assert (jobs.folder_of(grid) / "records.json").read_bytes() == found
-
-
-def kill_with_descendants(number: int) -> None:
-    """Kill a process and its descendants, including any started during the killing."""
-    import psutil
-
-    first, stopped = psutil.Process(number), set()
-    while new := {first, *first.children(recursive=True)} - stopped:
-        for each in new:
-            with suppress(psutil.NoSuchProcess):  # it has ended
-                each.suspend()
-        stopped |= new
-    for each in stopped:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
-    assert not psutil.wait_procs(stopped, timeout=60)[1]  # their locks end with them
 
 
 @pytest.mark.slow
