@@ -9,6 +9,7 @@ WEIGHTS ?= course
 NETWORKS ?= trained
 EPS ?= 8/255
 GRID ?= sweeps/smoke.yml
+SYSTEM ?= single_step
 CORES ?=
 JOBS ?=
 FRESH ?=
@@ -22,19 +23,19 @@ PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadsc
 PARAMETERS := --profile "$(PROFILE)" --dataset "$(DATASET)" --model "$(MODEL)" --seed "$(SEED)" --weights "$(WEIGHTS)" --eps "$(EPS)"
 
 # Otherwise make would silently ignore a misspelt variable, and run with other parameters than the ones asked for.
-KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS NETWORKS EPS GRID CORES JOBS FRESH WORKERS
+KNOWN := PYTHON PROFILE DATASET MODEL SEED WEIGHTS NETWORKS EPS GRID SYSTEM CORES JOBS FRESH WORKERS
 UNKNOWN := $(filter-out $(KNOWN),$(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word))))))
 ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
 endif
 
-.PHONY: installed installed-test installed-sweep installed-peers help report check test test-all static coverage lab full weights networks search bench audit sweep cost exercises record verify clean
+.PHONY: installed installed-test installed-sweep installed-peers help report check test test-all static coverage lab full weights networks search bench autoattack audit sweep cost exercises record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo "parameters: PROFILE=smoke|quick|full DATASET=auto|cifar10|patches10 MODEL=resnet20|sepreresnet56|efficientnet_b0 SEED=0 WEIGHTS=course|tf2cv|none|file EPS=8/255"
-	@echo "of report and full: JOBS=2 (notebooks side by side), FRESH=1 (run again what would run just as before); of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2; of the tests: WORKERS=2"
+	@echo "of report and full: JOBS=2 (notebooks side by side), FRESH=1 (run again what would run just as before); of full: NETWORKS=trained|shipped; of sweep and cost: GRID=sweeps/smoke.yml CORES=2; of autoattack: SYSTEM=single_step; of the tests: WORKERS=2"
 
 report: installed ## run all notebooks, write report/index.html and report.pdf
 	$(RUN) report $(PARAMETERS) --networks "$(NETWORKS)" $(if $(JOBS),--jobs "$(JOBS)") $(if $(FRESH),--fresh)
@@ -74,6 +75,9 @@ search: installed ## train the autoencoders of notebooks 03, 03b (MODEL, DATASET
 
 bench: installed-test installed-peers ## measure speeds beside other libraries, write figures/benchmarks.json
 	$(RUN) bench --dataset "$(DATASET)" --model "$(MODEL)"
+
+autoattack: installed installed-peers ## AutoAttack on a network of notebook 07 (SYSTEM), here and in PyTorch
+	$(RUN) autoattack "$(SYSTEM)" --model "$(MODEL)"
 
 audit: installed ## measure each way in which the released code departs from the paper, write figures/audit.json
 	$(RUN) audit $(PARAMETERS)

@@ -23,6 +23,7 @@ COMMANDS = (
     train.robust,
     train.search,
     maintain.bench,
+    maintain.autoattack,
     sweep.sweep,
     sweep.train,
     sweep.measure,

@@ -16,33 +16,59 @@ from .command import MODEL, PATH, Checked, Command, count, model, run_options
 @MODEL
 @count("--rounds", default=5, help="runs of each contender")
 @count("--largest", default=10_000, help="images of the longest attack")
-@click.option("--strength", is_flag=True, help="measure only how strong attacks in bfloat16 are")
-@click.option("--worst-case", is_flag=True, help="measure only the time to the worst case, beside PyTorch")
+@click.option("--only", multiple=True, metavar="SECTION", help="measure only this (may be repeated)")
 @click.option("--out", type=PATH, help="the file to write; else figures/benchmarks.json")
 def bench(
-    dataset: str, model: str, rounds: int, largest: int, strength: bool, worst_case: bool, out: Path | None
+    dataset: str, model: str, rounds: int, largest: int, only: tuple[str, ...], out: Path | None
 ) -> None:
-    """Measure speeds; write figures/benchmarks.json."""
+    """Measure speeds; write figures/benchmarks.json after each section.
+
+    The sections are pgd, training, scaling, strength and worst_case. The last one needs PyTorch
+    (python install.py peers), and most of the hour.
+    """
     from .. import datasets
     from ..maintain import bench, speed_tables
     from ..plots import tables
 
     recorded = settings.FIGURES / "benchmarks.json"
-    data = datasets.load(dataset)
-    if strength or worst_case:
-        results = settings.read_json(recorded)
-        if strength:
-            results["bfloat16"] = bench.strength(data, model, largest)
-        if worst_case:
-            results["worst_case"] = bench.worst_case(data, model, min(largest, bench.WORST))
-    else:
-        results = bench.bench(data, model, rounds, largest)
-    bench.write(results, out or recorded)
-    if out in (None, recorded):
-        tables.write_between(
-            settings.ROOT / "README.md", speed_tables.README_MARKERS, speed_tables.markdown(results)
-        )
-    click.echo(speed_tables.table(results))
+    for section in only:
+        if section not in bench.SECTIONS:
+            raise CourseError(f"unknown section {section!r}; choose one of {', '.join(bench.SECTIONS)}")
+    data, file = datasets.load(dataset), out or recorded
+    for found in bench.bench(data, model, rounds, largest, only):
+        results = bench.merged(settings.read_json(file) if file.is_file() else {}, found)
+        bench.write(results, file)
+        if file.resolve() == recorded.resolve():
+            tables.write_between(
+                settings.ROOT / "README.md", speed_tables.README_MARKERS, speed_tables.markdown(results)
+            )
+        click.echo(speed_tables.table(found))
+
+
+@click.command(cls=Command)
+@click.argument("system", default="single_step")
+@MODEL
+@count("--images", default=1000, help="test images to attack")
+@click.option("--norm", default="linf", help="linf or l2")
+@click.option("--port", default=1000, show_default=True, help="test images for PyTorch's port; 0: none")
+@click.option("--dry-run", is_flag=True, help="show the numbers; record nothing")
+def autoattack(system: str, model: str, images: int, norm: str, port: int, dry_run: bool) -> None:
+    """Attack a system of notebook 07 with AutoAttack, here and in PyTorch.
+
+    SYSTEM is one of the table's networks, such as single_step or madry. What is measured goes into
+    figures/autoattack.json and the README. The same command goes on where it stopped.
+    """
+    from .. import pipeline
+    from ..maintain import agreement
+    from ..maintain import record as recording
+    from ..studies import autoattack as study
+
+    run = pipeline.start("cifar10", model, "full", networks="shipped")
+    found, robust, theirs = agreement.measure(run, system, images, norm, port)
+    click.echo(agreement.told(found))
+    if not dry_run:
+        study.write(found, robust, theirs)
+        recording.write_readme()
 
 
 @click.command(cls=Command)

@@ -13,6 +13,7 @@ import itertools
 import json
 import multiprocessing
 import time
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -43,50 +44,51 @@ def bench(
     model: str = "resnet20",
     rounds: int = 5,
     largest: int = 10_000,
-    batch: int = BATCH,
-    steps: int = 40,
-) -> dict:
-    """Measure everything. This takes a few minutes on two cores.
+    only: Collection[str] = (),
+) -> Iterator[dict]:
+    """Measure one section after another. All of them take about an hour on two cores.
 
     Args:
         data: its test images are attacked.
         model: the network.
         rounds: the number of runs of each contender, at least 5 for numbers to report.
         largest: the largest n of the scaling curve.
-        batch: the number of attacked images, all in one batch.
-        steps: fine-tuning steps in each round.
+        only: names in SECTIONS; default: all that can be measured here.
 
-    Returns:
-        The contents of benchmarks.json: environment, ``attacks``, ``gradients``, ``scaling``, ``training``;
-        and, where PyTorch can be measured (peers.why_not), ``peers``, its libraries, and ``worst_case``.
+    Yields:
+        The keys of benchmarks.json that a section has measured, with its ``environment`` by section. The
+        section ``worst_case`` is left out where PyTorch cannot be measured, unless it is asked for.
 
     Raises:
         CourseError: one of the libraries is not installed.
     """
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
+    why = peers.why_not(model)
+    if why and not only:
+        settings.note(f"not compared with PyTorch: {why}")
+    for name, measure in SECTIONS.items():
+        if name in only or (not only and not (why and name == "worst_case")):
+            found = measure(data, model, rounds, largest)
+            yield {
+                "model": model,
+                "dataset": data.name,
+                **found,
+                "measured": {name: provenance.environment()},
+            }
+
+
+def pgd(data: datasets.Data, model: str, rounds: int, largest: int, batch: int = BATCH) -> dict:
+    """Compare the contenders' PGD-10 on ``batch`` images, all in one batch; and their peaks of memory."""
     classifier = classifiers.load(model, data)
     images, labels = data.test.take(batch)
     why = peers.why_not(model)
-    if why:
-        settings.note(f"not compared with PyTorch: {why}")
     with nullcontext(({}, {})) if why else peers.contenders(classifier, images, labels) as (theirs, about):
         measured = _gradients_and_attacks(classifier, images, labels, rounds, theirs)
     peaks = {name: _peak_mib_of(name, data.name, model, batch) for name in CONTENDERS}
     peaks |= {name: peers.peak_mib(name, classifier, images, labels) for name in theirs}
-    return {
-        "model": model,
-        "dataset": data.name,
-        "batch": batch,
-        "rounds": rounds,
-        "environment": provenance.environment(),
-        **measured,
-        "peak_mib": peaks,
-        **({} if why else {"peers": about, "worst_case": worst_case(data, model, min(largest, WORST))}),
-        "bfloat16": strength(data, model, largest),
-        "scaling": _scaling(classifier, data, largest),
-        "training": _training(data, model, rounds, steps),
-    }
+    found = {"batch": batch, "rounds": rounds, **measured, "peak_mib": peaks}
+    return found if why else {**found, "peers": about}
 
 
 def _gradients_and_attacks(
@@ -143,25 +145,14 @@ def _gradient(model: attacks.Model, x: tf.Tensor, y: tf.Tensor) -> Contender:
     return lambda: gradient(x).numpy()
 
 
-def strength(data: datasets.Data, model: str, largest: int = 10_000) -> list[dict]:
-    """Measure how strong attacks are that are crafted in bfloat16 (precision.strength).
-
-    Args:
-        data: its test images are attacked.
-        model: the network.
-        largest: how many images are attacked at most.
-    """
+def strength(data: datasets.Data, model: str, rounds: int, largest: int) -> dict:
+    """Measure how strong attacks are that are crafted in bfloat16 (precision.strength)."""
     run = pipeline.start(data.name, model, "quick", networks="auto")
-    return precision.strength(run, min(largest, len(data.test)))
+    return {"bfloat16": precision.strength(run, min(largest, len(data.test)))}
 
 
-def worst_case(data: datasets.Data, model: str, n: int = WORST) -> dict:
+def worst_case(data: datasets.Data, model: str, rounds: int, largest: int) -> dict:
     """Time the course's ensemble and PyTorch's AutoAttack on a robust network (peers.worst_case).
-
-    Args:
-        data: its test images are attacked.
-        model: the network.
-        n: how many images are attacked at most.
 
     Returns:
         ``network`` (ROBUST, or ``initial`` where the course ships no such network), ``n``, the names of the
@@ -175,18 +166,19 @@ def worst_case(data: datasets.Data, model: str, n: int = WORST) -> dict:
     run = pipeline.start(data.name, model, "full", networks="auto")
     is_shipped = ROBUST in robust_models.shipped(run)
     network = robust_models.network(run, ROBUST)[0] if is_shipped else run.classifier
-    images, labels = data.test.take(min(n, len(data.test)))
-    return {
+    images, labels = data.test.take(min(largest, WORST, len(data.test)))
+    found = {
         "network": ROBUST if is_shipped else "initial",
         "n": len(images),
         "attacks": list(attacks.ensemble()),
         "ensembles": peers.worst_case(network, images, labels),
     }
+    return {"worst_case": found}
 
 
-def _scaling(classifier: keras.Model, data: datasets.Data, largest: int) -> dict:
+def scaling(data: datasets.Data, model: str, rounds: int, largest: int) -> dict:
     """Time PGD-10 against n, and PGD on a thousand images against the number of steps."""
-    model = fused.fuse(classifier)
+    model = fused.fuse(classifiers.load(model, data))
 
     def seconds(n: int, steps: int) -> float:
         images, labels = data.test.take(n)
@@ -196,18 +188,30 @@ def _scaling(classifier: keras.Model, data: datasets.Data, largest: int) -> dict
 
     seconds(BATCH, 1)  # traces the graph
     sizes = [n for n in (1_000, 2_000, 5_000, 10_000) if n <= min(largest, len(data.test))] or [largest]
-    return {
+    found = {
         "n": [{"n": n, "steps": STEPS, "seconds": seconds(n, STEPS)} for n in sizes],
         "steps": [{"n": sizes[0], "steps": k, "seconds": seconds(sizes[0], k)} for k in (1, 2, 5, 10, 20)],
     }
+    return {"scaling": found}
 
 
-def _training(data: datasets.Data, model: str, rounds: int, steps: int) -> dict:
+def train(data: datasets.Data, model: str, rounds: int, largest: int, steps: int = 40) -> dict:
     """Compare whole training loops, with reading and mixing, with the bare step: steps a second."""
-    return {
+    found = {
         "fine-tuning": _loop_against_step(*_fine_tuning(data, model), rounds, steps),
         "autoencoder": _loop_against_step(*_autoencoder(data), rounds, 10 * steps),
     }
+    return {"training": found}
+
+
+SECTIONS: dict[str, Callable[[datasets.Data, str, int, int], dict]] = {
+    "pgd": pgd,
+    "training": train,
+    "scaling": scaling,
+    "strength": strength,
+    "worst_case": worst_case,
+}
+"""What can be measured, from (data, model, rounds, largest), the shortest first."""
 
 
 def _fine_tuning(data: datasets.Data, model: str):
@@ -266,6 +270,17 @@ def _summary(speeds: list[float]) -> dict:
         "lowest": float(np.min(speeds)),
         "highest": float(np.max(speeds)),
     }
+
+
+def merged(recorded: dict, found: dict) -> dict:
+    """Return the recorded results with those that a section has measured now.
+
+    What was recorded of another network or data set goes.
+    """
+    same = [recorded.get(name) for name in ("model", "dataset")] == [found["model"], found["dataset"]]
+    before = recorded if same else {}
+    measured = {**before.get("measured", {}), **found["measured"]}
+    return {**before, **found, "measured": measured}
 
 
 def write(results: dict, file: Path) -> None:

@@ -129,10 +129,12 @@ class Peer:
             np.save(save, attacked)
         return {}
 
-    def autoattack(self, steps: int, queries: int) -> dict:
+    def autoattack(self, norm: str, eps: float, steps: int, queries: int) -> dict:
         """Run torchattacks' parts of AutoAttack, each on the images still robust, as the official code does.
 
         Args:
+            norm: ``linf`` or ``l2``.
+            eps: the budget in that norm.
             steps: of APGD, of targeted APGD for each class, and of FAB for each class.
             queries: of Square.
 
@@ -140,16 +142,15 @@ class Peer:
             For each image, whether it is ``robust``.
         """
         robust = self.logits(self.images).argmax(1) == self.labels
-        for attack in self._standard(steps, queries):
+        for attack in self._standard({"norm": norm.capitalize(), "eps": eps, "seed": 0}, steps, queries):
             for part in robust.nonzero().flatten().split(self.job["batch"]):
                 # FAB cannot work with channels last; the network itself goes over to them.
                 attacked = attack(self.images[part].contiguous(), self.labels[part])
                 robust[part] = self.logits(attacked).argmax(1) == self.labels[part]
         return {"robust": robust.tolist()}
 
-    def _standard(self, steps: int, queries: int) -> list[torchattacks.attack.Attack]:
+    def _standard(self, common: dict, steps: int, queries: int) -> list[torchattacks.attack.Attack]:
         """Return the attacks of AutoAttack's standard version."""
-        common = {"norm": "Linf", "eps": self.job["eps"], "seed": 0}
         classes = {"n_classes": self.network.output.out_features}
         return [
             torchattacks.APGD(self.network, steps=steps, loss="ce", **common),

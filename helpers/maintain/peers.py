@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from .. import attacks, evaluation, settings
-from ..attacks.attack_ensemble import Attack
 from ..backend import keras
 from ..classifiers import fused
 from ..report import scheduling
 from ..settings import CourseError
+from ..studies.autoattack import crafted_on
 from .contenders import EPS, STEP_SIZE, STEPS, Contender
 from .speed_tables import JUDGE
 
@@ -39,19 +39,11 @@ TOLERANCE = 1e-4
 PGD = {"torchattacks, eager": False, "torchattacks, compiled": True}
 """The contenders, and whether their network is compiled. Both work with channels last."""
 
-OURS = {
-    "the course": ("standard", "float32"),
-    "the course, bfloat16": ("standard", "mixed_bfloat16"),
-    "the course, AutoAttack": ("autoattack", "float32"),
-    "the course, AutoAttack, bfloat16": ("autoattack", "mixed_bfloat16"),
-}
-"""The course's ensembles: the effort, and the precision in which each crafts its images."""
+OURS = {"the course": "float32", "the course, bfloat16": "mixed_bfloat16"}
+"""The course's ensembles: the precision in which each crafts its images."""
 
-AUTOATTACK = {
-    JUDGE: {"steps": 100, "queries": 5000},
-    "AutoAttack, torchattacks' 10 steps": {"steps": 10, "queries": 5000},
-}
-"""PyTorch's ensembles: with AutoAttack's own budget (Croce & Hein 2020), and with torchattacks' default."""
+AUTOATTACK = {"steps": 100, "queries": 5000}
+"""AutoAttack's own budget (Croce & Hein 2020); torchattacks' default has 10 steps."""
 
 BATCH = 128
 
@@ -185,9 +177,9 @@ def worst_case(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) 
     """
     with started(classifier, images, labels) as peer:
         given = classifier, images, labels
-        ours = {name: partial(_ours, *given, *how) for name, how in OURS.items()}
-        theirs = {name: partial(_theirs, peer, **budget) for name, budget in AUTOATTACK.items()}
-        found = {name: _timed(run) for name, run in {**theirs, **ours}.items()}
+        runs = {JUDGE: partial(autoattack, peer)}
+        runs |= {name: partial(_ours, *given, precision) for name, precision in OURS.items()}
+        found = {name: _timed(name, run) for name, run in runs.items()}
     judge = found[JUDGE][1]
     return {
         name: {
@@ -200,25 +192,21 @@ def worst_case(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) 
     }
 
 
-def _ours(
-    classifier: keras.Model, images: np.ndarray, labels: np.ndarray, effort: str, precision: str
-) -> np.ndarray:
+def _ours(classifier: keras.Model, images: np.ndarray, labels: np.ndarray, precision: str) -> np.ndarray:
     """Return which images are robust to the course's ensemble. The classifier itself judges, in float32."""
-    target = fused.fuse(classifier, precision)
-
-    def aimed(attack: Attack) -> Attack:
-        return lambda _, *given: attack(target, *given)
-
-    members = {name: aimed(attack) for name, attack in attacks.ensemble(effort, BATCH).items()}
+    members = crafted_on(fused.fuse(classifier, precision), attacks.ensemble(batch_size=BATCH))
     return attacks.worst_case(classifier, images, labels, EPS, attacks=members).robust
 
 
-def _theirs(peer: Peer, **budget: int) -> np.ndarray:
-    """Return which images are robust to AutoAttack in PyTorch."""
-    return np.array(peer.ask("autoattack", **budget)["robust"])
+def autoattack(peer: Peer, norm: str = "linf", eps: float = EPS) -> np.ndarray:
+    """Return which of the peer's images are robust to AutoAttack in PyTorch: booleans [n]."""
+    return np.array(peer.ask("autoattack", norm=norm, eps=eps, **AUTOATTACK)["robust"])
 
 
-def _timed(run: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
+def _timed(name: str, run: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
+    """Return the seconds of a run and what it found, and say them at once: the next run may take an hour."""
     start = time.perf_counter()
     robust = run()
-    return time.perf_counter() - start, robust
+    seconds = time.perf_counter() - start
+    settings.note(f"{name}: {int(robust.sum())} of {len(robust)} images are robust, {seconds:,.0f} s")
+    return seconds, robust

@@ -24,7 +24,7 @@ from ..classifiers import registry
 from ..pipeline.recorded import check_fields, check_records, check_run
 from ..plots import tables
 from ..settings import CourseError, write_atomically
-from ..studies import baselines, departures, released_ladder
+from ..studies import autoattack, baselines, departures, released_ladder
 from . import prose
 
 RECORDED_NOTEBOOKS = "resnet20"
@@ -134,6 +134,7 @@ def readme(results: dict) -> str:
         for part in (
             tables.readme_table(results),
             baselines.readme_table(results),
+            autoattack.readme_table(),
             released_ladder.readme_table(results),
         )
         if part

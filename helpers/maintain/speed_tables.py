@@ -24,15 +24,26 @@ NETWORKS = {
 
 
 def markdown(results: dict) -> str:
-    """Return the README's section on speed."""
-    speeds = {**results["gradients"], **results["attacks"]}
-    limit = speeds["tf2cv's graph"]["median_per_second"]
-    ours = speeds["the course"]["median_per_second"]
-    machine = results["environment"]["machine"]
+    """Return the README's section on speed: what has been measured, section by section."""
+    parts = {
+        "attacks": _attacks_markdown,
+        "worst_case": _worst_case_markdown,
+        "gradients": _gradients_markdown,
+        "training": _training_markdown,
+        "bfloat16": _strength_markdown,
+    }
+    return "\n".join(
+        line for name, write in parts.items() if name in results for line in write(results)
+    ).strip()
+
+
+def _attacks_markdown(results: dict) -> list[str]:
+    """Return the README's lines on PGD-10's speed."""
+    ours = results["attacks"]["the course"]["median_per_second"]
     lines = [
         f"{MODELS[results['model']].title}, {results['dataset']}, batch {results['batch']}, float32 unless "
-        f"said otherwise, medians of {results['rounds']} alternating rounds on {machine}. Only the ratios "
-        "carry over to another machine.",
+        f"said otherwise, medians of {results['rounds']} alternating rounds on "
+        f"{results['measured']['pgd']['machine']}. Only the ratios carry over to another machine.",
         "",
         "| PGD-10 | images/s | the course against it | peak MiB |",
         "|---|---|---|---|",
@@ -42,19 +53,34 @@ def markdown(results: dict) -> str:
         lines.append(
             f"| {name} | {speed['median_per_second']:.1f} | {ratio:.2f}x | {results['peak_mib'][name]:,} |"
         )
-    if "peers" in results:
-        lines += ["", _about(results["peers"])]
-    if "worst_case" in results:
-        lines += _worst_case_markdown(results["worst_case"])
-    lines += ["", "| input gradients | images/s | against the tf2cv graph |", "|---|---|---|"]
+    return [*lines, "", _about(results["peers"])] if "peers" in results else lines
+
+
+def _gradients_markdown(results: dict) -> list[str]:
+    """Return the README's lines on input gradients."""
+    limit = results["gradients"]["tf2cv's graph"]["median_per_second"]
+    lines = ["", "| input gradients | images/s | against the tf2cv graph |", "|---|---|---|"]
     for name, speed in results["gradients"].items():
         median = speed["median_per_second"]
         lines.append(f"| {TITLES.get(name, name)} | {median:.0f} | {median / limit:.2f}x |")
-    tuning = results["training"]["fine-tuning"]
-    lines += [
+    return lines
+
+
+def _training_markdown(results: dict) -> list[str]:
+    """Return the README's line on training loops."""
+    tuning, denoising = (
+        100 * results["training"][name]["loop_against_step"] for name in ("fine-tuning", "autoencoder")
+    )
+    return [
         "",
-        f"Fine-tuning runs at {100 * tuning['loop_against_step']:.0f}% of the speed of its bare training "
-        "step.",
+        f"Fine-tuning runs at {tuning:.0f}% of the speed of its bare training step, and the autoencoder's "
+        f"training at {denoising:.0f}%.",
+    ]
+
+
+def _strength_markdown(results: dict) -> list[str]:
+    """Return the README's lines on the strength of attacks in bfloat16."""
+    return [
         "",
         "Accuracy in percent, in float32, under attacks crafted in float32 and in bfloat16 "
         f"(n = {results['bfloat16'][0]['float32']['n']:,}; the same images, so the interval is paired):",
@@ -63,7 +89,6 @@ def markdown(results: dict) -> str:
         "|---|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in map(_strength, results["bfloat16"])),
     ]
-    return "\n".join(lines)
 
 
 def _about(peers: dict) -> str:
@@ -90,14 +115,14 @@ def _worst_case(measured: dict) -> list[tuple[str, ...]]:
     ]
 
 
-def _worst_case_markdown(measured: dict) -> list[str]:
+def _worst_case_markdown(results: dict) -> list[str]:
     """Return the README's lines on the time to the worst case."""
+    measured = results["worst_case"]
     network = NETWORKS[measured["network"]]
     return [
         "",
         f"Time to the worst case of {measured['n']:,} images, on {network}. The course's own ensemble "
-        f"({', '.join(measured['attacks'])}) spends less than AutoAttack. *The course, AutoAttack* has the "
-        "attacks and budgets of AutoAttack's standard version (apgd-ce, apgd-t, fab-t, square). Robust "
+        f"({', '.join(measured['attacks'])}) spends less than AutoAttack. Robust "
         "accuracy is measured in float32. The last column counts the images that are robust only to the "
         f"ensemble of the row, and only to {JUDGE}.",
         "",
@@ -117,37 +142,64 @@ def _strength(record: dict) -> tuple[str, ...]:
 
 
 def table(results: dict) -> str:
-    """Return the results as a table for the terminal."""
+    """Return what has been measured as a table for the terminal."""
+    parts = {
+        "gradients": _gradients_table,
+        "attacks": _attacks_table,
+        "worst_case": _worst_case_table,
+        "bfloat16": _strength_table,
+        "training": _training_table,
+        "scaling": _scaling_table,
+    }
+    return "\n".join(line for name, write in parts.items() if name in results for line in write(results))
+
+
+def _gradients_table(results: dict) -> list[str]:
     limit = results["gradients"]["tf2cv's graph"]["median_per_second"]
-    ours = results["attacks"]["the course"]["median_per_second"]
     lines = [f"{'input gradients':34} {'images/s':>9}  {'against the tf2cv graph':>23}"]
     for name, speed in results["gradients"].items():
         median = speed["median_per_second"]
         lines.append(f"{TITLES.get(name, name):34} {median:9.0f}  {median / limit:22.2f}x")
-    lines.append(f"\n{'PGD-10':34} {'images/s':>9}  {'the course against it':>23}  {'MiB':>6}")
+    return lines
+
+
+def _attacks_table(results: dict) -> list[str]:
+    ours = results["attacks"]["the course"]["median_per_second"]
+    lines = [f"\n{'PGD-10':34} {'images/s':>9}  {'the course against it':>23}  {'MiB':>6}"]
     for name, speed in results["attacks"].items():
         ratio = ours / speed["median_per_second"]
         lines.append(
             f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {results['peak_mib'][name]:6,}"
         )
-    rows = _worst_case(results["worst_case"]) if "worst_case" in results else []
-    for name, seconds, gain, robust, other in rows:
-        lines.append(
-            f"worst case, {name}: {seconds} s (gain {gain}), {robust}% robust, other verdicts: {other}"
-        )
     share = results["attacks"]["the course"]["gradients_against_tf2cv"]
-    lines.append(f"\nPGD-10's gradients against the tf2cv graph's raw gradients: {share:.2f}x")
-    for attack, system, exact, rounded, moved in map(_strength, results["bfloat16"]):
-        lines.append(
-            f"{attack} on {system}: {exact}% if crafted in float32, {rounded}% in bfloat16, {moved} points"
-        )
-    for name, speed in results["training"].items():
-        lines.append(
-            f"{name}: {speed['loop']['median_per_second']:.1f} steps/s in the loop, "
-            f"{speed['bare step']['median_per_second']:.1f} of the bare step "
-            f"({100 * speed['loop_against_step']:.0f}%)"
-        )
-    for kind in ("n", "steps"):
-        points = ", ".join(f"{p[kind]:,}: {p['seconds']:.1f} s" for p in results["scaling"][kind])
-        lines.append(f"PGD against {kind}: {points}")
-    return "\n".join(lines)
+    return [*lines, f"\nPGD-10's gradients against the tf2cv graph's raw gradients: {share:.2f}x"]
+
+
+def _worst_case_table(results: dict) -> list[str]:
+    return [
+        f"worst case, {name}: {seconds} s (gain {gain}), {robust}% robust, other verdicts: {other}"
+        for name, seconds, gain, robust, other in _worst_case(results["worst_case"])
+    ]
+
+
+def _strength_table(results: dict) -> list[str]:
+    return [
+        f"{attack} on {system}: {exact}% if crafted in float32, {rounded}% in bfloat16, {moved} points"
+        for attack, system, exact, rounded, moved in map(_strength, results["bfloat16"])
+    ]
+
+
+def _training_table(results: dict) -> list[str]:
+    return [
+        f"{name}: {speed['loop']['median_per_second']:.1f} steps/s in the loop, "
+        f"{speed['bare step']['median_per_second']:.1f} of the bare step "
+        f"({100 * speed['loop_against_step']:.0f}%)"
+        for name, speed in results["training"].items()
+    ]
+
+
+def _scaling_table(results: dict) -> list[str]:
+    return [
+        f"PGD against {kind}: " + ", ".join(f"{p[kind]:,}: {p['seconds']:.1f} s" for p in points)
+        for kind, points in results["scaling"].items()
+    ]

@@ -15,7 +15,7 @@ from ..artifacts import arrays
 from ..defenses.architectures import ARCHITECTURES
 from ..pipeline import Run
 from ..settings import CourseError
-from ..studies import released_ladder, released_pair, robust_models, search
+from ..studies import autoattack, released_ladder, released_pair, robust_models, search
 from .record import by_cell
 
 TOLERATED = 0.01
@@ -24,6 +24,9 @@ TOLERATED = 0.01
 Attacks follow the signs of gradients, and rounding on another processor or in another library may flip a
 sign.
 """
+
+STRONGER = 20
+"""AutoAttack's images are made again for this many times fewer images than the tables'."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,25 @@ def verify(model: str, images: int = 1000) -> list[Finding]:
         *(_fits_card(name, lambda name=name: search.card(run, name)) for name in _searched_in(others)),
         *(_counted(cell, table[cell], correct) for cell, correct in answers.items()),
         *(_repeated(cell, correct[: len(now[cell])], now[cell]) for cell, correct in answers.items()),
+        *_autoattacked(run, images // STRONGER),
     ]
+
+
+def _autoattacked(run: Run, images: int) -> Iterator[Finding]:
+    """Check what is recorded of AutoAttack: each count, and the verdicts on the first images."""
+    verdicts = autoattack.recorded_verdicts()
+    for found in autoattack.recorded():
+        if (found["model"], found["dataset"]) != (run.model, run.data.name):
+            continue
+        name, system, norm = autoattack.key_of(found), found["system"], found["norm"]
+        if name not in verdicts:
+            raise CourseError(f"figures/autoattack.npz lacks {name}; measure it again: make autoattack")
+        yield _counted(f"autoattack/{name}", found, verdicts[name])
+        n = min(images, len(verdicts[name]))
+        if n and run.seed == found["seed"]:
+            with _fresh_store():
+                now = autoattack.measure(run, system, n, norm) == ""
+            yield _repeated(f"autoattack/{name}", verdicts[name][:n], now)
 
 
 def verify_author(folder: Path | None, images: int = 1000) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,7 +25,13 @@ def results():
 
 
 def run_bench():
-    return bench.bench(patches10.load(), rounds=1, largest=16, batch=4, steps=1)
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(bench.SECTIONS, "pgd", partial(bench.pgd, batch=4))
+        patch.setitem(bench.SECTIONS, "training", partial(bench.train, steps=1))
+        for part in bench.bench(patches10.load(), rounds=1, largest=16):
+            found = bench.merged(found, part)
+    return found
 
 
 @pytest.mark.slow
@@ -45,7 +52,24 @@ def test_all_contenders_have_a_speed(results):
         exact, rounded = (record[name] for name in ("float32", "mixed_bfloat16"))
         assert exact["n"] == rounded["n"] == 16
         assert record["difference"] == pytest.approx(rounded["accuracy"] - exact["accuracy"])
+    assert set(results["measured"]) == set(bench.SECTIONS) - {"worst_case"}
     assert speed_tables.table(results) and speed_tables.markdown(results)
+
+
+def test_a_section_measured_later_replaces_its_own_numbers_only():
+    here = {"model": "resnet20", "dataset": "cifar10"}
+    before = {**here, "training": 1, "scaling": 2, "measured": {"training": "then", "scaling": "then"}}
+    after = bench.merged(before, {**here, "training": 3, "measured": {"training": "now"}})
+    assert after == {**here, "training": 3, "scaling": 2, "measured": {"training": "now", "scaling": "then"}}
+    other = {"model": "sepreresnet56", "dataset": "cifar10", "training": 3, "measured": {"training": "now"}}
+    assert bench.merged(before, other) == other
+
+
+def test_the_tables_show_what_is_there():
+    results = json.loads((settings.FIGURES / "benchmarks.json").read_text())
+    training = {name: results[name] for name in ("model", "dataset", "training", "measured")}
+    assert speed_tables.markdown(training).startswith("Fine-tuning runs at")
+    assert "steps/s in the loop" in speed_tables.table(training)
 
 
 def test_the_table_and_the_file_hold_them(tmp_path):
