@@ -21,10 +21,9 @@ import numpy as np
 
 from .. import attacks, evaluation, settings
 from ..backend import keras
-from ..classifiers import fused
 from ..report import scheduling
 from ..settings import CourseError
-from ..studies.autoattack import crafted_on
+from ..studies.autoattack import copies, crafted_on
 from .contenders import EPS, STEP_SIZE, STEPS, Contender
 from .speed_tables import JUDGE
 
@@ -194,7 +193,7 @@ def worst_case(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) 
 
 def _ours(classifier: keras.Model, images: np.ndarray, labels: np.ndarray, precision: str) -> np.ndarray:
     """Return which images are robust to the course's ensemble. The classifier itself judges, in float32."""
-    members = crafted_on(fused.fuse(classifier, precision), attacks.ensemble(batch_size=BATCH))
+    members = crafted_on(*copies(classifier, precision), attacks.ensemble(batch_size=BATCH))
     return attacks.worst_case(classifier, images, labels, EPS, attacks=members).robust
 
 

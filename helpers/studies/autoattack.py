@@ -1,7 +1,8 @@
 """AutoAttack's standard version on the systems of notebook 07 (python -m helpers autoattack).
 
 The attacks are the course's own (attacks.ensemble with the effort ``autoattack``). They climb a copy of the
-classifier in bfloat16 where the processor multiplies in it; the float32 system says which images are broken.
+classifier in bfloat16 where the processor multiplies in it. The float32 system says which images are broken;
+what only the copy gets wrong is attacked again in float32.
 What is measured goes into figures/autoattack.json, and figures/autoattack.npz keeps which images are robust.
 """
 
@@ -34,16 +35,38 @@ Verdicts = dict[str, np.ndarray]
 """By key of an entry (key_of), which images are robust: booleans [n]."""
 
 
-def crafted_on(target: keras.Model, members: dict[str, Attack]) -> dict[str, Attack]:
-    """Return the attacks, each aimed at ``target`` whatever model it is given.
+def crafted_on(target: keras.Model, exact: keras.Model, members: dict[str, Attack]) -> dict[str, Attack]:
+    """Return the attacks, aimed at a rounded copy of the model that they are given.
 
-    worst_case then asks the model itself which images are broken.
+    An attack ends where the copy is wrong. Where the model itself is not, the attack goes on: those images
+    are attacked again on the exact copy.
+
+    Args:
+        target: the model in bfloat16, as fused.fuse copies it.
+        exact: the same in float32; where both are one, nothing is attacked again.
+        members: the attacks by name.
     """
 
     def aimed(attack: Attack) -> Attack:
-        return lambda _, *given: attack(target, *given)
+        def run(model, images, labels, eps, seed):
+            attacked = attack(target, images, labels, eps, seed)
+            if target is exact:
+                return attacked
+            fooled = [attacks.fooled(judge, attacked, labels) for judge in (target, model)]
+            again = fooled[0] & ~fooled[1]
+            if again.any():
+                attacked[again] = attack(exact, images[again], labels[again], eps, seed)
+            return attacked
+
+        return run
 
     return {name: aimed(attack) for name, attack in members.items()}
+
+
+def copies(model: keras.Model, precision: str) -> tuple[keras.Model, keras.Model]:
+    """Return the copies of a model that crafted_on needs: in a precision, and in float32."""
+    exact = fused.fuse(model)
+    return (exact if precision == "float32" else fused.fuse(model, precision)), exact
 
 
 def measure(run: Run, name: str, n: int, norm: str = "linf") -> np.ndarray:
@@ -64,7 +87,7 @@ def measure(run: Run, name: str, n: int, norm: str = "linf") -> np.ndarray:
     check(run, n, norm)
     model = baselines.built(run, name)[0]
     precision = settings.training_precision()
-    target = fused.fuse(model, precision)
+    aims = copies(model, precision)
     config = configuration(run, model, norm) | {
         "precision": precision,
         "code": artifacts.code_version(attacks, fused),
@@ -73,7 +96,7 @@ def measure(run: Run, name: str, n: int, norm: str = "linf") -> np.ndarray:
     def broken(first: int) -> list[str]:
         chosen = run.data.test.take(min(first + PART, n))
         images, labels = (part[first:] for part in chosen)
-        members = crafted_on(target, attacks.ensemble(EFFORT, norm=norm))
+        members = crafted_on(*aims, attacks.ensemble(EFFORT, norm=norm))
         found = attacks.worst_case(
             model, images, labels, EPS[norm], attacks=members, seed=run.seed + first, norm=norm
         )

@@ -26,8 +26,9 @@ def case(small_weights):
 
 @pytest.fixture
 def recorded_here(tmp_path, monkeypatch):
-    """The folder of figures is empty."""
+    """The folder of figures is empty, and the budgets are the course's."""
     monkeypatch.setattr(settings, "FIGURES", tmp_path)
+    monkeypatch.setitem(autoattack.EPS, "linf", settings.EPS)
 
 
 def an_entry(system="madry", norm="linf", **fields):
@@ -77,11 +78,22 @@ def test_what_cannot_be_measured_is_said(case):
         autoattack.measure(run, "strong", 4)
 
 
-def test_the_members_climb_the_copy():
+def test_what_only_the_copy_gets_wrong_is_attacked_again(monkeypatch):
+    """The copy is wrong on the first two of three attacked images, the model only on the first."""
+    wrong = {"copy": [True, True, False], "model": [True, False, False]}
+    monkeypatch.setattr(attacks, "fooled", lambda judge, *_: np.array(wrong[judge]))
     seen = []
-    attack = lambda model, images, labels, eps, seed: seen.append((model, eps, seed)) or images  # noqa: E731
-    autoattack.crafted_on("copy", {"one": attack})["one"]("system", np.zeros(1), np.zeros(1), 0.5, 3)
-    assert seen == [("copy", 0.5, 3)]
+
+    def attack(target, images, labels, eps, seed):
+        seen.append((target, labels.tolist(), eps, seed))
+        return images + (1 if target == "copy" else 2)
+
+    given = np.zeros((3, 1, 1, 1)), np.arange(3), 0.5, 7
+    attacked = autoattack.crafted_on("copy", "exact", {"one": attack})["one"]("model", *given)
+    assert attacked.ravel().tolist() == [1, 2, 1]
+    assert seen == [("copy", [0, 1, 2], 0.5, 7), ("exact", [1], 0.5, 7)]
+    attacked = autoattack.crafted_on("exact", "exact", {"one": attack})["one"]("model", *given)
+    assert attacked.ravel().tolist() == [2, 2, 2] and len(seen) == 3
 
 
 def test_two_verdicts_are_compared_on_the_same_images():
