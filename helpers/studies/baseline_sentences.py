@@ -24,20 +24,22 @@ def opening(run: Run) -> str:
     """Say whether the text describes this run, and which networks it lacks; empty if there is nothing."""
     said = [run.notice] if run.notice else []
     if lacking := [name for name in robust_models.RECIPES if not robust_models.recorded(run, name)]:
+        titles = "; ".join(robust_models.RECIPES[name].title for name in lacking)
         said.append(
-            f"> **Notice.** The course has no {', '.join(lacking)} of this classifier, so this run leaves "
-            f"them out. `{robust_models.command(run, lacking[0])}` trains one."
+            f"> **Notice.** For this classifier the course lacks some networks, so this run leaves them out: "
+            f"{titles}. `{robust_models.command(run, lacking[0])}` trains the first."
         )
     return "\n>\n".join(said)
 
 
 def trainings(cards: Mapping[str, dict]) -> str:
     """Say how long each training took, as text in columns."""
-    lines = [f"{'network':12} {'epochs':>6} {'kept':>5} {'minutes':>8} {'an epoch':>9}"]
-    for name, card in cards.items():
+    width = max(len(card["title"]) for card in cards.values()) if cards else 0
+    lines = [f"{'training':{width}} {'epochs':>6} {'kept':>5} {'minutes':>8} {'an epoch':>9}"]
+    for card in cards.values():
         epochs, minutes = len(card["history"]), card["minutes"]
         kept = card.get("kept_epoch", "–")
-        lines.append(f"{name:12} {epochs:6} {kept!s:>5} {minutes:8.0f} {minutes / epochs:9.1f}")
+        lines.append(f"{card['title']:{width}} {epochs:6} {kept!s:>5} {minutes:8.0f} {minutes / epochs:9.1f}")
     return "\n".join(lines)
 
 
@@ -130,12 +132,13 @@ def attacked(run: Run, found: Found) -> str:
 
 def order(found: Found) -> str:
     """Say of each system which images contradict the order of the attacks."""
-    lines = ["images that withstand ... but fall to ...  (worst case, any)  (APGD, Square)"]
+    lines = [f"{'images that withstand ... but fall to ...':48} (worst case, any)  (APGD, Square)"]
     for name, rungs in found.items():
         worst, apgd = rungs["worst_case"].correct, rungs["apgd"].correct
         broken = sum(int((worst & ~one.correct).sum()) for kind, one in rungs.items() if kind != "worst_case")
         missed = int((apgd & ~rungs["square"].correct).sum())
-        lines.append(f"{name:42} {broken:18} {f'{missed} of {apgd.sum()}':>15}")
+        title = baselines.SYSTEMS[name].title
+        lines.append(f"{title:48} {broken:17} {f'{missed} of {apgd.sum()}':>15}")
     return "\n".join(lines)
 
 
