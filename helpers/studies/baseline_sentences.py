@@ -163,7 +163,7 @@ def autoencoder_gains(found: Found) -> str:
 
 def _difference(before: np.ndarray, after: np.ndarray) -> str:
     points, low, high = (100 * x for x in evaluation.paired_difference(before, after))
-    verdict = "more" if low > 0 else "less" if high < 0 else "not to be told from none"
+    verdict = "more" if low > 0 else "less" if high < 0 else "no difference beyond chance"
     return (
         f"{100 * before.mean():.1f}% to {100 * after.mean():.1f}% of {len(before):,}, {points:+.1f} points "
         f"[{low:+.1f}, {high:+.1f}]; {verdict}."
@@ -223,9 +223,9 @@ def compared(run: Run, found: Found) -> str:
     n = len(found["initial"]["regular"].correct)
     label = f"; **{run.label}**" if run.label else ""
     return (
-        f"Accuracy in percent, n = {n:,}{label}. Ours: the worst case of this notebook. Others: "
-        "AutoAttack, as listed by RobustBench. Minutes of training beyond the initial classifier's; "
-        "milliseconds an image, 128 at a time."
+        f"Accuracy in percent, n = {n:,}{label}. Our systems: the worst case of this notebook. The others: "
+        "AutoAttack, as RobustBench lists them. *Minutes*: of training, beyond the initial classifier's. *ms "
+        "an image*: with 128 images at a time."
     )
 
 
@@ -249,7 +249,7 @@ def tradeoff_alt(found: Found) -> str:
 def aims(run: Run, found: Found) -> str:
     """Say which aims each robust system reached; aims are of ResNet-20 at the paper's budget."""
     if not run.comparable or run.model != "resnet20":
-        return "The aims are those of ResNet-20 on CIFAR-10 at 8/255; this run has others."
+        return "The aims were set for ResNet-20 on CIFAR-10 at 8/255; this is another run."
     lines = []
     for name in (name for name in found if baselines.SYSTEMS[name].network):
         clean, worst = (found[name][kind].record() for kind in ("regular", "worst_case"))
@@ -259,7 +259,7 @@ def aims(run: Run, found: Found) -> str:
             for aim, record, what in zip(pair, (clean, worst), ("clean", "worst case"), strict=True)
         ]
         lines.append(f"- {capitalize(baselines.SYSTEMS[name].title)}: {'; '.join(parts)}.")
-    return "\n".join(lines) or "No robust network is there."
+    return "\n".join(lines) or "The course has no robust network for this run."
 
 
 def _reached(record: dict, aim: float) -> str:

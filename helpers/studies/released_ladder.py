@@ -189,7 +189,7 @@ def steps(answers: dict[str, np.ndarray]) -> str:
     pairs = [[answers[f"{threat}/ae/pgd/10"] for threat in pair] for _, *pair in said]
     found = comparisons.of_answers(pairs)
     return "\n".join(
-        f"- to know {words}: {one}, n = {one.n:,}" for (words, *_), one in zip(said, found, strict=True)
+        f"- knowing {words}: {one}, n = {one.n:,}" for (words, *_), one in zip(said, found, strict=True)
     )
 
 
