@@ -305,7 +305,14 @@ MODELS = {
     ),
     "rounded": (
         lambda m: lambda x: m(levels(20)(x), training=False),
-        {"runs", "zero gradients", "true gradient", "attack <= random signs", "FGSM <= random signs", "Square"},
+        {
+            "runs",
+            "zero gradients",
+            "true gradient",
+            "attack <= random signs",
+            "FGSM <= random signs",
+            "Square",
+        },
     ),
     "straight through": (lambda m: straight_through(levels(20), then=m), {"true gradient"}),
     "saturated": (
