@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from ..attacks import losses
 from ..backend import tf
 from ..evaluation.intervals import proportion
+from ..evaluation.titles import percent
 from .evidence import DIFFERENCES, Evidence, small
 
 NOT_RUN = "not run"
@@ -66,7 +67,7 @@ def _no_weaker(
     value = f"{_percent(e.correct[strong])} against {_percent(e.correct[weak])}; net {net} of {len(e.labels)}"
     vacuous = ""
     if _cannot_fail(e.correct["clean"] & ~e.correct[weak], tolerance):
-        vacuous = f"; vacuous: {weak} breaks too few"
+        vacuous = "; vacuous: the other attack breaks too few"
     return Result(value, f"net at most {allowed:.1f}: {100 * tolerance:g}% of n + chance{vacuous}", passed)
 
 
@@ -281,10 +282,10 @@ def _loss_rises(e: Evidence) -> Result:
 
 
 compare_attacks(
-    "attack <= noise",
+    "attack <= random signs",
     "Random signs of the same size break more than the attack: it does not follow the loss uphill.",
     "attack",
-    "noise",
+    "random signs",
 )
 
 compare_attacks(
@@ -295,11 +296,11 @@ compare_attacks(
 )
 
 
-@check("FGSM <= noise", "Random signs break more than the gradient's: the gradient is masked.")
-def _fgsm_beats_noise(e: Evidence) -> Result:
+@check("FGSM <= random signs", "Random signs break more than the gradient's: the gradient is masked.")
+def _fgsm_beats_signs(e: Evidence) -> Result:
     if e.eps > LONG_STEP:
         return _skipped(f"beyond eps = {LONG_STEP} one step overshoots")
-    return _no_weaker(e, "fgsm", "noise")
+    return _no_weaker(e, "fgsm", "random signs")
 
 
 compare_attacks(
@@ -365,11 +366,11 @@ def _worst_case(e: Evidence) -> Result:
     found = proportion(correct)
     # Together, many attacks always break a few more images than one does, but not a tenth of all.
     net, allowed, passed = _compare(e.correct[e.reported], correct, 0.1)
-    interval = f"[{100 * found['ci_low']:.1f}, {100 * found['ci_high']:.1f}] (Wilson, 95%)"
     reported = f"{e.reported} {_percent(e.correct[e.reported])}"
-    value = f"{_percent(correct)} {interval}; {reported}; net {net} of {found['n']}"
+    left = percent(found).replace(" [", "% [")
+    value = f"{left} (Wilson, 95%); {reported}; net {net} of {found['n']}"
     withstood = e.correct[e.reported]
-    vacuous = f"; vacuous: {withstood.sum()} withstand {e.reported}" if _cannot_fail(withstood, 0.1) else ""
+    vacuous = f"; vacuous: {withstood.sum()} withstand it" if _cannot_fail(withstood, 0.1) else ""
     return Result(value, f"net at most {allowed:.1f}: 10% of n + chance{vacuous}", passed)
 
 

@@ -179,7 +179,7 @@ def _attack(e: Evidence, attack: Attack, seed: int) -> None:
     budgets = {"attack": e.eps, "eps = 0": 0.0, "small": small(e.eps), "twice": min(1.0, 2 * e.eps)}
     for name, budget in {**budgets, "everything": 1.0}.items():
         e.craft(name, seeded, budget)
-    e.keep("noise", attacks.random_signs(e.images, e.eps, seed))
+    e.keep("random signs", attacks.random_signs(e.images, e.eps, seed))
     e.craft("fgsm", partial(attacks.fgsm, batch_size=BATCH), e.eps)
     e.craft("margin", partial(paper_pgd, loss="margin", seed=seed), e.eps)
 

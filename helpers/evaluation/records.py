@@ -25,7 +25,7 @@ class Record:
         model: name of the network in the registry.
         stage: how the classifier was trained.
         defense: what the images pass through before the classifier.
-        input: what the images are: clean, noisy, or made by an attack.
+        input: what the images are: clean, moved by random signs, or made by an attack.
         threat: what the attacker knows.
         eps: the attack's budget, in [0, 1]; 0 without an attack. For a certificate, its l2 radius.
         steps: the attack's steps; 0 without an attack.

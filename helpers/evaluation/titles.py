@@ -22,7 +22,7 @@ DEFENSE_TITLES = {"none": "no AE", "ae": "with AE"}
 
 INPUT_TITLES = {
     "regular": "clean",
-    "noise": "random noise",
+    "noise": "random signs",
     "fgsm": "FGSM",
     "pgd": "PGD",
     "bpda": "PGD with BPDA",
@@ -31,7 +31,7 @@ INPUT_TITLES = {
     "worst_case": "worst case",
     "certified": "certified",
 }
-"""What the images are. Random noise moves every value by eps, up or down. BPDA takes the gradient of the
+"""What the images are. Random signs move every value by eps, up or down. BPDA takes the gradient of the
 defense for that of the identity. The worst case counts an image as correct only if it withstands every attack
 of a set."""
 
@@ -89,7 +89,10 @@ def percent(record: dict | None) -> str:
     """Write a record's accuracy with its 95% interval, in percent; a dash if there is no record."""
     if record is None:
         return "–"
+    return f"{100 * record['accuracy']:.1f} [{100 * record['ci_low']:.1f}, {upper_limit(record)}]"
+
+
+def upper_limit(record: dict) -> str:
+    """Write the upper limit of a record's interval, in percent: also 0 of n has one above 0."""
     high = 100 * record["ci_high"]
-    # An upper limit is never 0, so a very small one gets a second decimal.
-    upper = f"{high:.2f}" if 0 < high < 0.05 else f"{high:.1f}"
-    return f"{100 * record['accuracy']:.1f} [{100 * record['ci_low']:.1f}, {upper}]"
+    return f"{high:.2f}" if 0 < high < 0.05 else f"{high:.1f}"

@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 
 from .. import pipeline, report, settings
-from ..evaluation.titles import INPUT_TITLES, STAGE_TITLES, THREAT_TITLES
+from ..evaluation.titles import INPUT_TITLES, STAGE_TITLES, THREAT_TITLES, upper_limit
 from ..pipeline.published import PAPER_STEPS
 from ..settings import CourseError, write_atomically
 
@@ -31,7 +31,7 @@ TOLD = {"model": "resnet20", "dataset": "cifar10", "profile": "full", "seed": 0}
 _FIELDS = {
     "accuracy": lambda r: f"{100 * r['accuracy']:.1f}",
     "low": lambda r: f"{100 * r['ci_low']:.1f}",
-    "high": lambda r: f"{100 * r['ci_high']:.1f}",
+    "high": upper_limit,
     "n": lambda r: f"{r['n']:,}",
     "correct": lambda r: f"{r['correct']:,}",
     "wrong": lambda r: f"{r['n'] - r['correct']:,}",

@@ -122,7 +122,7 @@ def surface_figure(surface: Surface, title: str) -> Figure:
     figure.colorbar(drawn, ax=axis, label="loss (cross-entropy)")
     budget = 255 * surface.eps
     axis.contour(levels, levels, 255 * surface.reach, levels=[budget], colors="white", linestyles="--")
-    axis.plot([], [], "--", color=GREY, label=f"the linf box of {budget:.3g}/255")
+    axis.plot([], [], "--", color=GREY, label=f"the $L_\\infty$ box of {budget:.3g}/255")
     for (name, shadow), style in zip(surface.shadows.items(), ("--", "-"), strict=False):
         kind, loss = _KIND[name], surface.paths[name].losses[-1]
         look = {"color": COLORS[kind], "marker": MARKERS[kind], "markersize": 6, **_OUTLINE}

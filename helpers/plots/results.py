@@ -222,12 +222,12 @@ def certified_figure(
     per_value = 255 / np.sqrt(32 * 32 * 3)
     reach = eps * np.sqrt(32 * 32 * 3)
     axis.axvline(reach, color=GREY, linestyle=":", linewidth=1)
-    text = f"contains the linf ball of {255 * eps:.3g}/255 "
+    text = f"contains the $L_\\infty$ ball of {255 * eps:.3g}/255 "
     axis.text(reach, 99, text, ha="right", va="top", fontsize=9, color=GREY)
     axis.set(xlim=(0, 1.05 * reach), ylim=(0, 101))
-    axis.set(xlabel="radius (l2, images in [0, 1])", ylabel="certified accuracy (%)")
+    axis.set(xlabel="radius ($L_2$, images in [0, 1])", ylabel="certified accuracy (%)")
     upper = axis.secondary_xaxis("top", functions=(lambda r: r * per_value, lambda e: e / per_value))
-    upper.set_xlabel("eps of the largest linf ball inside (grey levels of 255)")
+    upper.set_xlabel("eps of the largest $L_\\infty$ ball inside (grey levels of 255)")
     return finish(figure, title)
 
 

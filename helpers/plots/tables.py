@@ -141,9 +141,9 @@ def beside_seeds(audit: dict) -> str:
             else:
                 less.append(row["title"])
     return (
-        f"Another seed moves a cell by up to {max(spread):.1f} points. Departures that move cells further "
-        f"than a seed moved the same cell, and beyond their intervals: {', '.join(more) or 'none'}. "
-        f"Departures that move none: {', '.join(less) or 'none'}."
+        f"Another seed moves a cell of the table by up to {max(spread):.1f} points. These departures move "
+        f"some cells further than any seed did, and beyond their intervals: {', '.join(more) or 'none'}. "
+        f"These move no cell that far: {', '.join(less) or 'none'}."
     )
 
 

@@ -99,8 +99,8 @@ def under_the_protocol(transfer: dict, paper: dict, judged: dict[str, Judged]) -
     theirs = f" (the paper: {paper[BARE]:.2f}% and {paper[DEFENDED]:.2f}%)" if paper else ""
     return (
         f"Under the paper's protocol, with attacks on the initial classifier, the defense {helps}: under PGD "
-        f"the initial classifier is right on {_said(transfer[BARE])}, the fine-tuned one behind its "
-        f"autoencoder on {_said(transfer[DEFENDED])}{theirs}."
+        f"the initial classifier is right on {_said(transfer[BARE])} of the images, and the fine-tuned one "
+        f"behind its autoencoder on {_said(transfer[DEFENDED])}{theirs}."
     )
 
 
@@ -148,8 +148,8 @@ def robust_networks(records: list[dict]) -> list[str]:
     said = "; ".join(named(title, *pair) for title, pair in found.items())
     n = min(r["n"] for _, r in found.values())
     return [
-        "Networks of about that size that were trained against an attacker who knows them keep, in the worst "
-        f"case of several attacks: {said} (n = {n:,})."
+        "Networks of about the same size were trained against an attacker who knows them. In the worst case "
+        f"of several attacks they keep: {said} (n = {n:,})."
     ]
 
 
@@ -167,14 +167,13 @@ def comparison(transfer: dict, paper: dict, answers: Mapping[str, np.ndarray] | 
     )
     return (
         f"The paper discusses {sum(signs.values())} differences (the effect of the attacks, of the "
-        f"autoencoder, and of fine-tuning behind it): {signs['same']} with the paper's sign here, "
-        f"{signs['other']} with the other, {signs['undecided']} undecided (p above 0.05 by Holm's "
-        "correction for all of them). "
-        f"Sizes differ: in half of {len(both)} cells by more than "
-        f"{median(map(abs, distance.values())):.1f} points, at most by {abs(distance[far]):.1f} "
-        f"({INPUT_TITLES[far[0]]}, {title_of(far[1:])}: paper {both[far]:.2f}%, this run "
-        f"{_said(transfer[far])}). The paper's number lies within this run's interval in {inside} of "
-        f"{len(both)}."
+        f"autoencoder, and of fine-tuning behind it). Here {signs['same']} have the paper's sign, "
+        f"{signs['other']} the other, and {signs['undecided']} are undecided (p above 0.05 with Holm's "
+        "correction for all of them). The accuracies themselves differ from the paper's by more than "
+        f"{median(map(abs, distance.values())):.1f} points in half of {len(both)} cells, and at most by "
+        f"{abs(distance[far]):.1f} ({INPUT_TITLES[far[0]]}, {title_of(far[1:])}: paper {both[far]:.2f}%, "
+        f"this run {_said(transfer[far])}). The paper's number lies within this run's interval in {inside} "
+        f"of {len(both)} cells."
     )
 
 
@@ -197,7 +196,7 @@ def adaptive(
     lower = sum(one.sign < 0 for one in comparisons.of_records(pairs, answers))
     said = [
         f"Behind the autoencoder, an attacker who knows it lowers accuracy further in {lower} of "
-        f"{len(behind)} comparisons (p below 0.05 by Holm's correction for all of them)."
+        f"{len(behind)} comparisons (p below 0.05 with Holm's correction for all of them)."
     ]
     if (half := aware["grey_box"].get(DEFENDED)) and DEFENDED in behind:
         said.append(
@@ -238,11 +237,11 @@ def doubts(parameters: dict, dataset: str, paper: dict, failed: int, networks: s
     said += [
         f"One seed ({parameters['seed']}), one training of each network: the intervals cover only the choice "
         "of test images.",
-        "The adaptive numbers are upper bounds: a stronger attack can only lower them.",
-        "These two tables have no attacker who can only query the model, or who trains a substitute.",
+        "The end-to-end numbers are upper bounds: a stronger attack can only lower them.",
+        "Neither table has an attacker who can only query the model, or one who trains a substitute.",
     ]
     if paper and weights != "tf2cv":
-        said.append("The paper starts from tf2cv's networks, this run from others, so sizes may differ.")
+        said.append("The paper starts from tf2cv's networks, this run from others, so accuracies may differ.")
     said += _about_training(parameters, dataset)
     if weights == "none":
         said.append("The initial classifier was not trained at all: these numbers only test the machinery.")

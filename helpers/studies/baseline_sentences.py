@@ -24,20 +24,22 @@ def opening(run: Run) -> str:
     """Say whether the text describes this run, and which networks it lacks; empty if there is nothing."""
     said = [run.notice] if run.notice else []
     if lacking := [name for name in robust_models.RECIPES if not robust_models.recorded(run, name)]:
+        titles = "; ".join(robust_models.RECIPES[name].title for name in lacking)
         said.append(
-            f"> **Notice.** The course has no {', '.join(lacking)} of this classifier, so this run leaves "
-            f"them out. `{robust_models.command(run, lacking[0])}` trains one."
+            f"> **Notice.** For this classifier the course lacks some networks, so this run leaves them out: "
+            f"{titles}. `{robust_models.command(run, lacking[0])}` trains the first."
         )
     return "\n>\n".join(said)
 
 
 def trainings(cards: Mapping[str, dict]) -> str:
     """Say how long each training took, as text in columns."""
-    lines = [f"{'network':12} {'epochs':>6} {'kept':>5} {'minutes':>8} {'an epoch':>9}"]
-    for name, card in cards.items():
+    width = max(len(card["title"]) for card in cards.values()) if cards else 0
+    lines = [f"{'training':{width}} {'epochs':>6} {'kept':>5} {'minutes':>8} {'an epoch':>9}"]
+    for card in cards.values():
         epochs, minutes = len(card["history"]), card["minutes"]
         kept = card.get("kept_epoch", "–")
-        lines.append(f"{name:12} {epochs:6} {kept!s:>5} {minutes:8.0f} {minutes / epochs:9.1f}")
+        lines.append(f"{card['title']:{width}} {epochs:6} {kept!s:>5} {minutes:8.0f} {minutes / epochs:9.1f}")
     return "\n".join(lines)
 
 
@@ -130,12 +132,13 @@ def attacked(run: Run, found: Found) -> str:
 
 def order(found: Found) -> str:
     """Say of each system which images contradict the order of the attacks."""
-    lines = ["images that withstand ... but fall to ...  (worst case, any)  (APGD, Square)"]
+    lines = [f"{'images that withstand ... but fall to ...':48} (worst case, any)  (APGD, Square)"]
     for name, rungs in found.items():
         worst, apgd = rungs["worst_case"].correct, rungs["apgd"].correct
         broken = sum(int((worst & ~one.correct).sum()) for kind, one in rungs.items() if kind != "worst_case")
         missed = int((apgd & ~rungs["square"].correct).sum())
-        lines.append(f"{name:42} {broken:18} {f'{missed} of {apgd.sum()}':>15}")
+        title = baselines.SYSTEMS[name].title
+        lines.append(f"{title:48} {broken:17} {f'{missed} of {apgd.sum()}':>15}")
     return "\n".join(lines)
 
 
@@ -160,7 +163,7 @@ def autoencoder_gains(found: Found) -> str:
 
 def _difference(before: np.ndarray, after: np.ndarray) -> str:
     points, low, high = (100 * x for x in evaluation.paired_difference(before, after))
-    verdict = "more" if low > 0 else "less" if high < 0 else "not to be told from none"
+    verdict = "more" if low > 0 else "less" if high < 0 else "no difference beyond chance"
     return (
         f"{100 * before.mean():.1f}% to {100 * after.mean():.1f}% of {len(before):,}, {points:+.1f} points "
         f"[{low:+.1f}, {high:+.1f}]; {verdict}."
@@ -220,9 +223,9 @@ def compared(run: Run, found: Found) -> str:
     n = len(found["initial"]["regular"].correct)
     label = f"; **{run.label}**" if run.label else ""
     return (
-        f"Accuracy in percent, n = {n:,}{label}. Ours: the worst case of this notebook. Others: "
-        "AutoAttack, as listed by RobustBench. Minutes of training beyond the initial classifier's; "
-        "milliseconds an image, 128 at a time."
+        f"Accuracy in percent, n = {n:,}{label}. Our systems: the worst case of this notebook. The others: "
+        "AutoAttack, as RobustBench lists them. *Minutes*: of training, beyond the initial classifier's. *ms "
+        "an image*: with 128 images at a time."
     )
 
 
@@ -246,7 +249,7 @@ def tradeoff_alt(found: Found) -> str:
 def aims(run: Run, found: Found) -> str:
     """Say which aims each robust system reached; aims are of ResNet-20 at the paper's budget."""
     if not run.comparable or run.model != "resnet20":
-        return "The aims are those of ResNet-20 on CIFAR-10 at 8/255; this run has others."
+        return "The aims were set for ResNet-20 on CIFAR-10 at 8/255; this is another run."
     lines = []
     for name in (name for name in found if baselines.SYSTEMS[name].network):
         clean, worst = (found[name][kind].record() for kind in ("regular", "worst_case"))
@@ -256,7 +259,7 @@ def aims(run: Run, found: Found) -> str:
             for aim, record, what in zip(pair, (clean, worst), ("clean", "worst case"), strict=True)
         ]
         lines.append(f"- {capitalize(baselines.SYSTEMS[name].title)}: {'; '.join(parts)}.")
-    return "\n".join(lines) or "No robust network is there."
+    return "\n".join(lines) or "The course has no robust network for this run."
 
 
 def _reached(record: dict, aim: float) -> str:

@@ -72,9 +72,9 @@ def knowledge(found: Found) -> str:
     lines = []
     for stage, answers in found.items():
         at, known, both = (answers[name].correct for name in ("static", "grey_box", "pgd"))
-        for words, before, after in (("this classifier", at, known), ("the autoencoder, too", known, both)):
+        for words, before, after in (("this classifier", at, known), ("the autoencoder too", known, both)):
             change = in_points(paired(before, after))
-            lines.append(f"{STAGE_TITLES[stage]:10}  to know {words:20} {change} points")
+            lines.append(f"{STAGE_TITLES[stage]:10}  knowing {words:20} {change} points")
     return "\n".join(lines)
 
 
@@ -130,7 +130,7 @@ def passed(found: Through) -> str:
 def passed_title(found: Through) -> str:
     """Return the title of the picture of what comes through."""
     parts = ", ".join(f"{kind} {100 * share.mean():.0f}%" for kind, share in found.shares().items())
-    return f"Left of each change behind the autoencoder: {parts}"
+    return f"The share of each change that remains: {parts}"
 
 
 def passed_alt(found: Through) -> str:
@@ -143,7 +143,7 @@ def passed_alt(found: Through) -> str:
 
 
 def foreign(found: Found, other: str | None) -> str:
-    """Say how images made for another network compare with those made for the own initial classifier."""
+    """Say how images made for another network compare with those made for the initial classifier."""
     if other is None or "other_network" not in found["initial"]:
         return "The course ships one network for these images, so there is no other one to attack from."
     lines = []
@@ -151,8 +151,8 @@ def foreign(found: Found, other: str | None) -> str:
         away, own = answers["other_network"], answers["static"]
         change = in_points(paired(own.correct, away.correct))
         lines.append(
-            f"- {STAGE_TITLES[stage]}: from {other} {percent(away.record())}, from the own initial "
-            f"classifier {percent(own.record())}: {change} points."
+            f"- {STAGE_TITLES[stage]}: from {other} {percent(away.record())}, from the defense's "
+            f"own initial classifier {percent(own.record())}: {change} points."
         )
     return "\n".join(lines)
 
@@ -171,7 +171,7 @@ def claims(found: Found, undefended: np.ndarray) -> str:
             first["static"].correct,
         ),
         "fine-tuning helps against the same images": (first["static"].correct, tuned["static"].correct),
-        "that both must be fooled protects the classifier": (
+        "having to fool both networks protects the classifier": (
             tuned["static"].correct,
             tuned["worst_case"].correct,
         ),

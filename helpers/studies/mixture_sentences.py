@@ -57,8 +57,8 @@ def tuning_title(records: list[dict]) -> str:
         return f"{100 * (after - before):+.1f}"
 
     return (
-        f"Fine-tuning moves PGD by {moved('pgd', 'none')} points alone and {moved('pgd', 'ae')} behind the "
-        f"AE, clean images by {moved('regular', 'none')}"
+        f"Fine-tuning, in points: PGD {moved('pgd', 'none')} without the AE and {moved('pgd', 'ae')} behind "
+        f"it, clean images {moved('regular', 'none')}"
     )
 
 
@@ -97,7 +97,7 @@ def design(found: Ablation) -> str:
         f"{recipe.batch_size} images each. The second training's batches are the first's without the "
         f"{found.shown['all'][found.left_out]:,} {title} images; both are shown "
         f"{least if least == most else f'{least} to {most}'} of every other source."
-        + (" **These are far too few: do not read the numbers.**" if recipe == TRY else "")
+        + (" **These are far too few: the numbers mean nothing.**" if recipe == TRY else "")
     )
 
 
@@ -148,13 +148,13 @@ def verdict(found: Ablation) -> str:
     images = _images(found)
     lost = found.difference(found.left_out)
     if found.protects:
-        kept = f"The {images} in the batch protect what was known of them"
+        kept = f"The {images} in the batch protect accuracy on such images"
         return f"**{kept}**: without them, {in_points(lost)} points."
     if lost[1] > 0:
         return f"**The claim fails here**: without {images}, {in_points(lost)} points on them."
     return (
         f"**No protection is seen**: without {images}, accuracy on them changes by {in_points(lost)} points, "
-        "and the interval holds 0."
+        "and the interval contains 0."
     )
 
 

@@ -29,7 +29,7 @@ SOURCE = "author"
 """The records' source, and the name of their part of results.json."""
 
 STRONG = ("noise", "square", "pgd_100", "apgd", "worst_case")
-"""The rungs of the ladder that take a hundred steps or more, or queries; and random noise."""
+"""The rungs of the ladder that take a hundred steps or more, or queries; and random signs."""
 
 PART = 1000
 """How many images the strong rungs are measured on between two checkpoints."""
@@ -189,7 +189,7 @@ def steps(answers: dict[str, np.ndarray]) -> str:
     pairs = [[answers[f"{threat}/ae/pgd/10"] for threat in pair] for _, *pair in said]
     found = comparisons.of_answers(pairs)
     return "\n".join(
-        f"- to know {words}: {one}, n = {one.n:,}" for (words, *_), one in zip(said, found, strict=True)
+        f"- knowing {words}: {one}, n = {one.n:,}" for (words, *_), one in zip(said, found, strict=True)
     )
 
 

@@ -16,7 +16,7 @@ def measured(compared: Compared) -> str:
     whose = (
         f"The course ships these {len(compared.found)} autoencoders, one training seed each."
         if compared.shipped
-        else "Too few are shipped, so these were trained here, briefly. **Do not read the numbers.**"
+        else "Too few are shipped, so these were trained here, briefly. **Their numbers mean nothing.**"
     )
     return f"{whose} Accuracy in percent, n = {n:,} test images (end-to-end: {few:,})."
 
@@ -134,7 +134,7 @@ def conclusions(compared: Compared) -> str:
 
 def codes_title(used: int, codes: int, perplexity: float) -> str:
     """Return the title of the figure of a codebook's use."""
-    return f"{used} of {codes} codes are in use, worth {perplexity:.0f} used equally"
+    return f"{used} of {codes} codes are in use; the perplexity is {perplexity:.0f}"
 
 
 KINDS = {"clean": "regular", "PGD (transfer attack)": "pgd", "PGD end-to-end": "adaptive"}

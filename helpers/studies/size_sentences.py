@@ -57,7 +57,7 @@ def recipe(compared: Series) -> str:
     )
 
 
-_UNREAD = "enough to see that everything runs; **do not read the numbers.**"
+_UNREAD = "enough to see that everything runs; **the numbers mean nothing.**"
 
 
 def ends(measured: Measured) -> str:
@@ -91,7 +91,7 @@ def hump_found(found: Hump, images: str) -> str:
         f"- {size} against the smallest: {in_points(found.rise)} points;",
         f"- {size} against the largest: {in_points(found.fall)} points.",
         "",
-        "**A hump**: the curvature is negative and both ends lie below the top, intervals and all."
+        "**A hump**: the curvature is negative and both ends lie below the top, with their whole intervals."
         if found.is_hump
         else "**No hump that this run can see**: " + _missing(found),
     ]
@@ -111,7 +111,7 @@ def _missing(found: Hump) -> str:
 
 def _seeds(found: Hump) -> str:
     if found.seeds == 1:
-        return "one training seed, so the intervals speak of images and not of another training"
+        return "one training seed, so the intervals cover the choice of images, not another training"
     negative = sum(one < 0 for one in found.by_seed)
     return f"{found.seeds} training seeds, which the bootstrap draws, too (curvature negative for {negative})"
 
@@ -190,7 +190,7 @@ def choice(measured: Measured) -> str:
     for words, right in criteria.items():
         first, second = sorted(names, key=lambda name: -right[name].mean())[:2]
         lead = paired(right[second], right[first])
-        sure = "" if lead[1] > 0 else " The interval holds 0, so this choice is chance's."
+        sure = "" if lead[1] > 0 else " The interval contains 0: this lead may be chance."
         lines.append(
             f"- By {words}: {_numbers(ARCHITECTURES[first].latent)}, which lead "
             f"{_numbers(ARCHITECTURES[second].latent)} by {in_points(lead)} points.{sure}"
@@ -249,7 +249,7 @@ def _per_doubling(estimate: Estimate) -> str:
 def _summit(found: Hump) -> str:
     value, low, high = found.summit
     if not np.isfinite([value, low, high]).all():
-        return "no size, for it opens upwards in some samples"
+        return "no size, because it opens upwards in some samples"
     inside = found.sizes[0] < low and high < found.sizes[-1]
     return f"{value:,.0f} numbers [{low:,.0f}, {high:,.0f}]" + (
         "" if inside else ", not surely inside the range"

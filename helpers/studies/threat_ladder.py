@@ -22,7 +22,7 @@ from ..datasets import Split, storage
 from ..datasets.storage import to_float
 from ..defenses import autoencoder
 from ..evaluation import accuracy
-from ..evaluation.titles import STAGE_TITLES, percent
+from ..evaluation.titles import INPUT_TITLES, STAGE_TITLES, percent
 from ..pipeline import Answers, Run
 from ..settings import CourseError
 
@@ -47,7 +47,7 @@ class Rung:
 
 
 RUNGS = {
-    "noise": Rung("random noise", "nothing", "noise", "static"),
+    "noise": Rung(INPUT_TITLES["noise"], "nothing", "noise", "static"),
     "other_network": Rung(
         "PGD on another network", "another classifier of the same images", "pgd", "transfer"
     ),

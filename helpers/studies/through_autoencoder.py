@@ -42,12 +42,12 @@ class Through:
         """Return rows of images, their titles and which of these are wrong answers, for plots.gallery."""
         rows, titles, wrong = {"image": self.images[:n]}, {"image": self.labels[:n]}, {}
         for kind, moved in self.moved.items():
-            left = f"{kind}: left of it"
-            rows[f"{kind}: change"] = _magnified((moved - self.images)[:n], eps)
+            left = f"{kind}: behind the AE"
+            rows[f"{kind}: the change"] = _magnified((moved - self.images)[:n], eps)
             rows[left] = _magnified((self.seen[kind] - self.restored)[:n], eps)
             titles[left] = self.answers[kind][:n]
             wrong[left] = self.answers[kind][:n] != self.labels[:n]
-        rows["end-to-end: as seen"] = self.seen["end-to-end"][:n]
+        rows["end-to-end: the image\nbehind the AE"] = self.seen["end-to-end"][:n]
         return rows, {row: [classes[k] for k in which] for row, which in titles.items()}, wrong
 
 

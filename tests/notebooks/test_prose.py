@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from helpers import pipeline, report
+from helpers import pipeline, report, settings
 from helpers.maintain import prose
 
 REWRITTEN = (
@@ -57,6 +57,31 @@ def test_a_lesson_is_short(notebook):
 def test_the_prose_says_what_happened(notebook):
     found = [hit[0] for source in cells(notebook, "markdown") for hit in CONDITIONAL.finditer(source)]
     assert found == []
+
+
+def questions(text):
+    """Return the last sentence of each one-minute question, as a reader sees it."""
+    asked = re.findall(r"<summary><b>One minute\.</b> (.+?)</summary>", text, re.DOTALL)
+    plain = (re.sub(r"</?code>", "`", re.sub(r"<!--.*?-->", "", one)) for one in asked)
+    return [re.split(r"[.:] (?=[A-Z])", one)[-1] for one in plain]
+
+
+@pytest.mark.parametrize("notebook", [name for name in REWRITTEN if name[:2].isdigit()])
+def test_the_guide_knows_each_one_minute_question(notebook):
+    """The teacher's guide has a row for each question of a lesson, and none that nobody asks."""
+    asked = questions("\n".join(cells(notebook, "markdown")))
+    guide = (settings.ROOT / "notebooks" / "README.md").read_text()
+    table = guide.partition("<!-- questions -->")[2].partition("<!-- /questions -->")[0]
+    rows = re.findall(r"^\| (\w+) \| (.+?) \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
+    lesson = notebook.partition("_")[0]
+    assert asked and asked == [row[1] for row in rows if row[0] == lesson]
+    assert all(one.endswith("?") for one in asked)
+
+
+def test_each_one_minute_question_is_marked_as_one():
+    for notebook in REWRITTEN:
+        text = "\n".join(cells(notebook, "markdown"))
+        assert len(questions(text)) == len(re.findall("one minute", text, re.IGNORECASE)), notebook
 
 
 def test_the_first_lesson_asks_before_it_tells():

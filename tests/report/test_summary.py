@@ -99,14 +99,14 @@ def test_the_comparison_counts_signs_and_distances():
     ]
     found = summary_of(*records)
     assert "11 differences" in found.comparison
-    assert "11 with the paper's sign here, 0 with the other" in found.comparison
+    assert "Here 11 have the paper's sign, 0 the other" in found.comparison
     assert "by more than 10.0 points" in found.comparison and "in 0 of 12" in found.comparison
     assert (
         "in 12 of 12"
         in summary_of(*(record_of(c, v) for c, v in published.PAPER["resnet20"].items())).comparison
     )
     turned = [record_of(cell, 100 - value, n=10_000) for cell, value in published.PAPER["resnet20"].items()]
-    assert "0 with the paper's sign here, 11 with the other" in summary_of(*turned).comparison
+    assert "Here 0 have the paper's sign, 11 the other" in summary_of(*turned).comparison
 
 
 def test_the_same_images_are_compared_image_by_image():
@@ -203,7 +203,7 @@ def cifar10_without_images():
 def test_a_network_without_a_table_in_the_paper(monkeypatch):
     monkeypatch.delitem(published.PAPER, "resnet20")
     text = rendered([record_of(BARE, 10), record_of(DEFENDED, 60)])
-    assert "The paper has no numbers of this network." in text and ">60.0 [" in text
+    assert "The paper has no numbers for this network." in text and ">60.0 [" in text
     assert "79.36" not in text and "It reports that" not in text and "The paper against this run" not in text
 
 

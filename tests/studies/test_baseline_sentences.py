@@ -71,9 +71,12 @@ def test_a_training_collapsed_below_half_of_its_best():
 
 def test_a_training_is_a_line_with_its_costs():
     without_epoch = {k: v for k, v in HELD.items() if k != "kept_epoch"}
-    lines = sentences.trainings({"one": HELD, "noise": without_epoch}).splitlines()
-    assert lines[1].split() == ["one", "2", "1", "8", "4.0"]
-    assert lines[2].split() == ["noise", "2", "–", "8", "4.0"]
+    named = without_epoch | {"title": "trained on noise"}
+    lines = sentences.trainings({"one": HELD, "noise_25": named}).splitlines()
+    assert lines[1].split() == ["a", "training", "2", "1", "8", "4.0"]
+    assert lines[2].split() == ["trained", "on", "noise", "2", "–", "8", "4.0"]
+    assert len({len(line) for line in lines}) == 1  # the columns are straight
+    assert len(sentences.trainings({}).splitlines()) == 1
     assert "20%" in sentences.curve_title(HELD) and "Epoch 1" in sentences.curve_alt(HELD)
 
 
@@ -93,15 +96,16 @@ def found(worst, apgd, square, clean=180):
 
 def test_images_that_contradict_the_order_are_counted():
     lines = sentences.order({"initial": found(0, 0, 10), "madry": found(60, 70, 64)}).splitlines()
-    assert lines[1].split() == ["initial", "0", "0", "of", "0"]
-    assert lines[2].split() == ["madry", "0", "6", "of", "70"]
+    assert lines[1].split() == ["initial", "classifier", "0", "0", "of", "0"]
+    assert lines[2].split() == ["PGD", "adversarial", "training", "0", "6", "of", "70"]
+    assert len({len(line) for line in lines}) == 1
 
 
-@pytest.mark.parametrize("after, verdict", [(40, "less"), (120, "more"), (80, "not to be told")])
+@pytest.mark.parametrize("after, verdict", [(40, "less"), (120, "more"), (80, "no difference")])
 def test_what_an_autoencoder_gains_is_paired(after, verdict):
     both = {"single_step": found(80, 90, 100), "joint": found(after, 120, 130)}
     clean, worst = sentences.autoencoder_gains(both).splitlines()
-    assert verdict in worst and "not to be told" in clean
+    assert verdict in worst and "no difference" in clean
     assert f"40.0% to {after / 2:.1f}% of 200" in worst
     assert "\n" not in sentences.autoencoder_gains({"initial": found(0, 0, 0)})
 

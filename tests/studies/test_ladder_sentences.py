@@ -105,19 +105,19 @@ def test_rows_of_the_picture_say_which_answers_are_wrong():
     rows, titles, wrong = through().rows(8 / 255, ("cat", "dog"), n=3)
     assert list(rows) == [
         "image",
-        "oblivious: change",
-        "oblivious: left of it",
-        "end-to-end: change",
-        "end-to-end: left of it",
-        "end-to-end: as seen",
+        "oblivious: the change",
+        "oblivious: behind the AE",
+        "end-to-end: the change",
+        "end-to-end: behind the AE",
+        "end-to-end: the image\nbehind the AE",
     ]
-    assert titles["image"] == ["cat", "dog", "cat"] and titles["end-to-end: left of it"] == [
+    assert titles["image"] == ["cat", "dog", "cat"] and titles["end-to-end: behind the AE"] == [
         "dog",
         "cat",
         "dog",
     ]
-    assert wrong["end-to-end: left of it"].all() and not wrong["oblivious: left of it"].any()
-    np.testing.assert_allclose(rows["oblivious: change"], 0.5 + 0.02 * 255 / 16, atol=1e-6)
+    assert wrong["end-to-end: behind the AE"].all() and not wrong["oblivious: behind the AE"].any()
+    np.testing.assert_allclose(rows["oblivious: the change"], 0.5 + 0.02 * 255 / 16, atol=1e-6)
 
 
 def test_a_stranger_is_compared_on_the_same_images():

@@ -136,6 +136,6 @@ def test_an_ablation_of_the_run_is_measured_on_its_test_images():
     images = pipeline.source(run, "test", "pgd")[:16]
     own = evaluation.is_correct(run.classifier, images, labels)
     np.testing.assert_array_equal(found.correct["initial"]["pgd"], own)
-    assert "do not read" in mixture_sentences.design(replace(found, recipe=mixture.TRY))
+    assert "mean nothing" in mixture_sentences.design(replace(found, recipe=mixture.TRY))
     again = mixture.ablation(run, "regular", recipe)
     np.testing.assert_array_equal(again.correct["without"]["regular"], found.correct["without"]["regular"])

@@ -1,13 +1,16 @@
 """Notebook 01's pictures and sentences, and its code in PyTorch."""
 
-import json
+import html
+import re
 import subprocess
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 
-from helpers import attacks, datasets, evaluation
+from helpers import attacks, classifiers, datasets, evaluation, report
+from helpers.datasets import patches10
 from helpers.maintain import peers
 from helpers.studies import two_attacks
 
@@ -49,44 +52,67 @@ def test_both_frameworks_code_stands_side_by_side():
     assert text.startswith("<details>") and text.count("<td>") == 2
 
 
+# ------------------------------------------------------------------------------------------- in PyTorch
+
+SHOWN = "01_fgsm_and_pgd"
 IN_TORCH = """
-import json, sys
+import sys
 import numpy as np, torch
-sys.path.insert(0, sys.argv[1])
-import in_pytorch
-given = np.load(sys.argv[2])
-x, y, w = (torch.from_numpy(given[name]) for name in "xyw")
-def classifier(x):
-    return torch.sin(3 * x.permute(0, 2, 3, 1).flatten(1)) @ w
-x = x.permute(0, 3, 1, 2)
-found = {"fgsm": in_pytorch.fgsm(classifier, x, y, 8 / 255), "pgd": in_pytorch.pgd(classifier, x, y, 8 / 255)}
-print(json.dumps({name: images.permute(0, 2, 3, 1).tolist() for name, images in found.items()}))
+from torch.nn import functional
+folder, maintain = sys.argv[1:]
+sys.path.insert(0, maintain)
+import peer_torch
+torch.set_num_threads(1)
+given = np.load(folder + "/given.npz")
+network = peer_torch.ResNet20(dict(np.load(folder + "/weights.npz"))).eval()
+x, y = torch.from_numpy(given["x"]).permute(0, 3, 1, 2), torch.from_numpy(given["y"]).long()
+exec(open(folder + "/shown.py").read())
+found = {"fgsm": fgsm(network, x, y, 8 / 255), "pgd": pgd(network, x, y, 8 / 255)}
+logits = network(x).detach().numpy()
+np.savez(folder + "/found.npz", logits=logits, **{k: v.permute(0, 2, 3, 1).numpy() for k, v in found.items()})
 """
 
 
+def shown():
+    """Return the code of both columns of the folded block, as notebook 01's readers see it."""
+    block = next(
+        output["data"]["text/markdown"]
+        for output in report.outputs_of(nbformat.read(report.find(SHOWN), as_version=4))
+        if "For people who know PyTorch" in output.get("data", {}).get("text/markdown", "")
+    )
+    code = [html.unescape(pre) for pre in re.findall(r"<pre>(.*?)</pre>", block, re.DOTALL)]
+    return "\n\n".join(code[::2]), "\n\n".join(code[1::2])
+
+
+def test_the_folded_block_is_the_notebooks_code_and_the_files():
+    ours, theirs = (text.split("\n\n") for text in shown())
+    source = two_attacks.IN_PYTORCH.read_text()
+    cells = [cell.source for cell in nbformat.read(report.find(SHOWN), as_version=4).cells]
+    assert len(ours) == len(theirs) == 3
+    assert all(code in source for code in theirs)
+    assert all(any(code in cell for cell in cells) for code in ours)
+
+
 @pytest.mark.deep
-@pytest.mark.skipif(not peers.PYTHON.is_file(), reason="PyTorch has no environment here")
-def test_the_code_in_pytorch_is_the_same_attack(tmp_path):
+@pytest.mark.skipif(
+    not peers.PYTHON.is_file(), reason="PyTorch has no environment here ('python install.py peers')"
+)
+def test_the_folded_block_is_the_same_attack_in_both_frameworks(tmp_path):
+    """Both columns run as they are shown, on the course's ResNet-20 and on its port to PyTorch."""
     from helpers.backend import tf
 
-    rng = np.random.default_rng(0)
-    given = {
-        "x": rng.random((3, 4, 4, 3), np.float32),
-        "y": np.array([1, 0, 2]),
-        "w": rng.standard_normal((48, 5)).astype(np.float32),
-    }
-    np.savez(tmp_path / "given.npz", **given)
-    command = [peers.PYTHON, "-c", IN_TORCH, two_attacks.IN_PYTORCH.parent, tmp_path / "given.npz"]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=300).stdout)
-
-    def model(x):
-        return tf.sin(3 * tf.reshape(x, (-1, 48))) @ given["w"]
-
-    images, labels = given["x"], given["y"].astype(np.int32)
-    expected = {
-        "fgsm": attacks.fgsm(model, images, labels, EPS),
-        "pgd": attacks.pgd(model, images, labels, EPS, random_start=False),
-    }
-    for name, moved in expected.items():
-        differs = np.abs(np.array(found[name]) - moved) > 1e-5
-        assert differs.mean() < 0.02, name
+    data = patches10.load()
+    classifier, (images, labels) = classifiers.load("resnet20", data), data.test.take(8)
+    ours, theirs = shown()
+    (tmp_path / "shown.py").write_text(theirs)
+    np.savez(tmp_path / "weights.npz", **peers.weights_of(classifier))
+    np.savez(tmp_path / "given.npz", x=images, y=labels)
+    command = [peers.PYTHON, "-I", "-c", IN_TORCH, tmp_path, peers.SCRIPT.parent]
+    subprocess.run([str(part) for part in command], check=True, timeout=300)
+    names = {"tf": tf, "classifier": classifier, "eps": EPS}
+    exec(ours, names)
+    x, y = tf.constant(images), tf.constant(labels)
+    with np.load(tmp_path / "found.npz") as found:
+        peers.check_logits(attacks.logits_in_batches(classifier, images), found["logits"])
+        np.testing.assert_array_equal(found["fgsm"], names["fgsm"](x, y))
+        np.testing.assert_allclose(found["pgd"], names["pgd"](x, y), rtol=0, atol=1e-5)
