@@ -51,6 +51,8 @@ RECORDS = [
         ("fgsm : correct", "250"),
         ("regular:low", "10.0"),
         ("regular : high", "20.0"),
+        ("pgd fine_tuned ae adaptive : paper", "79.36"),
+        ("fgsm : paper", "24.37"),
         ("worst_case stage=madry adaptive steps=1000", "35.0"),
         ("certified smoothing any radius=0.25", "30.0"),
     ],
@@ -59,7 +61,16 @@ def test_words_choose_a_record_and_a_field(words, text):
     assert prose.text_of(words, RECORDS) == text
 
 
-@pytest.mark.parametrize("words", ["square", "pgd adaptive", "fgsm : colour", "regular fgsm eps=7"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "square",
+        "pgd adaptive",
+        "fgsm : colour",
+        "regular fgsm eps=7",
+        "certified smoothing any radius=0.25 : paper",
+    ],
+)
 def test_words_that_choose_nothing_are_refused(words):
     with pytest.raises(CourseError):
         prose.text_of(words, RECORDS)
