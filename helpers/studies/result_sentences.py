@@ -88,7 +88,7 @@ def knowledge_title(records: list[dict]) -> str:
         f"{100 * cells(records, threat)[BEHIND]['accuracy']:.1f}% {title}"
         for threat, title in ATTACKERS.items()
     )
-    return f"The same defense, the same PGD: {', '.join(told)}"
+    return f"The same defense: {', '.join(told)}"
 
 
 def knowledge_alt(records: list[dict]) -> str:
