@@ -137,7 +137,7 @@ def gap(model: str, images: int, author: Path | None, out: Path | None) -> None:
     for found in study.measure(run, study.factors(run, released)):
         study.write(found, out or settings.FIGURES / "gap.json")
     if found:
-        for text in (gap_explained.sentences(found), gap_explained.not_measured(found)):
+        for text in (gap_explained.sentences(found), gap_explained.described(found)):
             click.echo(text)
         if out is None:
             recording.write_readme()

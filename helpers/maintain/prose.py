@@ -1,11 +1,12 @@
 """Write the numbers of the notebooks' prose from figures/results.json (python -m helpers.maintain.prose).
 
 In a Markdown cell, ``<!--= pgd -->0.0<!--/-->`` is the recorded accuracy in percent under PGD. Words before
-a colon choose the record, a word after it the field: ``<!--= pgd fine_tuned ae adaptive : n -->``. What is
-not said is the initial classifier without a defense, under transfer attacks with the paper's budget and
-steps; ``eps=4`` (of 255), ``steps=5`` and ``radius=0.25`` (a certificate's, in l2) say otherwise, and
-``stage=madry`` names a stage that only one notebook has. ``<!--? pgd < fgsm < 50 -->`` writes nothing: it is
-a claim of the sentence beside it, which a test compares with the records.
+a colon choose the record, a word after it the field: ``<!--= pgd fine_tuned ae adaptive : n -->``. The field
+``paper`` is the paper's number for the same cell. What is not said is the initial classifier without a
+defense, under transfer attacks with the paper's budget and steps; ``eps=4`` (of 255), ``steps=5`` and
+``radius=0.25`` (a certificate's, in l2) say otherwise, and ``stage=madry`` names a stage that only one
+notebook has. ``<!--? pgd < fgsm < 50 -->`` writes nothing: it is a claim of the sentence beside it, which a
+test compares with the records.
 """
 
 from __future__ import annotations
@@ -20,13 +21,22 @@ import nbformat
 
 from .. import pipeline, report, settings
 from ..evaluation.titles import INPUT_TITLES, STAGE_TITLES, THREAT_TITLES, upper_limit
-from ..pipeline.published import PAPER_STEPS
+from ..pipeline.published import PAPER, PAPER_STEPS
 from ..settings import CourseError, write_atomically
 
 NUMBER = re.compile(r"(<!--= (.+?) -->)(.*?)(<!--/-->)", re.DOTALL)
 CLAIM = re.compile(r"<!--\? (.+?) -->", re.DOTALL)
 TOLD = {"model": "resnet20", "dataset": "cifar10", "profile": "full", "seed": 0}
 """The run that the notebooks' prose tells."""
+
+
+def _of_the_paper(record: dict) -> float:
+    """Return the paper's number for a record's cell, in percent."""
+    cell = record["input"], record["stage"], record["defense"]
+    if cell not in PAPER.get(record["model"], {}):
+        raise CourseError(f"the paper has no number for {', '.join(cell)}")
+    return PAPER[record["model"]][cell]
+
 
 _FIELDS = {
     "accuracy": lambda r: f"{100 * r['accuracy']:.1f}",
@@ -35,6 +45,7 @@ _FIELDS = {
     "n": lambda r: f"{r['n']:,}",
     "correct": lambda r: f"{r['correct']:,}",
     "wrong": lambda r: f"{r['n'] - r['correct']:,}",
+    "paper": lambda r: f"{_of_the_paper(r):.2f}",
 }
 _ORDERS = {"<": operator.lt, ">": operator.gt}
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import fisher_exact
 
 from .. import evaluation
-from .published import cell_of
+from .published import PAPER_DIFFERENCES, cell_of
+
+if TYPE_CHECKING:
+    from .results import Answers
 
 LEVEL = 0.05
 """The probability, at most, that any of the claims made together is false."""
@@ -57,6 +61,20 @@ def of_answers(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[Compariso
             the first of them count.
     """
     return _together([_paired(before, after) for before, after in pairs])
+
+
+def of_the_paper(answers: Mapping[str, Answers]) -> list[Comparison]:
+    """Compare the cells whose differences the paper discusses (published.PAPER_DIFFERENCES).
+
+    Args:
+        answers: of the paper's table under transfer attacks, by cell (Answers.cell).
+    """
+
+    def correct(cell: tuple[str, str, str]) -> np.ndarray:
+        kind, stage, defense = cell
+        return answers[f"static/{stage}/{defense}/{kind}"].correct
+
+    return of_answers((correct(a), correct(b)) for a, b in PAPER_DIFFERENCES)
 
 
 def of_records(

@@ -72,9 +72,9 @@ def knowledge_figure(static: list[dict], aware: list[dict], title: str) -> Figur
         title: the title.
     """
     attackers = {
-        "static": "initial classifier only\n(the released code)",
-        "grey_box": "this classifier,\nnot its AE",
-        "adaptive": "AE and classifier",
+        "static": "oblivious:\ninitial classifier only\n(the released code)",
+        "grey_box": "grey-box:\nthis classifier,\nnot its AE",
+        "adaptive": "end-to-end:\nAE and classifier",
     }
     figure, axis = plt.subplots(figsize=(6.8, 3.6))
     for offset, (stage, marker) in zip((-0.12, 0.12), (("initial", "o"), ("fine_tuned", "s")), strict=True):

@@ -65,12 +65,7 @@ def differences_table(answers: Mapping[str, Answers], model: str, comparable: bo
         model: the network.
         comparable: whether the paper's numbers may be shown (published.comparable).
     """
-
-    def correct(cell: tuple[str, str, str]) -> np.ndarray:
-        kind, stage, defense = cell
-        return answers[f"static/{stage}/{defense}/{kind}"].correct
-
-    found = comparisons.of_answers([(correct(a), correct(b)) for a, b in PAPER_DIFFERENCES])
+    found = comparisons.of_the_paper(answers)
     paper, rows = PAPER.get(model, {}) if comparable else {}, {}
     for (a, b), one in zip(PAPER_DIFFERENCES, found, strict=True):
         row = rows[_place(a), _place(b)] = {"points": f"{one.points:+.1f} [{one.low:+.1f}, {one.high:+.1f}]"}

@@ -183,8 +183,23 @@ def headline(found: dict) -> str:
 
 
 def described(found: dict) -> str:
-    """Return what a reader should know of a cross table: its sentences, the spread, and what is missing."""
-    return "\n\n".join(filter(None, [sentences(found), spread_in_words(found), not_measured(found)]))
+    """Say what the waterfall does not show: the nearest combinations, the spread, and what is missing."""
+    near = _nearest_of_each(found)
+    said = "\n".join(["Of the combinations that were measured, the nearest to the paper is", "", *near])
+    return "\n\n".join(filter(None, [said if near else "", spread_in_words(found), not_measured(found)]))
+
+
+def alt(found: dict) -> str:
+    """Describe the waterfall."""
+    return (
+        "One panel for each attacked cell of the initial classifier: bars lead from the course's accuracy, "
+        f"cause by cause, to the paper's; what remains is hatched. {sentences(found)}"
+    )
+
+
+def mark(found: dict) -> str:
+    """Return the mark of the waterfall: what was measured, on how many images."""
+    return f"transfer attacks, CIFAR-10, n = {found['parameters']['images']:,}"
 
 
 def sentences(found: dict) -> str:
@@ -211,18 +226,18 @@ def sentences(found: dict) -> str:
     remaining = ", ".join(f"{points:+.1f} ({_cell(cell)})" for cell, points in last)
     return (
         f"{first}{'; '.join(said)}. After all of these {remaining} remain unexplained, at most {CLOSE:g} "
-        f"points in {close} of {len(last)} cells{_nearest_in_words(found)}."
+        f"points in {close} of {len(last)} cells."
     )
 
 
-def _nearest_in_words(found: dict) -> str:
+def _nearest_of_each(found: dict) -> list[str]:
     """Name the combinations nearest to the paper: of all cells at once, and of each column alone."""
     said = []
     for words, defenses in (("in all cells at once", ("none", "ae")), *_COLUMNS):
         if best := nearest(found, defenses):
             place, largest = best
-            said.append(f"{words} {_combination(place)}, up to {largest:.1f} points away")
-    return f"; the combination nearest to the paper is {'; '.join(said)}" if said else ""
+            said.append(f"- {words}: {_combination(place)}; up to {largest:.1f} points away")
+    return said
 
 
 _COLUMNS = tuple(

@@ -15,6 +15,7 @@ REWRITTEN = (
     "03_choosing_the_autoencoder",
     "03b_other_autoencoders",
     "04_fine_tuning",
+    "05_results",
     "06_breaking_the_defense",
     "07_honest_baselines",
     "appendix_provenance",

@@ -129,15 +129,27 @@ def test_the_spread_is_of_the_courses_cells_over_its_seeds():
     assert fgsm["deviation"] == pytest.approx(np.sqrt(8))
 
 
-def test_a_reader_is_told_of_the_sentences_the_spread_and_what_is_missing():
+def test_a_reader_is_told_of_the_nearest_the_spread_and_what_is_missing():
+    values = dict(WHOLE)
+    values["mixup", "raw", "none"], values["mixup", "raw", "seed_2"] = 30.0, 62.0
+    told = gap_explained.described(whole(table(values)))
+    assert "all cells at once: base network mixup, raw gradient" in told and "25.0 points away" in told
+    assert "cells without AE: base network the course's, raw gradient; up to 13.0 points away" in told
     found = whole(table(WHOLE))
     assert [len(steps) for steps in gap_explained.cells_of(found)] == [5, 5, 6, 6]
     assert "1 of 4" in gap_explained.headline(found)
-    first, second, third = gap_explained.described(found).split("\n\n")
-    assert first == gap_explained.sentences(found) and third == gap_explained.not_measured(found)
-    assert second.startswith("Over 2 seeds") and "FGSM 30.0 to 30.0" in second
+    _, combinations, spread, missing = gap_explained.described(found).split("\n\n")
+    assert combinations.count("\n") == 2 and missing == gap_explained.not_measured(found)
+    assert spread.startswith("Over 2 seeds") and "FGSM 30.0 to 30.0" in spread
     without = {place: value for place, value in WHOLE.items() if not place[2].startswith("seed")}
-    assert gap_explained.described(whole(table(without))).count("\n\n") == 1
+    assert gap_explained.described(whole(table(without))).count("\n\n") == 2
+    alone = gap_explained.described(whole(table(WHOLE), "efficientnet_b0")).split("\n\n")
+    assert alone == [spread, missing], "the paper has no number to be near to"
+
+
+def test_the_figure_is_described_with_its_numbers():
+    found = whole(table(WHOLE))
+    assert "+8.0 (FGSM with AE)" in gap_explained.alt(found) and "1,000" in gap_explained.mark(found)
 
 
 def test_what_is_missing_is_named():
