@@ -1,5 +1,7 @@
 """Numbers in the notebooks' prose: which record a mark means, what is written, which claims hold."""
 
+import json
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -7,6 +9,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from helpers import pipeline
 from helpers.maintain import prose
 from helpers.settings import CourseError
+from helpers.sweeps import results
 
 FIELDS = {
     **prose.TOLD,
@@ -88,6 +91,50 @@ def test_only_what_is_between_the_marks_is_written():
 )
 def test_a_claim_is_compared_with_the_records(claim, true):
     assert prose.holds(claim, RECORDS) is true
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """A recorded sweep of three seeds, which leave 10, 20 and 60% at 4/255 and 40% at 8/255."""
+    about = {"profile": "quick", "input": "pgd", "steps": 50, "n": 400, "ci_low": 0.1, "ci_high": 0.2}
+    cells = [(4, 0, 0.1), (4, 1, 0.2), (4, 2, 0.6), (8, 0, 0.4), (8, 1, 0.4), (8, 2, 0.4)]
+    made = [
+        record(0, **about, eps=eps / 255, seed=seed) | {"accuracy": accuracy, "correct": int(400 * accuracy)}
+        for eps, seed, accuracy in cells
+    ]
+    kept = {"grid": {"name": "three", "profile": "quick"}, "environment": {}, "records": made}
+    (tmp_path / "three.json").write_text(json.dumps(kept))
+    monkeypatch.setattr(results, "RECORDED", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        ("sweep=three pgd eps=4 steps=50 seed=1", "20.0"),
+        ("sweep=three pgd eps=4 steps=50 seed=1 : n", "400"),
+        ("sweep=three pgd eps=4 steps=50 : mean", "30.0"),
+        ("sweep=three pgd eps=4 steps=50 : lowest", "10.0"),
+        ("sweep=three pgd eps=4 steps=50 : highest", "60.0"),
+        ("sweep=three pgd eps=4 steps=50 : range", "50.0"),
+        ("sweep=three pgd eps=4 steps=50 : deviation", "26.5"),
+        ("sweep=three pgd eps=4 steps=50 : images", "2.3"),
+    ],
+)
+def test_words_choose_a_seed_of_a_sweep_or_what_all_give(sweep, words, text):
+    assert prose.text_of(words, RECORDS) == text
+
+
+@pytest.mark.parametrize("words", ["sweep=three pgd eps=4 steps=50", "sweep=three pgd eps=2 steps=50 : mean"])
+def test_a_sweep_that_gives_several_or_none_is_refused(sweep, words):
+    with pytest.raises(CourseError):
+        prose.text_of(words, RECORDS)
+
+
+def test_a_claim_may_set_a_sweep_beside_the_recorded_run(sweep):
+    cell = "sweep=three pgd eps=4 steps=50"
+    assert prose.holds(f"{cell} : mean < pgd eps=2", RECORDS)  # 30 and 45
+    assert not prose.holds(f"{cell} : highest < pgd eps=2", RECORDS)
+    assert prose.holds(f"{cell} seed=1 > pgd", RECORDS)
 
 
 def test_a_notebook_is_written_once_and_its_code_left_alone(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ REWRITTEN = (
     "04_fine_tuning",
     "06_breaking_the_defense",
     "07_honest_baselines",
+    "08_reading_a_sweep",
+    "explorer",
     "appendix_provenance",
 )
 """The notebooks that say what happened. Each of the others comes here when it does."""
