@@ -7,8 +7,8 @@ steps; ``eps=4`` (of 255), ``steps=5`` and ``radius=0.25`` (a certificate's, in 
 ``stage=madry`` names a stage that only one notebook has. ``<!--? pgd < fgsm < 50 -->`` writes nothing: it is
 a claim of the sentence beside it, which a test compares with the records.
 
-``sweep=seeds`` takes the records of a sweep in figures/sweeps instead. Its ``seed=1`` chooses one seed; without
-it, a field says what all of them give: ``<!--= sweep=seeds pgd ae eps=4 steps=50 : mean -->``.
+``sweep=seeds`` takes the records of a sweep in figures/sweeps instead. Its ``seed=1`` chooses one seed;
+without it, a field says what all of them give: ``<!--= sweep=seeds pgd ae eps=4 steps=50 : mean -->``.
 """
 
 from __future__ import annotations

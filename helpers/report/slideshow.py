@@ -87,7 +87,9 @@ def slides_of(notebooks: Sequence[Path] | None = None) -> list[Slide]:
             where = f"{notebook.stem}, cell {cell.id}"
             about = dict(cell.metadata.get("slideshow", {}))
             kind = about.get("slide_type")
-            part, heading = _part(cell, about, heading, where) if kind in TYPES else ("", _last(cell, heading))
+            part = ""
+            if kind in TYPES:
+                part, heading = _part(cell, about, heading, where)
             if kind == "slide":
                 found.append(Slide(title, about.get("title") or heading))
             elif kind == "fragment" and len(found) == begun:

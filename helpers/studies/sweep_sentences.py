@@ -53,8 +53,8 @@ def notice(run: Run, records: list[dict]) -> str:
         )
     if run.notice:
         return (
-            "> **Notice.** Text and outputs are those of the sweep that the course ships, whatever this run's "
-            "parameters are. Another sweep is run by `make sweep`."
+            "> **Notice.** Text and outputs are those of the sweep that the course ships, whatever the "
+            "parameters of this run are. Another sweep is run by `make sweep`."
         )
     return ""
 
@@ -74,8 +74,8 @@ def maps_title(maps: Mapping[str, pd.DataFrame]) -> str:
 def maps_alt(maps: Mapping[str, pd.DataFrame]) -> str:
     """Describe the figure of the two maps."""
     return (
-        "Two maps of accuracy behind the autoencoder after fine-tuning, budgets in the rows and PGD's steps in "
-        f"the columns: {' and '.join(maps)}. {maps_title(maps)}."
+        "Two maps of accuracy behind the autoencoder after fine-tuning, budgets in the rows and PGD's steps "
+        f"in the columns: {' and '.join(maps)}. {maps_title(maps)}."
     )
 
 
@@ -108,8 +108,9 @@ def seeds_alt(cells: list[dict]) -> str:
     """Describe the figure of the seeds."""
     widest = _widest(cells)
     return (
-        "For each budget and number of steps, one marker for the accuracy with each seed, on the 95% interval "
-        f"that the number of test images leaves. {seeds_title(cells)}. Widest apart: {_told(widest)}."
+        "For each budget and number of steps, one marker for the accuracy with each seed, on the 95% "
+        f"interval that the number of test images leaves. {seeds_title(cells)}. Widest apart: "
+        f"{_told(widest)}."
     )
 
 

@@ -73,7 +73,8 @@ def test_every_slide_fits_and_keys_go_through_all(opened, file):
     page.keyboard.press("Home")
     page.wait_for_timeout(200)
     assert at(page) == 0 and page.url.endswith("#slide-0")
-    worse = file.read_text().replace("html { scroll-snap-type: y mandatory; font-size: ", "html { font-size: 60px; x: ")
+    css = "html { scroll-snap-type: y mandatory; font-size:"
+    worse = file.read_text().replace(css, "html { font-size: 60px; x:")
     assert too_large(opened(worse))
 
 
