@@ -112,7 +112,7 @@ def _part(cell: nbformat.NotebookNode, about: dict, heading: str, where: str) ->
         text, heading = _excerpt(cell.source, about.get("show"), heading, where)
         return _clean(_markdown(text)), heading
     shown = _highlighted(cell.source) if about.get("code") else ""
-    shown += "".join(_output(output, about.get("show")) for output in cell.outputs)
+    shown += "".join(_output(output, about.get("show")) for output in _joined(cell.outputs))
     if not shown:
         raise CourseError(f"{where} has no output for its slide; run the notebook and commit its outputs")
     return _clean(shown), heading
@@ -154,6 +154,17 @@ def _highlighted(code: str) -> str:
     from nbconvert.filters import Highlight2HTML
 
     return Highlight2HTML()(code, language="python")
+
+
+def _joined(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Return outputs with what was printed in several pieces as one."""
+    found: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if found and output.output_type == found[-1].output_type == "stream":
+            found[-1] = nbformat.from_dict({**found[-1], "text": found[-1].text + output.text})
+        else:
+            found.append(output)
+    return found
 
 
 def _output(output: nbformat.NotebookNode, show: Sequence[str] | None) -> str:

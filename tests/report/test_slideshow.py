@@ -112,6 +112,12 @@ def test_outputs_are_shown_by_their_best_form(tmp_path):
     assert page.get_text().strip() == "Said" and not page.find("img")
 
 
+def test_what_was_printed_in_pieces_is_one_block(tmp_path):
+    (slide,) = slides_of(tmp_path, cell("a", show(), PRINTED, PRINTED, SAID, PRINTED))
+    page = BeautifulSoup(slide.parts[0], "html.parser")
+    assert [block.get_text() for block in page.find_all("pre")] == ["<1>\n<1>\n", "<1>\n"]
+
+
 def test_a_cell_without_outputs_has_no_slide(tmp_path):
     with pytest.raises(CourseError, match="has no output"):
         slides_of(tmp_path, cell("a = 1", show()))
