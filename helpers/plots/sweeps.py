@@ -67,7 +67,8 @@ def spread_figure(cells: list[dict], title: str) -> Figure:
         values = [cell["by_seed"].get(seed, np.nan) for cell in cells]
         look = {"color": PALETTE[number % len(PALETTE)], "markersize": 6, "linestyle": "", "alpha": 0.85}
         axis.plot(values, rows, marker, label=f"seed {seed}", **look)
-    axis.set(xlabel="accuracy (%)", ylabel="eps, PGD's steps", ylim=(-0.7, len(cells) - 0.3))
+    wide = low.min() - 1, high.max() + 1
+    axis.set(xlabel="accuracy (%)", ylabel="eps, PGD's steps", xlim=wide, ylim=(-0.7, len(cells) - 0.3))
     axis.set_yticks(rows, [f"{255 * cell['eps']:.3g}/255, {cell['steps']}" for cell in cells])
     return finish(figure, title, ncols=len(known) + 1)
 
