@@ -29,7 +29,7 @@ ifneq ($(UNKNOWN),)
 $(error there is no parameter $(UNKNOWN); there are $(KNOWN))
 endif
 
-.PHONY: installed installed-test installed-sweep installed-peers help report check test test-all static coverage lab full weights networks search bench autoattack audit sweep cost exercises record verify clean
+.PHONY: installed installed-test installed-sweep installed-peers help report slides check test test-all static coverage lab full weights networks search bench autoattack audit sweep cost exercises record verify clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -42,6 +42,9 @@ report: installed ## run all notebooks, write report/index.html and report.pdf
 
 full: installed ## the same at the paper's scale; resumes where it was stopped
 	$(RUN) report $(PARAMETERS) --profile full --networks "$(NETWORKS)" $(if $(JOBS),--jobs "$(JOBS)") $(if $(FRESH),--fresh)
+
+slides: installed ## write the slides of the class of 90 minutes, report/slides.html
+	$(RUN) slides
 
 check: static ## the fast checks: style, types, imports, and every test that trains nothing and runs no notebook
 	$(PYTEST) -m "not deep and not slow"

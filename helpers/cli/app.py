@@ -31,6 +31,7 @@ COMMANDS = (
     maintain.audit,
     maintain.gap,
     maintain.author,
+    report.slides,
     report.lab,
     maintain.exercises,
     maintain.record,

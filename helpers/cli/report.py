@@ -1,4 +1,4 @@
-"""The commands that run notebooks: report, run, lab; and clean."""
+"""The commands that run or show notebooks: report, run, slides, lab; and clean."""
 
 from __future__ import annotations
 
@@ -86,6 +86,17 @@ def _parameter(text: str) -> tuple[str, object]:
     if not equals:
         raise CourseError(f"-p {text!r} is not of the form NAME=VALUE")
     return name, {"eps": eps, "weights": weights, "seed": seed}.get(name, str)(value)
+
+
+@click.command(cls=Command)
+@click.option("--out", type=PATH, help="the file to write; else report/slides.html")
+def slides(out: Path | None) -> None:
+    """Write the slides of the class of 90 minutes, from the committed notebooks."""
+    from .. import report
+
+    file = out or settings.ROOT / "report" / "slides.html"
+    count = report.write_slides(file)
+    report.say(f"{count} slides: {os.path.relpath(file)}")
 
 
 @click.command(cls=Command)

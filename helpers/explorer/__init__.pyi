@@ -18,8 +18,12 @@ from .wording import SHORT as SHORT
 from .wording import STAGES as STAGES
 from .wording import THREATS as THREATS
 from .wording import WITHOUT_ARTICLE as WITHOUT_ARTICLE
+from .wording import conclusions as conclusions
 from .wording import finding as finding
+from .wording import grid_alt as grid_alt
+from .wording import image_title as image_title
 from .wording import is_right as is_right
+from .wording import origin as origin
 from .wording import percent as percent
 from .wording import threat_model as threat_model
 from .wording import verdict as verdict

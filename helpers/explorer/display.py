@@ -17,7 +17,18 @@ from PIL import Image
 
 from .. import plots, settings
 from .views import View
-from .wording import SHORT, STAGES, THREATS, finding, is_right, percent, threat_model, verdict, with_article
+from .wording import (
+    SHORT,
+    STAGES,
+    THREATS,
+    finding,
+    image_title,
+    is_right,
+    percent,
+    threat_model,
+    verdict,
+    with_article,
+)
 
 BLUE, VERMILLION, GREY = (matplotlib.colors.to_hex(plots.PALETTE[k]) for k in (0, 3, 7))
 
@@ -171,11 +182,13 @@ def _radios(name: str, legend: str, titles: Sequence[str], checked: int) -> str:
 def grid(views: Mapping[tuple[str, float], View], number: int) -> Figure:
     """Draw the same views as one figure, one column for each budget, with attacked and reconstructed images.
 
+    Wrong answers are bold.
+
     Args:
         views: by (threat, eps).
         number: of the test image.
     """
-    rows, titles = {}, {}
+    rows, titles, wrong = {}, {}, {}
     for threat in dict.fromkeys(threat for threat, _ in views):
         chosen = [view for (other, _), view in views.items() if other == threat]
         attacked, behind = f"{SHORT[threat]}:\nattacked", f"{SHORT[threat]}:\nbehind the AE"
@@ -183,10 +196,10 @@ def grid(views: Mapping[tuple[str, float], View], number: int) -> Figure:
         rows[behind] = np.stack([view.reconstructed for view in chosen])
         titles[attacked] = [f"eps {255 * view.choice.eps:.3g}/255" for view in chosen]
         titles[behind] = [_answer(view) for view in chosen]
-    figure = plots.gallery(rows, titles)
-    first = next(iter(views.values()))
-    label = with_article(first.classes[first.label])
-    figure.suptitle(f"Test image {number}, {label}. {finding(views)}", x=0.01, ha="left", fontsize=12)
+        wrong[behind] = [not is_right(view) for view in chosen]
+    figure = plots.gallery(rows, titles, wrong)
+    title = f"{image_title(views, number)}. {finding(views)}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..evaluation.titles import STAGE_TITLES
+from ..settings import Networks
 
 if TYPE_CHECKING:
     from .views import Choice, View
@@ -62,6 +63,40 @@ def finding(views: Mapping[tuple[str, float], View]) -> str:
             f"{SHORT[threat]}: " + (f"wrong from {255 * min(wrong):.3g}/255" if wrong else "right throughout")
         )
     return "; ".join(parts)
+
+
+def image_title(views: Mapping[tuple[str, float], View], number: int) -> str:
+    """Return the number and the class of the test image of some views."""
+    view = next(iter(views.values()))
+    return f"Test image {number}, {with_article(view.classes[view.label])}"
+
+
+def grid_alt(views: Mapping[tuple[str, float], View], number: int) -> str:
+    """Describe the figure of the views (display.grid)."""
+    budgets = ", ".join(f"{255 * eps:.3g}" for eps in dict.fromkeys(eps for _, eps in views))
+    rows = "; ".join(SHORT[threat] for threat in dict.fromkeys(threat for threat, _ in views))
+    return (
+        f"{image_title(views, number)}, attacked with budgets of {budgets} of 255, and what the "
+        f"autoencoder makes of it, with the answer; wrong ones are bold. Rows: {rows}. {finding(views)}."
+    )
+
+
+def conclusions(views: Mapping[tuple[str, float], View], number: int) -> str:
+    """Return the box that closes the notebook."""
+    return (
+        f"> **What we found** (n = 1. {image_title(views, number)}; PGD, one random start).\n>\n"
+        f"> - {finding(views)}.\n"
+        "> - One image shows what can happen. It never shows how often."
+    )
+
+
+def origin(networks: str) -> str:
+    """Say where a run's autoencoder and fine-tuned classifier come from (pipeline.Run.networks)."""
+    if networks == Networks.SHIPPED:
+        return "The autoencoder and the fine-tuned classifier are those that the course ships."
+    if networks == Networks.AUTO:
+        return "The course ships one of autoencoder and fine-tuned classifier; this run trains the other."
+    return "This run trains autoencoder and fine-tuned classifier, once, and keeps them in its store."
 
 
 def is_right(view: View) -> bool | None:

@@ -7,6 +7,9 @@ defense, under transfer attacks with the paper's budget and steps; ``eps=4`` (of
 ``radius=0.25`` (a certificate's, in l2) say otherwise, and ``stage=madry`` names a stage that only one
 notebook has. ``<!--? pgd < fgsm < 50 -->`` writes nothing: it is a claim of the sentence beside it, which a
 test compares with the records.
+
+``sweep=seeds`` takes the records of a sweep in figures/sweeps instead. Its ``seed=1`` chooses one seed;
+without it, a field says what all of them give: ``<!--= sweep=seeds pgd ae eps=4 steps=50 : mean -->``.
 """
 
 from __future__ import annotations
@@ -18,11 +21,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 
 from .. import pipeline, report, settings
 from ..evaluation.titles import INPUT_TITLES, STAGE_TITLES, THREAT_TITLES, upper_limit
 from ..pipeline.published import PAPER, PAPER_STEPS
 from ..settings import CourseError, write_atomically
+from ..studies import seeds
+from ..sweeps import results
 
 NUMBER = re.compile(r"(<!--= (.+?) -->)(.*?)(<!--/-->)", re.DOTALL)
 CLAIM = re.compile(r"<!--\? (.+?) -->", re.DOTALL)
@@ -47,6 +53,16 @@ _FIELDS = {
     "wrong": lambda r: f"{r['n'] - r['correct']:,}",
     "paper": lambda r: f"{_of_the_paper(r):.2f}",
 }
+_ACROSS_SEEDS = {
+    "mean": lambda row: row["mean"],
+    "lowest": lambda row: row["lowest"],
+    "highest": lambda row: row["highest"],
+    "range": lambda row: row["highest"] - row["lowest"],
+    "deviation": lambda row: row["deviation"],
+    "images": lambda row: row["of the images alone"],
+}
+"""What a row of seeds.spread says, in percent."""
+
 _ORDERS = {"<": operator.lt, ">": operator.gt}
 
 
@@ -56,10 +72,22 @@ def found(words: str, records: list[dict]) -> dict:
     Raises:
         CourseError: there is none, or more than one.
     """
+    fitting = fitting_records(words, records)
+    if len(fitting) != 1:
+        raise CourseError(f"{len(fitting)} records are {words!r}; say which one is meant")
+    return fitting[0]
+
+
+def fitting_records(words: str, records: list[dict]) -> list[dict]:
+    """Return all records that words choose, of ``records`` or of the sweep that the words name."""
     wanted: dict = {**TOLD, "stage": "initial", "defense": "none", "threat": "static"}
     for word in words.split():
         name, _, value = word.partition("=")
-        if value:
+        if name == "sweep":
+            recorded = results.recorded(value)
+            records, wanted["profile"] = recorded["records"], recorded["grid"]["profile"]
+            del wanted["seed"]
+        elif value:
             wanted |= _said(name, value)
         elif word in INPUT_TITLES:
             wanted["input"] = word
@@ -70,10 +98,7 @@ def found(words: str, records: list[dict]) -> dict:
     kind = wanted.get("input")
     wanted.setdefault("eps", 0.0 if kind == "regular" else settings.EPS)
     wanted.setdefault("steps", PAPER_STEPS.get(kind, 0))
-    fitting = [r for r in records if all(_same(r.get(name), value) for name, value in wanted.items())]
-    if len(fitting) != 1:
-        raise CourseError(f"{len(fitting)} records are {words!r}; say which one is meant")
-    return fitting[0]
+    return [r for r in records if all(_same(r.get(name), value) for name, value in wanted.items())]
 
 
 def _said(name: str, value: str) -> dict:
@@ -95,9 +120,23 @@ def text_of(words: str, records: list[dict]) -> str:
     """Return what stands between the marks of a number: a record's accuracy, or the field after the colon."""
     chosen, _, field = words.partition(":")
     field = field.strip() or "accuracy"
+    if field in _ACROSS_SEEDS:
+        return f"{_ACROSS_SEEDS[field](_spread(chosen, records)):.1f}"
     if field not in _FIELDS:
-        raise CourseError(f"there is no field {field!r}; choose one of {', '.join(_FIELDS)}")
+        raise CourseError(
+            f"there is no field {field!r}; choose one of {', '.join([*_FIELDS, *_ACROSS_SEEDS])}"
+        )
     return _FIELDS[field](found(chosen, records))
+
+
+def _spread(words: str, records: list[dict]) -> pd.Series:
+    """Return what the seeds of a sweep's cell give (seeds.spread)."""
+    fitting = fitting_records(words, records)
+    cells = {tuple(r[name] for name in (*seeds.PLACE, "eps", "steps")) for r in fitting}
+    if len(cells) != 1:
+        raise CourseError(f"{len(cells)} cells are {words!r}; say which one is meant")
+    (cell,) = cells
+    return seeds.spread(fitting, cell[:4]).iloc[0]
 
 
 def holds(claim: str, records: list[dict]) -> bool:
@@ -109,7 +148,9 @@ def holds(claim: str, records: list[dict]) -> bool:
 
 
 def _value(part: str, records: list[dict]) -> float:
-    return float(part) if re.fullmatch(r"[\d.]+", part) else 100 * found(part, records)["accuracy"]
+    if re.fullmatch(r"[\d.]+", part):
+        return float(part)
+    return float(text_of(part, records)) if ":" in part else 100 * found(part, records)["accuracy"]
 
 
 def filled(text: str, records: list[dict]) -> str:

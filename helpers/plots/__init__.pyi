@@ -35,3 +35,4 @@ from .style import show as show
 from .sweeps import cost_figure as cost_figure
 from .sweeps import heat_maps as heat_maps
 from .sweeps import seeds_figure as seeds_figure
+from .sweeps import spread_figure as spread_figure

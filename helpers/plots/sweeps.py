@@ -37,6 +37,42 @@ def heat_maps(grids: dict[str, pd.DataFrame], title: str) -> Figure:
     return figure
 
 
+MARKERS = "os^Dv<>"
+"""A marker for each seed; they begin again when they run out."""
+
+COST_TITLES = {
+    "attack": "attack on the classifier",
+    "attack through ae": "end-to-end attack",
+    "assess": "assessing",
+    "autoencoder": "training the autoencoder",
+    "reconstruct": "reconstructing",
+    "fine-tune": "fine-tuning",
+}
+"""The reader's words for the steps of a job (sweeps.cost.Step)."""
+
+
+def spread_figure(cells: list[dict], title: str) -> Figure:
+    """Draw what each seed gives on the interval that the number of test images leaves, a row for each cell.
+
+    Args:
+        cells: what seeds.against_images returns.
+        title: the title.
+    """
+    figure, axis = plt.subplots(figsize=(8.2, 1.4 + 0.27 * len(cells)))
+    rows = np.arange(len(cells))[::-1]
+    low, high = (np.array([cell[name] for cell in cells]) for name in ("low", "high"))
+    axis.barh(rows, high - low, left=low, height=0.62, color="#dddddd", label="95% interval of the images")
+    known = sorted({seed for cell in cells for seed in cell["by_seed"]})
+    for number, (seed, marker) in enumerate(zip(known, MARKERS * len(known), strict=False)):
+        values = [cell["by_seed"].get(seed, np.nan) for cell in cells]
+        look = {"color": PALETTE[number % len(PALETTE)], "markersize": 6, "linestyle": "", "alpha": 0.85}
+        axis.plot(values, rows, marker, label=f"seed {seed}", **look)
+    wide = low.min() - 1, high.max() + 1
+    axis.set(xlabel="accuracy (%)", ylabel="eps, PGD's steps", xlim=wide, ylim=(-0.7, len(cells) - 0.3))
+    axis.set_yticks(rows, [f"{255 * cell['eps']:.3g}/255, {cell['steps']}" for cell in cells])
+    return finish(figure, title, ncols=len(known) + 1)
+
+
 def seeds_figure(differences: dict[str, list[dict]], title: str) -> Figure:
     """Draw by how many points each claim holds: a marker for each seed, budget and number of steps.
 
@@ -48,7 +84,7 @@ def seeds_figure(differences: dict[str, list[dict]], title: str) -> Figure:
     rows = np.arange(len(differences))[::-1]
     known = sorted({r["seed"] for found in differences.values() for r in found})
     shifts = dict(zip(known, np.linspace(0.24, -0.24, len(known)) if len(known) > 1 else [0.0], strict=True))
-    for number, (seed, marker) in enumerate(zip(known, "os^Dv<>" * len(known), strict=False)):
+    for number, (seed, marker) in enumerate(zip(known, MARKERS * len(known), strict=False)):
         look = {"color": PALETTE[number % len(PALETTE)], "alpha": 0.7, "markersize": 5}
         for y, found in zip(rows, differences.values(), strict=True):
             points = [r["points"] for r in found if r["seed"] == seed]
@@ -69,7 +105,7 @@ def cost_figure(
 ) -> Figure:
     """Draw the measured time and memory of each step against its work, with fitted lines.
 
-    Networks are told apart by marker and line style.
+    Steps are told apart by colour and marker, networks by line style.
 
     Args:
         steps: of figures/cost.json (cost.recorded).
@@ -79,20 +115,21 @@ def cost_figure(
     figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.9))
     names = list(dict.fromkeys(s["name"] for s in steps if s["n"]))
     models = list(dict.fromkeys(s["model"] for s in steps))
-    for name, color in zip(names, PALETTE, strict=False):
-        for model, marker, style in zip(models, "os^D", ("-", "--", "--", "--"), strict=False):
+    for name, color, marker in zip(names, PALETTE, MARKERS, strict=False):
+        for model, style in zip(models, ("-", "--", ":", "-."), strict=False):
             found = [s for s in steps if (s["name"], s["model"]) == (name, model)]
             if not found:
                 continue
             work, images = [s["n"] * s["times"] for s in found], [s["n"] for s in found]
-            label = f"{name}, {MODELS[model].title}"
+            label = COST_TITLES.get(name, name) + (f", {MODELS[model].title}" if len(models) > 1 else "")
             for axis, x, y, shown in (
                 (axes[0], work, [s["seconds"] for s in found], label),
                 (axes[1], images, [s["peak_mib"] for s in found], None),
             ):
                 line, ends = fit(x, y), np.geomspace(min(x), max(x), 30)
                 axis.plot(x, y, marker, color=color, markersize=5, alpha=0.8)
-                axis.plot(ends, [line(e) for e in ends], color=color, linestyle=style, label=shown)
+                look = {"color": color, "linestyle": style, "marker": marker, "markevery": []}
+                axis.plot(ends, [line(e) for e in ends], label=shown, **look)
     axes[0].set(xscale="log", yscale="log", xlabel="images x passes", ylabel="seconds")
     axes[1].set(xscale="log", xlabel="images", ylabel="peak memory (MiB)")
     axes[1].set_ylim(bottom=0)

@@ -15,3 +15,6 @@ from .execution import one_line as one_line
 from .execution import say as say
 from .rendering import render as render
 from .rendering import write as write
+from .slideshow import Slide as Slide
+from .slideshow import slides_of as slides_of
+from .slideshow import write_slides as write_slides

@@ -48,7 +48,7 @@ def chapter(notebook: nbformat.NotebookNode, name: str, others: Collection[str] 
     headings = _nest_headings(page, name)
     _mend_anchors_and_links(page, name, {name, *others})
     for table in page.find_all("table"):
-        _mend_table(page, table)
+        mend_table(page, table)
     for image in page.find_all("img"):
         image.attrs |= size_of(image.get("src", ""))
     for text in page.select("pre, math[display=block]"):
@@ -140,7 +140,7 @@ def _mend_anchors_and_links(page, name: str, chapters: Collection[str]) -> None:
                 link.unwrap()
 
 
-def _mend_table(page, table) -> None:
+def mend_table(page, table) -> None:
     """Make a table accessible to screen readers, and let it scroll where it is too wide."""
     del table["border"]
     if not table.select("tbody td"):

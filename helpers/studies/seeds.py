@@ -7,11 +7,13 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 
-from ..evaluation import difference
+from ..evaluation import difference, wilson
 from ..settings import CourseError
 
 Place = tuple[str, str, str, str]
 """(stage, defense, input, threat) of a record."""
+
+PLACE = ("stage", "defense", "input", "threat")
 
 CLAIMS: dict[str, tuple[Place, Place]] = {
     "the autoencoder helps against images made for the classifier": (
@@ -42,7 +44,7 @@ def at(records: list[dict], place: Place) -> dict[tuple[float, int, int], dict]:
     """
     found = {}
     for r in records:
-        if (r["stage"], r["defense"], r["input"], r["threat"]) == place:
+        if tuple(r[name] for name in PLACE) == place:
             key = r["eps"], r["steps"], r["seed"]
             if key in found:
                 raise CourseError(
@@ -88,6 +90,29 @@ def spread(records: list[dict], place: Place) -> pd.DataFrame:
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["eps (grey levels)", "steps"])
     return frame
+
+
+def against_images(records: list[dict], place: Place) -> list[dict]:
+    """Set what the seeds give beside what a finite test set leaves open, for each budget and number of steps.
+
+    Returns:
+        For each cell its eps and steps; ``by_seed``, the accuracies in percent; their mean; ``low`` and
+        ``high``, the Wilson 95% interval of a network that has this mean on n images; and ``inside``,
+        whether all seeds lie in it.
+    """
+    cells = defaultdict(list)
+    for (eps, steps, _), r in sorted(at(records, place).items()):
+        cells[eps, steps].append(r)
+    rows = []
+    for (eps, steps), found in cells.items():
+        by_seed = {r["seed"]: 100 * r["accuracy"] for r in found}
+        correct, n = round(np.mean([r["correct"] for r in found])), found[0]["n"]
+        low, high = (100 * limit for limit in wilson(correct, n))
+        inside = all(low <= value <= high for value in by_seed.values())
+        mean = float(np.mean(list(by_seed.values())))
+        about = {"eps": eps, "steps": steps, "by_seed": by_seed, "mean": mean}
+        rows.append({**about, "low": low, "high": high, "inside": inside})
+    return rows
 
 
 def check(records: list[dict], claim: str) -> list[dict]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import settings
+from ..pipeline import Run
 from . import execution, jobs, results
 from .grid import Grid
 from .jobs import Training
@@ -33,3 +34,23 @@ def recorded_or_run(name: str, small: Grid, live: bool) -> tuple[Grid, list[dict
         grid = Grid(**{key: tuple(v) if isinstance(v, list) else v for key, v in found["grid"].items()})
         return grid, found["records"]
     return small, run(small)
+
+
+def for_run(run: Run, name: str) -> list[dict]:
+    """Return the records of the recorded sweep of that name; in smoke, those of a small one, run here.
+
+    The small one has the run's data, network, budget and seed, and the next seed.
+    """
+    small = Grid(
+        "live",
+        run.data.name,
+        "smoke",
+        run.weights,
+        n=32,
+        n_train=64,
+        model=(run.model,),
+        eps=(str(run.eps),),
+        steps=(2, 10),
+        seed=(run.seed, run.seed + 1),
+    )
+    return recorded_or_run(name, small, live=run.profile.name == "smoke")[1]

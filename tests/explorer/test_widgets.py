@@ -179,5 +179,8 @@ def test_frames_and_grid(toys):
     assert html.count('type="radio"') == 5 and html.count(" checked>") == 2
     figure = explorer.grid(views, 0)
     assert len(figure.axes) == 12 and figure.get_suptitle().startswith("Test image 0, ")
+    for axis, view in zip((*figure.axes[3:6], *figure.axes[9:]), views.values(), strict=True):
+        bold = axis.title.get_fontweight() == "bold"
+        assert bold is not explorer.is_right(view), "wrong answers are bold"
     shown = figure.axes[10].images[0].get_array()
     assert np.array_equal(shown, views["adaptive", 8 / 255].reconstructed)

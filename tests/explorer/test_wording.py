@@ -9,6 +9,7 @@ import pytest
 
 from helpers import explorer
 from helpers.explorer import Choice
+from helpers.settings import Networks
 
 
 def seen(label, then, now, changed=True, attack="pgd"):
@@ -89,3 +90,21 @@ def test_the_threat_model_in_words():
     assert say(Choice(threat="static", steps=7, eps=32 / 255)).endswith(
         "at most 32/255, in 7 steps of 0.0314."
     )
+
+
+def test_the_frames_are_described_and_closed_in_words():
+    views = {
+        ("grey_box", 0.0): seen(0, 0, 0, changed=False),
+        ("grey_box", 8 / 255): seen(0, 0, 0),
+        ("adaptive", 8 / 255): seen(0, 0, 1),
+    }
+    alt, box = explorer.grid_alt(views, 5), explorer.conclusions(views, 5)
+    for text in (alt, box):
+        assert "Test image 5, a cat" in text and explorer.finding(views) in text
+    assert "budgets of 0, 8 of 255" in alt and "PGD end-to-end" in alt
+    assert all(line.startswith(">") for line in box.splitlines()) and "n = 1" in box
+
+
+def test_the_networks_origin_in_words():
+    assert len({explorer.origin(networks) for networks in Networks}) == len(Networks)
+    assert "ships" in explorer.origin("shipped") and "ships" not in explorer.origin("trained")

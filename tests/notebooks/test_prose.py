@@ -18,6 +18,8 @@ REWRITTEN = (
     "05_results",
     "06_breaking_the_defense",
     "07_honest_baselines",
+    "08_reading_a_sweep",
+    "explorer",
     "appendix_provenance",
 )
 """The notebooks that say what happened. Each of the others comes here when it does."""

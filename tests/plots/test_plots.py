@@ -183,6 +183,13 @@ FIGURES = {
     "seeds_figure": lambda: plots.seeds_figure(
         {"a claim": [{"seed": k % 3, "points": 10.0 + k} for k in range(12)]}, "A title"
     ),
+    "spread_figure": lambda: plots.spread_figure(
+        [
+            {"eps": k / 255, "steps": 10, "by_seed": {0: 70.0, 1: 70.0 + k}, "low": 60.0, "high": 80.0}
+            for k in range(1, 13)
+        ],
+        "A title",
+    ),
     "cost_figure": lambda: plots.cost_figure(cost.recorded()["steps"], "A title", cost.line),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +56,18 @@ def test_the_spread_is_that_of_the_seeds():
     )
     assert table.loc[4.0, 50]["deviation"] == pytest.approx(0)
     assert table.loc[4.0, 50]["of the images alone"] == pytest.approx(100 * np.sqrt(0.25 / N))
+
+
+def test_seeds_are_set_against_the_interval_of_the_images():
+    records = records_of(lambda place, eps, steps, seed: 0.5 + (0.1 * (seed - 1) if steps == 5 else 0))
+    rows = seeds.against_images(records, STATIC)
+    assert [(255 * row["eps"], row["steps"]) for row in rows] == [(4, 5), (4, 50), (8, 5), (8, 50)]
+    low, high = evaluation.wilson(N // 2, N)
+    for row in rows:
+        assert (row["low"], row["high"]) == (pytest.approx(100 * low), pytest.approx(100 * high))
+        assert row["mean"] == pytest.approx(50)
+        assert row["inside"] == (row["steps"] == 50)
+    assert rows[0]["by_seed"] == pytest.approx({0: 40, 1: 50, 2: 60})
 
 
 CLAIM = "an end-to-end attack leaves less than a transfer attack"
@@ -144,6 +157,32 @@ def test_the_figures_show_every_seed_and_cell():
     ]
     drawn = [axis.get_lines() for axis in plots.cost_figure(steps, "t", cost.line).axes]
     assert [len(found) for found in drawn] == [8, 8]  # two kinds, two networks: points and a line
+
+
+def test_the_spread_figure_shows_every_seed_on_its_bar():
+    records = records_of(lambda place, eps, steps, seed: 0.3 + seed / 10)
+    rows = seeds.against_images(records, STATIC)
+    (axis,) = plots.spread_figure(rows, "t").axes
+    assert sum(len(line.get_xdata()) for line in axis.get_lines()) == 12
+    assert len({line.get_marker() for line in axis.get_lines()}) == 3
+    assert [bar.get_x() for bar in axis.patches] == pytest.approx([row["low"] for row in rows])
+
+
+def test_a_smoke_run_measures_a_small_sweep_of_its_own(monkeypatch):
+    monkeypatch.setattr(local, "run", lambda grid: [grid])
+    run = SimpleNamespace(
+        data=SimpleNamespace(name="patches10"),
+        profile=SimpleNamespace(name="smoke"),
+        weights="course",
+        model="resnet20",
+        eps=4 / 255,
+        seed=7,
+    )
+    (grid,) = local.for_run(run, "seeds")
+    assert (grid.dataset, grid.profile, grid.seed) == ("patches10", "smoke", (7, 8))
+    assert [float(eps) for eps in grid.eps] == [4 / 255]
+    run.profile.name = "quick"
+    assert local.for_run(run, "seeds") == results.recorded("seeds")["records"]
 
 
 def test_a_recorded_sweep_is_read_and_else_a_small_one_is_run(tmp_path, monkeypatch):
