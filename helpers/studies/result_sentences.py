@@ -29,7 +29,7 @@ def results_title(static: list[dict]) -> str:
     """Return the title of the figure of the paper's table."""
     found = cells(static)
     before, after = (
-        100 * (found["pgd", stage, "ae"]["accuracy"] - found["pgd", stage, "none"]["accuracy"])
+        100 * (found["pgd", stage, "ae"]["correct"] - found["pgd", stage, "none"]["correct"]) / static[0]["n"]
         for stage in ("initial", "fine_tuned")
     )
     return (
