@@ -87,8 +87,9 @@ def order(maps: Mapping[str, pd.DataFrame]) -> str:
         found = ", ".join(
             f"{np.sum(rise > ROUNDING)} of {rise.size} pairs {words}"
             for rise, words in zip(rises, ("with a larger budget", "with more steps"), strict=True)
+            if rise.size  # a small sweep may have one budget
         )
-        largest = max(rise.max() for rise in rises)
+        largest = max(rise.max(initial=0.0) for rise in rises)
         told = f", by at most {largest:.1f} points" if largest > ROUNDING else ""
         lines.append(f"- {title}: accuracy rises in {found}{told}.")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers import report
+from helpers.cli.app import main
 from helpers.report import slideshow
 from helpers.settings import CourseError
 
@@ -173,3 +174,9 @@ def test_the_page_needs_no_network(tmp_path, deck):
     assert "default-src 'none'" in text and len(page.select("section.slide")) == len(deck) + 1
     ids = [element["id"] for element in page.find_all(id=True)]
     assert len(ids) == len(set(ids))
+
+
+def test_the_command_writes_the_page_where_it_is_told(tmp_path, capsys):
+    out = tmp_path / "class" / "90.html"
+    assert main(["slides", "--out", str(out)]) == 0
+    assert out.read_text().startswith("<!doctype html>") and "90.html" in capsys.readouterr().err

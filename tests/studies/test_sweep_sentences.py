@@ -75,6 +75,12 @@ def test_rises_are_counted_along_both_axes():
     assert "at most" not in falling and falling.count("0 of 2") == 4
 
 
+def test_a_sweep_of_one_budget_has_no_pair_of_budgets():
+    small = [r for r in records_of(ordered) if r["eps"] < 5 / 255]
+    told = sweep_sentences.order(maps_of(small))
+    assert "budget" not in told and told.count("0 of 1 pairs with more steps") == 2
+
+
 def test_the_title_of_the_maps_names_both_ranges():
     title = sweep_sentences.maps_title(maps_of(records_of(ordered)))
     assert "80 to 80%" in title and "10 to 10%" in title
