@@ -23,8 +23,8 @@ def bench(
 ) -> None:
     """Measure speeds; write figures/benchmarks.json after each section.
 
-    The sections are pgd, training, scaling, strength and worst_case. The last one needs PyTorch
-    (python install.py peers), and most of the hour.
+    The sections are pgd, peaks (of memory), training, scaling, strength and worst_case. The last one
+    needs PyTorch (python install.py peers), and most of the hour.
     """
     from .. import datasets
     from ..maintain import bench, speed_tables

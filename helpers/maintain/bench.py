@@ -79,16 +79,23 @@ def bench(
 
 
 def pgd(data: datasets.Data, model: str, rounds: int, largest: int, batch: int = BATCH) -> dict:
-    """Compare the contenders' PGD-10 on ``batch`` images, all in one batch; and their peaks of memory."""
+    """Compare the contenders' PGD-10 on ``batch`` images, all in one batch."""
     classifier = classifiers.load(model, data)
     images, labels = data.test.take(batch)
     why = peers.why_not(model)
     with nullcontext(({}, {})) if why else peers.contenders(classifier, images, labels) as (theirs, about):
         measured = _gradients_and_attacks(classifier, images, labels, rounds, theirs)
-    peaks = {name: _peak_mib_of(name, data.name, model, batch) for name in CONTENDERS}
-    peaks |= {name: peers.peak_mib(name, classifier, images, labels) for name in theirs}
-    found = {"batch": batch, "rounds": rounds, **measured, "peak_mib": peaks}
+    found = {"batch": batch, "rounds": rounds, **measured}
     return found if why else {**found, "peers": about}
+
+
+def peaks(data: datasets.Data, model: str, rounds: int, largest: int, batch: int = BATCH) -> dict:
+    """Measure the peak memory of each contender of ``pgd``, each in a process of its own."""
+    found = {name: _peak_mib_of(name, data.name, model, batch) for name in CONTENDERS}
+    if not peers.why_not(model):
+        given = classifiers.load(model, data), *data.test.take(batch)
+        found |= {name: peers.peak_mib(name, *given) for name in peers.PGD}
+    return {"peak_mib": found}
 
 
 def _gradients_and_attacks(
@@ -206,6 +213,7 @@ def train(data: datasets.Data, model: str, rounds: int, largest: int, steps: int
 
 SECTIONS: dict[str, Callable[[datasets.Data, str, int, int], dict]] = {
     "pgd": pgd,
+    "peaks": peaks,
     "training": train,
     "scaling": scaling,
     "strength": strength,

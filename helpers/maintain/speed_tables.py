@@ -50,10 +50,14 @@ def _attacks_markdown(results: dict) -> list[str]:
     ]
     for name, speed in results["attacks"].items():
         ratio = ours / speed["median_per_second"]
-        lines.append(
-            f"| {name} | {speed['median_per_second']:.1f} | {ratio:.2f}x | {results['peak_mib'][name]:,} |"
-        )
+        lines.append(f"| {name} | {speed['median_per_second']:.1f} | {ratio:.2f}x | {_peak(results, name)} |")
     return [*lines, "", _about(results["peers"])] if "peers" in results else lines
+
+
+def _peak(results: dict, name: str) -> str:
+    """Return a contender's peak memory; a dash where the section ``peaks`` has not measured it."""
+    peak = results.get("peak_mib", {}).get(name)
+    return "–" if peak is None else f"{peak:,}"
 
 
 def _gradients_markdown(results: dict) -> list[str]:
@@ -122,9 +126,10 @@ def _worst_case_markdown(results: dict) -> list[str]:
     return [
         "",
         f"Time to the worst case of {measured['n']:,} images, on {network}. The course's own ensemble "
-        f"({', '.join(measured['attacks'])}) spends less than AutoAttack. Robust "
-        "accuracy is measured in float32. The last column counts the images that are robust only to the "
-        f"ensemble of the row, and only to {JUDGE}.",
+        f"({', '.join(measured['attacks'])}) spends less than AutoAttack. In "
+        "bfloat16, it climbs a rounded copy of the network; what only the copy gets wrong is attacked again "
+        "in float32. Robust accuracy is measured in float32. The last column counts the images that are "
+        f"robust only to the ensemble of the row, and only to {JUDGE}.",
         "",
         "| ensemble | seconds | gain in speed | robust accuracy in percent | other verdicts |",
         "|---|---|---|---|---|",
@@ -169,7 +174,7 @@ def _attacks_table(results: dict) -> list[str]:
     for name, speed in results["attacks"].items():
         ratio = ours / speed["median_per_second"]
         lines.append(
-            f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {results['peak_mib'][name]:6,}"
+            f"{name:34} {speed['median_per_second']:9.1f}  {ratio:22.2f}x  {_peak(results, name):>6}"
         )
     share = results["attacks"]["the course"]["gradients_against_tf2cv"]
     return [*lines, f"\nPGD-10's gradients against the tf2cv graph's raw gradients: {share:.2f}x"]

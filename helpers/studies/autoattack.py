@@ -177,8 +177,8 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> dict:
         theirs: the same, from PyTorch: booleans [m].
 
     Returns:
-        Their robust accuracy (evaluation.proportion), ``ours`` on the same images in percent's fraction, and
-        how many images are ``robust_only_here`` and ``robust_only_there``.
+        Their robust accuracy (evaluation.proportion); ``ours``, the course's on the same images, in
+        [0, 1]; and how many images are ``robust_only_here`` and ``robust_only_there``.
     """
     m = min(len(ours), len(theirs))
     ours, theirs = ours[:m], theirs[:m]

@@ -58,6 +58,6 @@ def test_what_was_found_is_told():
     assert agreement.told(found).endswith("ours 80.0%; robust only to ours 1, only to theirs 0")
 
 
-def test_an_unknown_system_or_section_is_named(capsys):
+def test_an_unknown_section_is_named(capsys):
     assert main(["bench", "--only", "speed"]) == 2
-    assert "unknown section 'speed'; choose one of pgd, training" in capsys.readouterr().err
+    assert "unknown section 'speed'; choose one of pgd, peaks, training" in capsys.readouterr().err

@@ -28,6 +28,7 @@ def run_bench():
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(bench.SECTIONS, "pgd", partial(bench.pgd, batch=4))
+        patch.setitem(bench.SECTIONS, "peaks", partial(bench.peaks, batch=4))
         patch.setitem(bench.SECTIONS, "training", partial(bench.train, steps=1))
         for part in bench.bench(patches10.load(), rounds=1, largest=16):
             found = bench.merged(found, part)
@@ -70,6 +71,13 @@ def test_the_tables_show_what_is_there():
     training = {name: results[name] for name in ("model", "dataset", "training", "measured")}
     assert speed_tables.markdown(training).startswith("Fine-tuning runs at")
     assert "steps/s in the loop" in speed_tables.table(training)
+
+
+def test_a_peak_that_was_not_measured_is_a_dash():
+    results = json.loads((settings.FIGURES / "benchmarks.json").read_text())
+    del results["peak_mib"]["ART"]
+    assert [line for line in speed_tables.markdown(results).splitlines() if "| – |" in line][0][:5] == "| ART"
+    assert [line for line in speed_tables.table(results).splitlines() if line.endswith(" –")][0][:3] == "ART"
 
 
 def test_the_table_and_the_file_hold_them(tmp_path):

@@ -204,7 +204,8 @@ def test_everything_is_measured_beside_pytorch(recorded, monkeypatch):
     monkeypatch.setattr(bench, "_peak_mib_of", lambda *_: 1000)
     for part, name in (("scaling", "scaling"), ("training", "training"), ("strength", "bfloat16")):
         monkeypatch.setitem(bench.SECTIONS, part, lambda *_, name=name: {name: recorded[name]})
-    monkeypatch.setitem(bench.SECTIONS, "pgd", partial(bench.pgd, batch=4))
+    for name in ("pgd", "peaks"):
+        monkeypatch.setitem(bench.SECTIONS, name, partial(getattr(bench, name), batch=4))
     results = {}
     for found in bench.bench(patches10.load(), rounds=1, largest=8):
         results = bench.merged(results, found)
